@@ -1,0 +1,3 @@
+"""Holdfast: a virtual machine described by keys in etcd, running in one place only."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,97 @@
+"""Errors by meaning. One place, `__main__`, catches them and turns them into an exit status.
+
+HoldfastError
+├── UsageError        64  the command line or the environment is wrong
+├── Unreachable       69  etcd, a pool or a cluster did not answer in time
+├── InternalError     70  a fault of Holdfast's own
+├── LockHeld          75  somebody else runs the VM and LOCK_WAIT is over
+├── OwnershipLost     76  the VM is not ours any more
+├── HostLacks         77  a device or a right is missing on this host
+└── ConfigError       78  the keys are wrong, or name what does not exist
+
+The numbers are those of sysexits(3) where it has one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+SHOWN_VALUE_LENGTH = 64
+
+
+class HoldfastError(Exception):
+    """What is wrong (`message`) and what to do about it (`hint`)."""
+
+    status: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def lines(self) -> list[str]:
+        """The text for the operator, one finding a line."""
+        return [self.message, *([self.hint] if self.hint else [])]
+
+
+class UsageError(HoldfastError):
+    status = 64
+
+
+class Unreachable(HoldfastError):
+    status = 69
+
+
+class InternalError(HoldfastError):
+    status = 70
+
+
+class LockHeld(HoldfastError):
+    status = 75
+
+
+class OwnershipLost(HoldfastError):
+    status = 76
+
+
+class HostLacks(HoldfastError):
+    status = 77
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One wrong value: the key (or variable) that holds it, the value, and the rule it breaks."""
+
+    key: str
+    rule: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f"{shortened(self.value)}: "
+        return f"{self.key}: {shown}{self.rule}"
+
+
+class ConfigError(HoldfastError):
+    """All faults that were found, to be reported together."""
+
+    status = 78
+
+    def __init__(self, faults: Iterable[Fault] | str, *, hint: str = "") -> None:
+        self.faults = () if isinstance(faults, str) else tuple(faults)
+        text = faults if isinstance(faults, str) else "; ".join(map(str, self.faults))
+        super().__init__(text, hint=hint)
+
+    def lines(self) -> list[str]:
+        if not self.faults:
+            return super().lines()
+        return [*map(str, self.faults), *([self.hint] if self.hint else [])]
+
+
+def shortened(value: str) -> str:
+    """A value as it may be shown: printable, quoted, and not longer than a line.
+
+    >>> shortened("a\\nb")
+    "'a\\\\nb'"
+    """
+    text = ascii(value) if not value.isprintable() else repr(value)
+    return text if len(text) <= SHOWN_VALUE_LENGTH else text[: SHOWN_VALUE_LENGTH - 4] + "...'"
