@@ -1,0 +1,1 @@
+"""QEMU's command line, built from values: pure, deterministic, golden-tested."""

@@ -1,0 +1,40 @@
+"""What the launcher hands to QEMU beside the command: descriptors and private files.
+
+All numbers are descriptors that QEMU inherits. One that stands for a file goes in with
+`-add-fd fd=N,set=N` and is named /dev/fdset/N (QEMU opens it again by that name); a tap, a socket
+are used as `fd=N`. The empty Wiring belongs to a command that a person pastes: paths and `bridge`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceph:
+    """How QEMU reaches the cluster. `key_file` holds the base64 cephx key, readable by QEMU only."""
+
+    user: str = "admin"
+    conf: str = "/etc/ceph/ceph.conf"
+    key_file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """`agent` and `console` are listening unix sockets, `qmp` is a connected one.
+
+    `console_log` is a write-only descriptor that gets all the guest prints on its serial port.
+    """
+
+    qmp: int | None = None
+    agent: int | None = None
+    console: int | None = None
+    console_log: int | None = None
+    taps: Mapping[str, int] = field(default_factory=dict)  # by NIC name
+    disks: Mapping[str, int] = field(default_factory=dict)  # by disk name, all but RBD
+    seed: int | None = None
+    kernel: str = ""  # a copy that QEMU's uid can read; "": the machine's own path
+    initrd: str = ""
+    spice_password_file: str = ""
+    ceph: Ceph = Ceph()
+    confined: bool = False  # add the sandbox; False only for a command that a person pastes
+    paused: bool = False  # add -S
