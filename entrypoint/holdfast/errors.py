@@ -34,7 +34,34 @@ class HoldfastError(Exception):
         return [self.message, *([self.hint] if self.hint else [])]
 
 
-class UsageError(HoldfastError):
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One wrong value: the key (or variable) that holds it, the value, and the rule it breaks."""
+
+    key: str
+    rule: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f"{shortened(self.value)}: "
+        return f"{self.key}: {shown}{self.rule}"
+
+
+class BadInput(HoldfastError):
+    """All faults that were found, to be reported together; or one sentence."""
+
+    def __init__(self, faults: Iterable[Fault] | str, *, hint: str = "") -> None:
+        self.faults = () if isinstance(faults, str) else tuple(faults)
+        text = faults if isinstance(faults, str) else "; ".join(map(str, self.faults))
+        super().__init__(text, hint=hint)
+
+    def lines(self) -> list[str]:
+        if not self.faults:
+            return super().lines()
+        return [*map(str, self.faults), *([self.hint] if self.hint else [])]
+
+
+class UsageError(BadInput):
     status = 64
 
 
@@ -58,33 +85,8 @@ class HostLacks(HoldfastError):
     status = 77
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """One wrong value: the key (or variable) that holds it, the value, and the rule it breaks."""
-
-    key: str
-    rule: str
-    value: str | None = None
-
-    def __str__(self) -> str:
-        shown = "" if self.value is None else f"{shortened(self.value)}: "
-        return f"{self.key}: {shown}{self.rule}"
-
-
-class ConfigError(HoldfastError):
-    """All faults that were found, to be reported together."""
-
+class ConfigError(BadInput):
     status = 78
-
-    def __init__(self, faults: Iterable[Fault] | str, *, hint: str = "") -> None:
-        self.faults = () if isinstance(faults, str) else tuple(faults)
-        text = faults if isinstance(faults, str) else "; ".join(map(str, self.faults))
-        super().__init__(text, hint=hint)
-
-    def lines(self) -> list[str]:
-        if not self.faults:
-            return super().lines()
-        return [*map(str, self.faults), *([self.hint] if self.hint else [])]
 
 
 def shortened(value: str) -> str:
