@@ -6,9 +6,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 
 class Accelerator(StrEnum):
-    auto = auto()
-    kvm = auto()
-    tcg = auto()
+    auto = "auto"  # spelled out: the name hides enum.auto
+    kvm = "kvm"
+    tcg = "tcg"
 
 
 class Power(StrEnum):
