@@ -1,0 +1,227 @@
+"""One GET over http or https, of a URL that a stranger may have written, from a server that may
+be hostile: everything is limited, and only the address that was checked is connected to.
+"""
+
+import io
+import queue
+import ssl
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from gzip import BadGzipFile, GzipFile
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead, responses
+from ipaddress import ip_address
+from socket import EAI_NONAME, SOCK_STREAM, AddressFamily, gaierror, getaddrinfo, socket
+from threading import Thread
+from typing import Any, cast
+
+from holdfast.errors import ConfigError, Fault, Unreachable, shortened
+from holdfast.url import Target, forbidden, redirected, shown
+
+OK = 200
+REDIRECTS = (301, 302, 303, 307, 308)
+PASSING = (408, 425, 429)  # with 5xx: another try may do
+
+# A socket address as getaddrinfo gives it: family and what connect wants.
+Found = list[tuple[AddressFamily, tuple[Any, ...]]]
+
+
+class Clock:
+    """The time for everything together; no server can extend it by a drip of bytes."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class Wire(io.RawIOBase):
+    """A socket as http.client uses one, each wait of which ends with the clock."""
+
+    def __init__(self, sock: socket, clock: Clock) -> None:
+        super().__init__()
+        self._sock = sock
+        self._clock = clock
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.settimeout(self._clock.left())
+        return self._sock.recv_into(buffer)
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.settimeout(self._clock.left())
+        self._sock.sendall(data)
+
+    def close(self) -> None:
+        """http.client closes before the body is read; the socket's owner does it after."""
+
+
+def get(
+    url: str,
+    *,
+    key: str,
+    trusted: bool = False,
+    limit: int = 1024**2,
+    seconds: float = 10,
+    redirects: int = 5,
+) -> bytes:
+    """The decoded body. What is wrong names `key`, which holds the URL.
+
+    `trusted` is for a URL of the operator's, whose server may be this very host. A redirect from
+    there to another server is that server's word, and is checked like a stranger's.
+    """
+    clock, here, first = Clock(seconds), url, None
+    for _ in range(redirects + 1):
+        with _naming(key, url, here, seconds):
+            target = Target.parsed(here)
+            first = first or target
+            found = _resolved(target, clock)
+            if not (trusted and target.origin == first.origin):
+                _check(found)
+            answer = _answer(target, found, clock, limit)
+            if isinstance(answer, bytes):
+                return answer
+            here = redirected(here, answer)
+    rule = f"is redirected more than {redirects} times"
+    raise ConfigError([Fault(key=key, value=shown(url), rule=rule)])
+
+
+@contextmanager
+def _naming(key: str, url: str, here: str, seconds: float) -> Iterator[None]:
+    """Say where it went wrong, and tell what may pass from what will not."""
+    named = shortened(shown(here))
+    way = "" if here == url else f"is redirected to {named}, which "
+
+    def fault(rule: str) -> Fault:
+        return Fault(key=key, value=shown(url), rule=way + rule)
+
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError([fault(error.message)], hint=error.hint) from error
+    except ssl.SSLCertVerificationError as error:
+        rule = f"has a certificate that is not trusted: {error.verify_message}"
+        raise ConfigError([fault(rule)], hint="is its CA installed where this runs?") from error
+    except (Unreachable, OSError, HTTPException) as error:
+        hint = f"can this host reach {named}, and is that server well?"
+        raise Unreachable(str(fault(_reason(error, seconds))), hint=hint) from error
+
+
+def _reason(error: Exception, seconds: float) -> str:
+    match error:
+        case Unreachable():
+            return error.message
+        case TimeoutError():
+            return f"gives no full answer within {seconds:g} s"
+        case OSError():
+            return f"cannot be reached: {error.strerror or error}"
+        case _:  # not its text, which is the server's
+            return f"does not answer as HTTP wants it: {type(error).__name__}"
+
+
+def _resolved(target: Target, clock: Clock) -> Found:
+    """There is no time limit to getaddrinfo, so it runs in a thread, which is left behind if late."""
+    answers: queue.SimpleQueue[Found | Exception] = queue.SimpleQueue()
+
+    def resolve() -> None:
+        try:
+            rows = getaddrinfo(target.host, target.port, type=SOCK_STREAM)
+            answers.put([(row[0], row[4]) for row in rows])
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    Thread(target=resolve, daemon=True).start()
+    try:
+        answer = answers.get(timeout=clock.left())
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(answer, list):
+        return answer
+    if isinstance(answer, gaierror) and answer.errno != EAI_NONAME:
+        raise answer
+    raise ConfigError("names a host that does not exist") from answer
+
+
+def _check(found: Found) -> None:
+    """One forbidden address is enough: names that lead to several are how filters are passed."""
+    for _, sockaddr in found:
+        address = ip_address(sockaddr[0])
+        if kind := forbidden(address):
+            raise ConfigError(
+                f"leads to {address}, a {kind} address, which a fetched URL may not",
+                hint="only a URL of the operator's own, in CLOUD_CONFIG, may lead there",
+            )
+
+
+def _connected(found: Found, clock: Clock) -> socket:
+    """To the first address that answers; none may use up the time of the others."""
+    failure = OSError("no address")
+    for number, (family, sockaddr) in enumerate(found):
+        sock = socket(family, SOCK_STREAM)
+        try:
+            sock.settimeout(clock.left() / (len(found) - number))
+            sock.connect(sockaddr)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
+
+
+def _answer(target: Target, found: Found, clock: Clock, limit: int) -> bytes | str:
+    """The body, or the Location of a redirect."""
+    with ExitStack() as stack:
+        sock = stack.enter_context(_connected(found, clock))
+        if target.scheme == "https":
+            context = ssl.create_default_context()
+            tls = context.wrap_socket(
+                sock, server_hostname=target.host, do_handshake_on_connect=False
+            )
+            sock = stack.enter_context(tls)
+            tls.settimeout(clock.left())
+            tls.do_handshake()
+        connection = HTTPConnection(target.host, target.port)
+        connection.sock = cast("socket", Wire(sock, clock))
+        connection.request("GET", target.resource, headers=target.headers)
+        return _read(connection.getresponse(), limit)
+
+
+def _read(response: HTTPResponse, limit: int) -> bytes | str:
+    if response.status == OK:
+        return _body(response, limit)
+    location = response.getheader("Location")
+    if response.status in REDIRECTS and location is not None:
+        return location
+    answer = f"answers {response.status} {responses.get(response.status, '')}".rstrip()
+    if response.status in PASSING or response.status >= 500:  # noqa: PLR2004 - 5xx
+        raise Unreachable(answer)
+    raise ConfigError(answer)
+
+
+def _body(response: HTTPResponse, limit: int) -> bytes:
+    encoding = response.getheader("Content-Encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", "x-gzip"):
+        raise ConfigError(f"is sent in the encoding {encoding[:16]!r}, which was not asked for")
+    try:
+        stream = response if encoding == "identity" else GzipFile(fileobj=response)
+        body = stream.read(limit + 1)
+    except (BadGzipFile, zlib.error) as error:
+        raise ConfigError("is sent as gzip that is damaged") from error
+    except (EOFError, IncompleteRead) as error:
+        raise Unreachable("ends its answer too early") from error
+    if len(body) > limit:
+        raise ConfigError(f"is larger than {limit} bytes")
+    if response.length:  # http.client does not mind when a body is shorter than announced
+        raise Unreachable("ends its answer too early")
+    return body
