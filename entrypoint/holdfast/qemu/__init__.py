@@ -1,1 +1,53 @@
-"""QEMU's command line, built from values: pure, deterministic, golden-tested."""
+"""QEMU's command line, built from values: pure, deterministic, golden-tested.
+
+Devices are written as `key=value`: QEMU makes devices in JSON form only after all others, so that
+an `-device` in `extra_flags` would take the slot of a network card. What is no device is JSON
+where QEMU reads it.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+from holdfast.host import Host
+from holdfast.machine import Machine
+from holdfast.qemu import blockdev, console, display, netdev, system
+from holdfast.qemu.wiring import Wiring
+
+BARE = Wiring()
+
+
+def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[str]:
+    """The whole command, `argv[0]` included. The order of devices is the order of their PCI slots."""
+    return [
+        host.qemu,
+        *system.system(machine, host, wiring),
+        *fdsets(wiring),
+        *console.qmp(wiring),
+        *display.display(machine, wiring),
+        *netdev.nics(machine, wiring),
+        *blockdev.disks(machine, wiring),
+        *console.console(wiring),
+        *console.agent(machine, wiring),
+        *system.helpers(machine),
+        *blockdev.seed(wiring.seed),  # last: with or without it, no other device moves
+        *machine.extra_flags,
+    ]
+
+
+def fdsets(wiring: Wiring) -> list[str]:
+    """Files the launcher opened; QEMU opens them again by the name /dev/fdset/N."""
+    files = [*wiring.disks.values(), wiring.seed, wiring.console_log]
+    command = []
+    for number in sorted({number for number in files if number is not None}):
+        command += ["-add-fd", f"fd={number},set={number}"]
+    return command
+
+
+def printable(argv: Sequence[str]) -> str:
+    """The command for a shell: an option with its value a line, each but the last continued."""
+    lines: list[list[str]] = [[]]
+    for word in argv:
+        if word.startswith("-"):
+            lines.append([])
+        lines[-1].append(shlex.quote(word))
+    return " \\\n  ".join(" ".join(line) for line in lines)

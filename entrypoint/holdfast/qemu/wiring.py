@@ -31,6 +31,7 @@ class Wiring:
     console_log: int | None = None
     taps: Mapping[str, int] = field(default_factory=dict)  # by NIC name
     disks: Mapping[str, int] = field(default_factory=dict)  # by disk name, all but RBD
+    block_devices: frozenset[str] = frozenset()  # which of `disks` are not regular files
     seed: int | None = None
     kernel: str = ""  # a copy that QEMU's uid can read; "": the machine's own path
     initrd: str = ""

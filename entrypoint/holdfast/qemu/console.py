@@ -1,0 +1,66 @@
+"""Character devices: the serial console, QMP and the guest agent's port."""
+
+from holdfast.machine import Machine
+from holdfast.qemu.option import keyed
+from holdfast.qemu.wiring import Wiring
+
+
+def console(wiring: Wiring) -> list[str]:
+    return [
+        "-chardev",
+        console_chardev(wiring),
+        "-device",
+        keyed("isa-serial", id="serial", chardev="console"),
+    ]
+
+
+def console_chardev(wiring: Wiring) -> str:
+    """A person who pastes the command gets the console on the terminal, and Ctrl-C ends QEMU."""
+    log = None if wiring.console_log is None else f"/dev/fdset/{wiring.console_log}"
+    append = None if log is None else True
+    if wiring.console is not None:
+        return listening("console", wiring.console, logfile=log, logappend=append)
+    if log is not None:
+        return keyed("null", id="console", logfile=log, logappend=append)
+    return keyed("stdio", id="console", signal=True)
+
+
+def listening(
+    name: str, number: int, *, logfile: str | None = None, logappend: bool | None = None
+) -> str:
+    """A unix socket that already listens: clients may come and go, the guest does not wait for one."""
+    return keyed(
+        "socket", id=name, fd=number, server=True, wait=False, logfile=logfile, logappend=logappend
+    )
+
+
+def qmp(wiring: Wiring) -> list[str]:
+    """A socket that is already connected: no path, and nobody but the launcher can ever speak on it."""
+    if wiring.qmp is None:
+        return []
+    return [
+        "-chardev",
+        keyed("socket", id="qmp", fd=wiring.qmp),
+        "-mon",
+        keyed("", chardev="qmp", mode="control"),
+    ]
+
+
+def agent(machine: Machine, wiring: Wiring) -> list[str]:
+    """The port stays without a socket too, so that a pasted command shows the guest the same devices."""
+    if not machine.guest_agent:
+        return []
+    port = keyed(
+        "virtserialport",
+        id="agent",
+        bus="serial-ports.0",
+        chardev="agent",
+        name="org.qemu.guest_agent.0",
+    )
+    # fmt: off
+    return [
+        "-chardev", keyed("null", id="agent") if wiring.agent is None else listening("agent", wiring.agent),
+        "-device", keyed("virtio-serial-pci", id="serial-ports"),
+        "-device", port,
+    ]
+    # fmt: on

@@ -1,0 +1,90 @@
+"""The machine itself: what is left when disks, network cards, display and console are taken away."""
+
+from holdfast.errors import ConfigError, Fault
+from holdfast.host import Host
+from holdfast.machine import Accelerator, Machine
+from holdfast.qemu.option import as_json, escaped, keyed
+from holdfast.qemu.wiring import Wiring
+
+MIB = 1024**2
+
+SANDBOX = keyed(
+    "on", obsolete="deny", elevateprivileges="deny", spawn="deny", resourcecontrol="deny"
+)
+
+# Where the origin's command put them on its i440fx. A guest names its network card after the slot.
+# Nothing but the adapter comes before the first card, so that nobody else can be there already.
+ORIGIN_VIDEO = "0x2"
+ORIGIN_NIC = "0x3"
+
+
+def system(machine: Machine, host: Host, wiring: Wiring) -> list[str]:
+    accelerator = host.accelerator(machine.accelerator)
+    # fmt: off
+    return [
+        "-nodefaults", "-no-user-config",
+        "-name", keyed("", guest=machine.vm, process=f"qemu-{machine.vm}"),
+        "-uuid", machine.uuid,
+        "-machine", escaped(machine.machine),
+        "-accel", accel(accelerator),
+        "-cpu", cpu_model(machine, accelerator),
+        "-smp", str(machine.cpus),
+        "-m", memory(machine.ram),
+        "-rtc", "base=utc",
+        # Said, not left to QEMU: the supervisor reads the reason of a SHUTDOWN event.
+        "-action", "reboot=reset,shutdown=poweroff,panic=shutdown",
+        *direct_boot(machine, wiring),
+        *launched(wiring),
+    ]
+    # fmt: on
+
+
+def accel(accelerator: Accelerator) -> str:
+    return "kvm" if accelerator is Accelerator.kvm else "tcg,thread=multi"
+
+
+def cpu_model(machine: Machine, accelerator: Accelerator) -> str:
+    if machine.cpu_model == "host" and accelerator is not Accelerator.kvm:
+        fault = Fault(key="cpu_model", value="host", rule="needs KVM; use max without it")
+        raise ConfigError([fault])
+    return machine.cpu_model or ("host" if accelerator is Accelerator.kvm else "max")
+
+
+def memory(size: int) -> str:
+    """A plain number would be MiB to QEMU, so the unit is always there."""
+    return f"{size // MIB}M" if size % MIB == 0 else f"{size}B"
+
+
+def direct_boot(machine: Machine, wiring: Wiring) -> list[str]:
+    if not machine.kernel:
+        return []
+    initrd = wiring.initrd or machine.initrd
+    # fmt: off
+    return [
+        "-kernel", wiring.kernel or machine.kernel,
+        *(["-initrd", initrd] if initrd else []),
+        *(["-append", machine.cmdline] if machine.cmdline else []),
+    ]
+    # fmt: on
+
+
+def launched(wiring: Wiring) -> list[str]:
+    """What only the launcher adds: the guest waits for `cont`, and QEMU is confined."""
+    sandbox = ["-sandbox", SANDBOX] if wiring.confined else []
+    return [*sandbox, *(["-S"] if wiring.paused else [])]
+
+
+def helpers(machine: Machine) -> list[str]:
+    """Small devices every guest has: a way to say that it panicked, and a source of entropy."""
+    rng = as_json({"qom-type": "rng-builtin", "id": "rng"})
+    # fmt: off
+    return [
+        "-device", keyed("pvpanic" if is_i440fx(machine) else "pvpanic-pci", id="pvpanic"),
+        *(["-object", rng, "-device", keyed("virtio-rng-pci", id="rng", rng="rng")]
+          if machine.rng else []),
+    ]
+    # fmt: on
+
+
+def is_i440fx(machine: Machine) -> bool:
+    return machine.machine == "pc" or machine.machine.startswith("pc-i440fx")
