@@ -1,0 +1,198 @@
+"""The seed's documents: what cloud-init will read must be what the keys said."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+from typing import Any
+
+import pytest
+import yaml
+
+from holdfast.cloudinit import Documents, documents
+from holdfast.errors import ConfigError
+from holdfast.machine import Machine, Nic, NicMode
+
+MACHINE = Machine(
+    vm="7", hostname="web-7", uuid="0d9c2f4e-6a0b-5c1d-8e3f-102132435465", machine="q35"
+)
+NIC = Nic(name="nic0", mode=NicMode.bridge, mac="52:54:00:12:34:56", bridge="br0")
+
+
+def network(*nics: Nic) -> Any:
+    return yaml.safe_load(documents(replace(MACHINE, nics=nics), "").network_config)
+
+
+def ethernet(**facts: Any) -> Any:
+    return network(replace(NIC, **facts))["ethernets"]["nic0"]
+
+
+def test_meta_data_names_the_instance_and_the_host() -> None:
+    assert yaml.safe_load(documents(MACHINE, "").meta_data) == {
+        "instance-id": MACHINE.uuid,
+        "local-hostname": "web-7",
+    }
+
+
+@pytest.mark.parametrize("hostname", ["on", "123", "0x1f", "1e3", "null", "2020-01-01", "12-3"])
+def test_a_hostname_stays_text(hostname: str) -> None:
+    meta_data = documents(replace(MACHINE, hostname=hostname), "").meta_data
+    assert yaml.safe_load(meta_data)["local-hostname"] == hostname
+
+
+def test_other_user_data_or_nics_are_still_the_same_instance() -> None:
+    before = documents(MACHINE, "#cloud-config\npackages: [vim]\n")
+    after = documents(replace(MACHINE, nics=(NIC,)), "#!/bin/sh\n")
+    assert before.meta_data == after.meta_data
+
+
+@pytest.mark.parametrize("text", ["", "\n", "  \n"])
+def test_no_user_data_is_an_empty_cloud_config(text: str) -> None:
+    user_data = documents(MACHINE, text).user_data
+    assert user_data.startswith("#cloud-config\n")
+    assert yaml.safe_load(user_data) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#cloud-config\npackages: [vim]",
+        "#cloud-config\r\nruncmd:\r\n- echo {{ ''.__class__ }} {% raw %}\r\n\r\n",
+        "#cloud-config\nwrite_files: [{path: /a, content: 'ä€\u2028\t'}]\n\n\n",
+        "#cloud-config-archive\n- '#!/bin/sh'\n",
+        "#!/bin/sh\ntrue\n",
+        "#include\nhttps://example.org/a\n",
+        "#include-once\nhttps://example.org/a\n",
+        "#cloud-boothook\n#!/bin/sh\n",
+        "#part-handler\n",
+        "## template: jinja\n#cloud-config\nhostname: {{ v1.region }}\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b--\n",
+        'Content-Type: multipart/mixed; boundary="="\nmime-version: 1.0\n\n--=--\n',
+    ],
+)
+def test_user_data_goes_in_untouched(text: str) -> None:
+    assert documents(MACHINE, text).user_data == text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("packages: [vim]\n", "must start with one of #cloud-config, #!"),
+        (" #cloud-config\n", "must start with"),
+        ("\n#!/bin/sh\n", "must start with"),
+        ("# cloud-config\n", "must start with"),
+        ("#Cloud-Config\n", "must start with"),
+        ("<!DOCTYPE html>\n", "must start with"),
+        ("Content-Type: multipart/mixed\n", "MIME-Version"),
+        ("x" * 5000 + "\nMIME-Version: 1.0\n", "MIME-Version"),
+        ("\ufeff#cloud-config\n", "byte-order mark"),
+    ],
+)
+def test_user_data_that_cloud_init_would_ignore_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match="cloud-config: ") as error:
+        documents(MACHINE, text)
+    assert reason in error.value.message
+    assert error.value.hint
+
+
+def test_an_error_does_not_show_the_text() -> None:
+    with pytest.raises(ConfigError) as error:
+        documents(MACHINE, "password: hunter2\n")
+    assert "hunter2" not in "\n".join(error.value.lines())
+
+
+def test_documents_do_not_show_user_data() -> None:
+    assert "hunter2" not in repr(Documents(meta_data="", user_data="hunter2", network_config=""))
+
+
+def test_a_nic_asks_dhcp() -> None:
+    assert network(NIC) == {
+        "version": 2,
+        "ethernets": {"nic0": {"match": {"macaddress": "52:54:00:12:34:56"}, "dhcp4": True}},
+    }
+
+
+def test_a_nic_has_static_addresses_of_both_kinds() -> None:
+    assert ethernet(
+        address=(ip_interface("192.0.2.10/24"), ip_interface("2001:db8::10/64")),
+        gateway=(ip_address("192.0.2.1"), ip_address("2001:db8::1")),
+        dns=(ip_address("192.0.2.53"), ip_address("2001:db8::53")),
+        search=("example.org", "example.net"),
+    ) == {
+        "match": {"macaddress": "52:54:00:12:34:56"},
+        "dhcp4": False,
+        "addresses": ["192.0.2.10/24", "2001:db8::10/64"],
+        "routes": [
+            {"to": "0.0.0.0/0", "via": "192.0.2.1"},
+            {"to": "::/0", "via": "2001:db8::1"},
+        ],
+        "nameservers": {
+            "addresses": ["192.0.2.53", "2001:db8::53"],
+            "search": ["example.org", "example.net"],
+        },
+    }
+
+
+def test_addresses_of_one_kind_only_end_dhcp() -> None:
+    assert ethernet(address=(ip_interface("2001:db8::10/64"),)) == {
+        "match": {"macaddress": "52:54:00:12:34:56"},
+        "dhcp4": False,
+        "addresses": ["2001:db8::10/64"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "gateway", "on_link"),
+    [
+        (("192.0.2.10/24",), "192.0.2.1", False),
+        (("192.0.2.10/32",), "198.51.100.1", True),
+        (("192.0.2.10/32", "2001:db8::10/64"), "2001:db8::1", False),
+        (("2001:db8::10/128",), "2001:db8:1::1", True),
+        (("2001:db8::10/128",), "fe80::1", False),
+        ((), "192.0.2.1", False),
+    ],
+)
+def test_a_gateway_outside_the_network_is_reached_directly(
+    address: tuple[str, ...], gateway: str, on_link: bool
+) -> None:
+    found = ethernet(address=tuple(map(ip_interface, address)), gateway=(ip_address(gateway),))
+    assert found["routes"][0].get("on-link", False) is on_link
+
+
+def test_only_what_is_given_of_the_name_servers_is_written() -> None:
+    assert ethernet(dns=(ip_address("192.0.2.53"),))["nameservers"] == {
+        "addresses": ["192.0.2.53"]
+    }
+    assert ethernet(search=("example.org",))["nameservers"] == {"search": ["example.org"]}
+
+
+def test_several_nics_of_all_modes_and_awkward_names() -> None:
+    nics = [
+        replace(NIC, name=name, mac=f"52:54:00:00:00:{number:02x}", mode=mode)
+        for number, (name, mode) in enumerate(
+            [
+                ("lan", NicMode.bridge),
+                ("off", NicMode.user),
+                ("a: b # c", NicMode.user),
+                ('"{%', NicMode.bridge),
+                ("0", NicMode.bridge),
+                ("unplugged", NicMode.none),
+            ]
+        )
+    ]
+    ethernets = network(*nics)["ethernets"]
+    assert list(ethernets) == ["lan", "off", "a: b # c", '"{%', "0"]
+    assert [e["match"]["macaddress"] for e in ethernets.values()] == [n.mac for n in nics[:5]]
+
+
+@pytest.mark.parametrize("mac", ["52:54:00:12:34:56", "02:00:00:00:00:01", "52:54:00:ab:cd:ef"])
+def test_a_mac_stays_text(mac: str) -> None:
+    # YAML 1.1 reads digits between colons as a number to the base of 60.
+    assert ethernet(mac=mac)["match"] == {"macaddress": mac}
+
+
+def test_without_a_known_nic_cloud_init_is_left_to_find_one() -> None:
+    assert documents(MACHINE, "").network_config == ""
+
+
+def test_equal_machines_have_equal_documents() -> None:
+    machine = replace(MACHINE, nics=(NIC, replace(NIC, name="nic1")))
+    assert documents(machine, "#!/bin/sh\n") == documents(replace(machine), "#!/bin/sh\n")
