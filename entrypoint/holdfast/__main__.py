@@ -1,0 +1,125 @@
+"""Holdfast's table of contents: which command, and for `run` what happens in which order."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from holdfast import __version__, log
+from holdfast.errors import HoldfastError, UsageError
+
+Arguments = Sequence[str]
+Environment = Mapping[str, str]
+
+USAGE = """\
+usage: holdfast [run [VM]]           run the VM that the environment or VM names (the default)
+       holdfast -OPTION...           run QEMU with these options instead of what the keys would build
+       holdfast check [VM] [--file vm.yaml]   print all that is wrong with a VM's keys
+       holdfast argv [VM] [--file vm.yaml]    print QEMU's command line
+       holdfast version
+
+The environment and the keys are described in docs/keys.md."""
+
+
+def run(arguments: Arguments, environ: Environment) -> int:
+    """The way of a key: settings, host, then under the lock or alone; each step in its own module."""
+    from holdfast import probe, settings  # noqa: PLC0415 - `--help` and `version` need neither
+    from holdfast.events import Events  # noqa: PLC0415
+    from holdfast.run import alone, exclusively, replaced  # noqa: PLC0415
+
+    options, environ = named(arguments, environ)
+    config = settings.parse(environ, host_toml=host_toml(environ), options=options)
+    log.configure(level=config.log_level, as_json=config.log_format == "json")
+    host = probe.probe(config.host)
+    if config.exec_:
+        return replaced(config, host, vm_file(config.vm_file))
+    with Events() as events:
+        if config.endpoints:
+            return exclusively(config, host, events)
+        return alone(config, host, events, vm_file(config.vm_file))
+
+
+def named(arguments: Arguments, environ: Environment) -> tuple[Arguments, Environment]:
+    """QEMU's options, or the VM's name as the one argument."""
+    if not arguments or arguments[0].startswith("-"):
+        return arguments, environ
+    if len(arguments) > 1:
+        raise UsageError(f"run takes one VM, not {' '.join(arguments)}", hint=USAGE)
+    return (), {**environ, "VM": arguments[0]}
+
+
+def host_toml(environ: Environment) -> str | None:
+    path = Path(environ.get("HOLDFAST_CONFIG") or "/etc/holdfast/host.toml")
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    if environ.get("HOLDFAST_CONFIG"):
+        raise UsageError(f"HOLDFAST_CONFIG: there is no file {path}")
+    return None
+
+
+def vm_file(path: str) -> dict[str, bytes]:
+    from holdfast.description import raw_from_file  # noqa: PLC0415
+
+    if not path:
+        return {}
+    try:
+        return dict(raw_from_file(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"VM_FILE: {path}: {error.strerror}") from error
+
+
+def check(arguments: Arguments, environ: Environment) -> int:
+    from holdfast.cli import check as command  # noqa: PLC0415
+
+    return command.main(arguments, environ)
+
+
+def argv(arguments: Arguments, environ: Environment) -> int:
+    from holdfast.cli import argv as command  # noqa: PLC0415
+
+    return command.main(arguments, environ)
+
+
+def version(arguments: Arguments, environ: Environment) -> int:
+    sys.stdout.write(f"holdfast {__version__}\n")
+    return 0
+
+
+def usage(arguments: Arguments, environ: Environment) -> int:
+    sys.stdout.write(f"{USAGE}\n")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Arguments, Environment], int]] = {
+    "run": run,
+    "check": check,
+    "argv": argv,
+    "version": version,
+    "--version": version,
+    "help": usage,
+    "--help": usage,
+    "-h": usage,
+}
+
+
+def dispatch(arguments: Arguments, environ: Environment) -> int:
+    """A first argument that is no command and begins with `-` is QEMU's."""
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in COMMANDS):
+        return run(arguments, environ)
+    if arguments[0] not in COMMANDS:
+        raise UsageError(f"there is no command {arguments[0]}", hint=USAGE)
+    return COMMANDS[arguments[0]](arguments[1:], environ)
+
+
+def main() -> None:
+    """The one place where an error becomes an exit status."""
+    try:
+        sys.exit(dispatch(sys.argv[1:], os.environ))
+    except HoldfastError as error:
+        for line in error.lines():
+            log.error(line)
+        sys.exit(error.status)
+
+
+if __name__ == "__main__":
+    main()

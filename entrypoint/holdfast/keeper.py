@@ -1,0 +1,98 @@
+"""The thread that keeps a VM ours: it renews the lease, watches the lock, and takes it again.
+
+It never touches QEMU. What it finds goes to the supervisor as an event; that one has the deadline
+in its own loop, so that a request which hangs here cannot hold up a stop.
+"""
+
+import threading
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Self
+
+from holdfast import log
+from holdfast.errors import HoldfastError, Unreachable
+from holdfast.lock import Hold, boottime
+from holdfast.ownership import Verdict
+from holdfast.txn import Reply
+
+
+class Finding(Enum):
+    lost = auto()  # another owner, or in doubt where doubt must stop the VM
+    power_off = auto()  # an operator has set power=off
+
+
+class Keeper(threading.Thread):
+    """`hold_on`: run on without etcd, as nobody can start the VM without raising the epoch there."""
+
+    def __init__(self, hold: Hold, revision: int, notify: Callable[[Finding], None]) -> None:
+        super().__init__(name="keeper", daemon=True)
+        self.hold_on = False
+        self._hold = hold
+        self._notify = notify
+        self._wake = threading.Event()
+        self._closed = False
+        self._looked = boottime()
+        self._watched = {hold.names.lock, hold.names.epoch, hold.names.power}
+        self._watch = hold.store.watch(self._prefixes(), revision, self._changed)
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End, and wait for it: after this nothing renews or takes the lock again."""
+        self._closed = True
+        self._wake.set()
+        self._watch.close()
+        self.join()
+
+    def _prefixes(self) -> list[str]:
+        names = self._hold.names
+        own = names.epoch.removesuffix("epoch")
+        return [own] if names.lock.startswith(own) else [own, names.lock]
+
+    def _changed(self, keys: frozenset[str]) -> None:
+        if not keys or keys & self._watched:
+            self._looked = 0.0
+            self._wake.set()
+
+    def run(self) -> None:
+        while not self._closed:
+            started = boottime()
+            try:
+                self._turn()
+            except Unreachable as error:
+                log.warning(f"{error.message}; the VM goes on" if self.hold_on else error.message)
+            except HoldfastError as error:
+                log.warning(error.message)
+            self._wake.wait(max(0.0, started + self._hold.times.renew - boottime()))
+            self._wake.clear()
+
+    def _turn(self) -> None:
+        """Renew; look when something changed, when the lease is gone, and once in a TTL anyway:
+        a watch that is dead without an error must not hide a new owner for long.
+        """
+        renewed = self._hold.renew()
+        if renewed and boottime() - self._looked < self._hold.times.ttl:
+            return
+        verdict, reply = self._hold.look()
+        self._looked = boottime()
+        self._act(verdict, reply)
+
+    def _act(self, verdict: Verdict, reply: Reply) -> None:
+        power = reply.items.get(self._hold.names.power)
+        if verdict is Verdict.lost or (verdict is not Verdict.held and not self.hold_on):
+            self._notify(Finding.lost)
+        elif verdict is Verdict.vacant and not self._closed:
+            self._take_again()
+        elif power and power.value.strip() == b"off":
+            self._notify(Finding.power_off)
+
+    def _take_again(self) -> None:
+        if self._hold.take_again():
+            log.info(
+                "the lock had gone while etcd was away; it is ours again", epoch=self._hold.epoch
+            )

@@ -1,0 +1,187 @@
+"""From a plan to a QEMU that waits for `cont`: volumes, taps, seed, descriptors, spawn."""
+
+import fcntl
+import os
+import secrets
+import socket
+import stat
+import subprocess
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from holdfast import log, qemu, seed, tap
+from holdfast.confinement import Identity
+from holdfast.errors import InternalError
+from holdfast.host import Host
+from holdfast.machine import Machine, RbdImage
+from holdfast.plan import Plan, bridges_of
+from holdfast.process import Child
+from holdfast.qemu.options import serve
+from holdfast.qemu.wiring import Ceph, Wiring
+from holdfast.qmp import Disconnected, Qmp, QmpError
+from holdfast.rundir import RunDirectory
+from holdfast.storage import local
+
+GREETING = 60.0  # seconds until QEMU must have opened its disks and speak QMP
+
+
+class Launch:
+    """Everything one QEMU is born with. The launcher's copies of the descriptors close at once after
+    the spawn: image locks and taps must end with QEMU, not with us.
+    """
+
+    def __init__(self, plan: Plan, host: Host, who: Identity, rundir: RunDirectory) -> None:
+        self._plan = plan
+        self._host = host
+        self._who = who
+        self._rundir = rundir
+
+    def spawn(self, stack: ExitStack) -> tuple[Child, Qmp]:
+        """QEMU, paused before its first instruction. It ends with `stack` at the latest."""
+        with ExitStack() as descriptors:
+            qmp = Qmp()
+            stack.callback(qmp.close)
+            wiring = self._wire(descriptors, qmp)
+            argv = self._argv(wiring)
+            child = Child(argv, self._who, passed(wiring))
+            stack.callback(child.close)
+        self._greet(child, qmp)
+        return child, qmp
+
+    def _argv(self, wiring: Wiring) -> list[str]:
+        if self._plan.adapted is not None:
+            return [self._host.qemu, *serve(self._plan.adapted, wiring)]
+        return qemu.command_line(self._plan.machine, self._host, wiring)
+
+    def _greet(self, child: Child, qmp: Qmp) -> None:
+        try:
+            qmp.connect(GREETING)
+        except (Disconnected, QmpError) as error:
+            child.close()
+            said = "; ".join(child.said) or error.message
+            raise Stillborn(f"QEMU did not start: {said}") from error
+        log.info("QEMU is up, paused", version=qmp.version, pid=child.pid, uid=self._who.uid)
+
+    # -- what it is handed
+
+    def _wire(self, descriptors: ExitStack, qmp: Qmp) -> Wiring:
+        plan = self._plan
+        wiring = Wiring(
+            qmp=qmp.theirs.fileno(),
+            console_log=self._console_log(descriptors),
+            taps=self._taps(descriptors),
+            disks=self._disks(descriptors),
+            ceph=self._ceph(),
+            seed=self._seed(descriptors),
+            confined=True,
+            paused=True,
+        )
+        wiring = replace(wiring, block_devices=_block_devices(wiring))
+        return wiring if plan.adapted is not None else self._machine_wiring(wiring, descriptors)
+
+    def _machine_wiring(self, wiring: Wiring, descriptors: ExitStack) -> Wiring:
+        """What only a machine built from keys has a place for."""
+        machine = self._plan.machine
+        return replace(
+            wiring,
+            console=self._listen("console", descriptors),
+            agent=self._listen("agent", descriptors) if machine.guest_agent else None,
+            kernel=self._rundir.copy("kernel", machine.kernel) if machine.kernel else "",
+            initrd=self._rundir.copy("initrd", machine.initrd) if machine.initrd else "",
+            spice_password_file=self._ticket(machine),
+        )
+
+    def _listen(self, name: str, descriptors: ExitStack) -> int:
+        listener: socket.socket = descriptors.enter_context(self._rundir.listen(name))
+        return listener.fileno()
+
+    def _taps(self, descriptors: ExitStack) -> dict[str, int]:
+        taps = tap.taps(bridges_of(self._plan.machine, self._plan.adapted))
+        for descriptor in taps.values():
+            descriptors.callback(os.close, descriptor)
+        return taps
+
+    def _disks(self, descriptors: ExitStack) -> dict[str, int]:
+        opened = {}
+        for disk in self._plan.machine.disks:
+            if not isinstance(disk.backend, RbdImage):
+                opened[disk.name] = local.open_for_qemu(disk)
+                descriptors.callback(os.close, opened[disk.name])
+        return opened
+
+    def _ceph(self) -> Ceph:
+        keyring = self._plan.ceph
+        if keyring is None:
+            return Ceph()
+        # /etc/ceph is often closed to others, and the keyring always.
+        conf = self._rundir.readable("ceph.conf", Path(keyring.conf).read_bytes())
+        key = self._rundir.secret("ceph.key", keyring.key) if keyring.key else ""
+        return Ceph(user=keyring.user, conf=conf, key_file=key)
+
+    def _seed(self, descriptors: ExitStack) -> int | None:
+        if self._plan.seed is None:
+            return None
+        path = self._rundir.path / "seed.iso"
+        seed.write(seed.image(self._plan.seed), path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptors.callback(os.close, descriptor)
+        return descriptor
+
+    def _ticket(self, machine: Machine) -> str:
+        """SPICE asks for a password unless the operator has said that it need not."""
+        if machine.spice is None or machine.spice.password is None:
+            return ""
+        path = self._rundir.secret(
+            "spice-password", machine.spice.password or secrets.token_urlsafe(12)
+        )
+        log.info(f"SPICE on {machine.spice.addr}:{machine.spice.port}; its password is in {path}")
+        return path
+
+    def _console_log(self, descriptors: ExitStack) -> int:
+        """Our stdout, for what the guest prints. QEMU wants a descriptor that is write-only."""
+        if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+            return 1
+        try:
+            descriptor = os.open(
+                "/proc/self/fd/1", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
+            )
+        except OSError:
+            return self._piped(descriptors)
+        descriptors.callback(os.close, descriptor)
+        return descriptor
+
+    def _piped(self, descriptors: ExitStack) -> int:
+        """A socket (systemd's journal) cannot be opened again: a cat stands between."""
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        descriptors.callback(os.close, reader)
+        descriptors.callback(os.close, writer)
+        # It ends by itself when QEMU closes the other end.
+        subprocess.Popen(["cat"], stdin=reader, start_new_session=True)
+        return writer
+
+
+class Stillborn(InternalError):
+    """QEMU ended before it was ready. Its own words are in the message."""
+
+    @property
+    def locked(self) -> bool:
+        """Another QEMU has the image open: not a fault of the keys, but of the moment."""
+        return 'Failed to get "' in self.message
+
+
+def passed(wiring: Wiring) -> list[int]:
+    single = (wiring.qmp, wiring.agent, wiring.console, wiring.console_log, wiring.seed)
+    return sorted(
+        {
+            *wiring.taps.values(),
+            *wiring.disks.values(),
+            *(one for one in single if one is not None),
+        }
+    )
+
+
+def _block_devices(wiring: Wiring) -> frozenset[str]:
+    return frozenset(
+        name for name, number in wiring.disks.items() if stat.S_ISBLK(os.fstat(number).st_mode)
+    )

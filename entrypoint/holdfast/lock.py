@@ -1,0 +1,296 @@
+"""Taking a VM, holding it, letting it go: the protocol of docs/ownership.md against etcd.
+
+Each write compares what it must not overwrite. A reply that got lost is settled by reading back:
+"not succeeded" may be our own first copy.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from holdfast.errors import ConfigError, Fault, OwnershipLost
+from holdfast.host import Host
+from holdfast.lease import LeaseTimes
+from holdfast.ownership import (
+    Claim,
+    Fence,
+    Image,
+    Lock,
+    Names,
+    Standing,
+    Verdict,
+    barred,
+    decode_claim,
+    decode_fence,
+    encode,
+    judge,
+)
+from holdfast.store import Store
+from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
+
+
+def boottime() -> float:
+    """Seconds on the clock that counts suspend. Python's time.monotonic() does not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def attempt(host: Host) -> Lock:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return Lock(id=str(uuid.uuid4()), host=host.name, boot_id=host.boot_id, since=since)
+
+
+class Hold:
+    """A VM that is ours. Its methods may be called by the keeper and by the supervisor."""
+
+    def __init__(self, store: Store, names: Names, host: Host, ttl: int) -> None:
+        self.store = store
+        self.names = names
+        self.times = LeaseTimes.of(ttl, len(store.endpoints))
+        self.epoch = 0
+        self.lease = 0
+        self.standing = Standing(lock=0, epoch=0)
+        self._host = host
+        self._vm = names.fence.split("/")[-2]
+        self._confirmed = 0.0  # when the last good renewal was sent
+        self._fence = 0
+        self._claims: dict[str, int] = {}
+        self._status = b"{}"
+        self._turn = threading.RLock()
+
+    # -- taking
+
+    def take(self, seen: Reply, images: Sequence[Image]) -> Reply | None:
+        """Step 1: the lock, if nothing that made us eligible has changed since `seen`.
+
+        Returns the claims as they stand, or None when somebody else has won.
+        """
+        names = self.names
+        judged = (names.epoch, names.fence, names.host, names.power)
+        compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in judged]
+        self._fence = seen.revision_of(names.fence)
+        return self._lock(compare, [Range(key=self._claim_key(image)) for image in images])
+
+    def _lock(self, compare: Iterable[Unchanged], reads: Sequence[Range]) -> Reply | None:
+        owner = encode(attempt(self._host))
+        sent = boottime()
+        lease, granted = self.store.grant(int(self.times.ttl))
+        put = Put(key=self.names.lock, value=owner, lease=lease)
+        reply = self.store.txn(
+            [Unchanged(key=self.names.lock, revision=0), *compare],
+            [put, *reads],
+            [Range(key=self.names.lock), *reads],
+        )
+        written = _written(reply, [put])
+        if written is None:
+            self.store.revoke(lease)
+            return None
+        self.lease = lease
+        self.times = LeaseTimes.of(granted, len(self.store.endpoints))
+        self.standing = Standing(lock=written[self.names.lock], epoch=self.standing.epoch)
+        self._confirmed = sent
+        return reply
+
+    def raise_epoch(self, seen: Reply) -> None:
+        """Step 2: from here on all that an earlier owner still sends fails its compare."""
+        item = seen.items.get(self.names.epoch)
+        self.epoch = _number(item) + 1
+        written = self._write(
+            [Unchanged(key=self.names.epoch, revision=item.mod_revision if item else 0)],
+            [Put(key=self.names.epoch, value=str(self.epoch).encode())],
+        )
+        self.standing = Standing(lock=self.standing.lock, epoch=written[self.names.epoch])
+
+    def claim(self, images: Sequence[Image], claims: Reply) -> None:
+        """Step 2: the disks are this VM's, before anybody is fenced because of them."""
+        compare: list[Unchanged] = []
+        puts: list[Put] = []
+        for image in images:
+            key = self._claim_key(image)
+            item = claims.items.get(key)
+            compare.append(Unchanged(key=key, revision=claims.revision_of(key)))
+            puts.append(Put(key=key, value=self._claim_value()))
+            if item and (owner := _claimant(item, image)).vm != self._vm:
+                theirs = self._take_over(image, owner)
+                compare += theirs[0]
+                puts += theirs[1]
+        written = self._write([*self._ours(), *compare], puts) if puts else {}
+        self._claims = {key: written[key] for key in map(self._claim_key, images)}
+
+    def _take_over(self, image: Image, owner: Claim) -> tuple[list[Unchanged], list[Put]]:
+        """A claim that another VM left behind: it may go on no more, so its epoch is raised."""
+        theirs = Names.of(self.names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
+        reply = self.store.read(
+            *(Range(key=key) for key in (theirs.lock, theirs.epoch, theirs.fence))
+        )
+        if theirs.lock in reply.items:
+            raise ConfigError(
+                [
+                    Fault(
+                        key=f"disks/{image.disk}",
+                        value=image.id,
+                        rule=f"is in use by VM {owner.vm}",
+                    )
+                ]
+            )
+        fence = reply.items.get(theirs.fence)
+        if fence and (fault := barred(decode_fence(fence.value), self._host.machine_id)):
+            raise ConfigError(
+                [Fault(key=f"disks/{image.disk}", rule=f"VM {owner.vm} left it: {fault.rule}")]
+            )
+        compare = [
+            Unchanged(key=key, revision=reply.revision_of(key))
+            for key in (theirs.lock, theirs.epoch, theirs.fence)
+        ]
+        epoch = _number(reply.items.get(theirs.epoch)) + 1
+        return compare, [Put(key=theirs.epoch, value=str(epoch).encode())]
+
+    def record(self, images: Sequence[Image]) -> None:
+        """Step 6: who may be writing from now on. Only after this may the guest run."""
+        fence = Fence(
+            epoch=self.epoch,
+            host=self._host.name,
+            boot_id=self._host.boot_id,
+            machine_id=self._host.machine_id,
+            images=tuple(images),
+        )
+        with self._turn:
+            compare = [
+                *self._ours(),
+                Unchanged(key=self.names.fence, revision=self._fence),
+                *self._claimed(),
+            ]
+            written = self._write(compare, [Put(key=self.names.fence, value=encode(fence))])
+            self._fence = written[self.names.fence]
+        if self.in_doubt():
+            raise OwnershipLost("the lease could not be renewed in time while the VM was starting")
+
+    # -- holding
+
+    def renew(self) -> bool:
+        """Renew the lease. False: it is gone, and perhaps the lock with it."""
+        sent = boottime()
+        if not self.store.keep_alive(self.lease):
+            return False
+        self._confirmed = sent
+        return True
+
+    def deadline(self) -> float:
+        """When ownership comes into doubt, on boottime()'s clock."""
+        return self._confirmed + self.times.deadline
+
+    def in_doubt(self) -> bool:
+        return boottime() > self.deadline()
+
+    def look(self) -> tuple[Verdict, Reply]:
+        """A linearizable read of what makes us the owner."""
+        with self._turn:
+            keys = (self.names.lock, self.names.epoch, self.names.power)
+            reply = self.store.read(*(Range(key=key) for key in keys))
+            return judge(reply, self.names, self.standing), reply
+
+    def take_again(self) -> bool:
+        """The lock is gone and the epoch still ours: nobody else has started. A new lease, a new lock."""
+        with self._turn:
+            epoch = Unchanged(key=self.names.epoch, revision=self.standing.epoch)
+            fence = Unchanged(key=self.names.fence, revision=self._fence)
+            if self._lock([epoch, fence, *self._claimed()], []) is None:
+                return False
+            self.publish(self._status)
+            return True
+
+    def publish(self, status: bytes) -> None:
+        """For operators; it goes with the lease."""
+        self._status = status
+        put = Put(key=self.names.status, value=status, lease=self.lease)
+        self.store.txn([Unchanged(key=self.names.lock, revision=self.standing.lock)], [put])
+
+    # -- letting go
+
+    def release(self, last: bytes, *, clean: bool, power_off: bool = False) -> None:
+        """Give the VM away. Without `clean` the records stay, for the next owner to judge."""
+        with self._turn:
+            if judge(self.look()[1], self.names, self.standing) is Verdict.vacant:
+                self.take_again()
+            parting: list[Operation] = [Put(key=self.names.last, value=last)]
+            if power_off:
+                parting.append(Put(key=self.names.power, value=b"off"))
+            if clean:
+                parting += [Delete(key=key) for key in (self.names.fence, *self._claims)]
+            reads = [
+                Range(key=key) for key in (self.names.epoch, self.names.fence, self.names.last)
+            ]
+            reply = self.store.txn([*self._ours(), *self._claimed()], parting, reads)
+            if not reply.succeeded and reply.revision_of(self.names.epoch) != self.standing.epoch:
+                raise OwnershipLost("another owner has taken the VM")
+            self.abandon()
+
+    @property
+    def inherited(self) -> bool:
+        """The record of an owner that did not stop cleanly is still there, as it left it."""
+        return self._fence != 0
+
+    def abandon(self) -> None:
+        """Let the lock go and leave every record as it is."""
+        self.store.revoke(self.lease)
+
+    # -- compares
+
+    def _ours(self) -> list[Unchanged]:
+        return [
+            Unchanged(key=self.names.lock, revision=self.standing.lock),
+            Unchanged(key=self.names.epoch, revision=self.standing.epoch),
+        ]
+
+    def _claimed(self) -> list[Unchanged]:
+        return [Unchanged(key=key, revision=revision) for key, revision in self._claims.items()]
+
+    def _write(self, compare: Sequence[Unchanged], puts: Sequence[Put]) -> dict[str, int]:
+        """Put what only the owner may put. Returns the revision of each key."""
+        lock = Unchanged(key=self.names.lock, revision=self.standing.lock)
+        reads = [Range(key=put.key) for put in puts]
+        reply = self.store.txn({lock, *compare}, puts, [Range(key=lock.key), *reads])
+        written = _written(reply, puts)
+        if written is None or (
+            not reply.succeeded and reply.revision_of(lock.key) != lock.revision
+        ):
+            raise OwnershipLost(
+                f"{puts[0].key} could not be written: another owner has taken the VM"
+            )
+        return written
+
+    def _claim_key(self, image: Image) -> str:
+        return self.names.claims + image.id
+
+    def _claim_value(self) -> bytes:
+        return encode(
+            Claim(
+                vm=self._vm,
+                lock=self.names.lock,
+                epoch=self.epoch,
+                machine_id=self._host.machine_id,
+            )
+        )
+
+
+def _written(reply: Reply, puts: Sequence[Put]) -> dict[str, int] | None:
+    """The revision of each key that we put; None if it is not our value that stands there."""
+    if reply.succeeded:
+        return {put.key: reply.revision for put in puts}
+    items = {put.key: reply.items.get(put.key) for put in puts}
+    if all(item and item.value == put.value for put in puts for item in [items[put.key]]):
+        return {key: item.mod_revision for key, item in items.items() if item}
+    return None
+
+
+def _number(item: Item | None) -> int:
+    return int(item.value) if item else 0
+
+
+def _claimant(item: Item, image: Image) -> Claim:
+    try:
+        return decode_claim(item.value)
+    except (ValueError, TypeError) as error:
+        rule = f"its claim {item.key} is of a newer Holdfast, or damaged"
+        raise ConfigError([Fault(key=f"disks/{image.disk}", rule=rule)]) from error

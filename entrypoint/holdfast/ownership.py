@@ -1,0 +1,174 @@
+"""The records that say who may run a VM, and what they mean. No etcd in here, only values.
+
+`lock` is bound to the lease, `epoch` is only ever raised, `fence` and the claims outlive their
+writer: they are the last word on who may still write to a disk. The protocol is in
+docs/ownership.md; its compares are all needed.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import Enum, auto
+from typing import Any
+
+from holdfast.errors import Fault
+from holdfast.machine import Disk, RbdImage
+from holdfast.txn import Reply
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """The keys of one VM's ownership."""
+
+    lock: str
+    epoch: str
+    fence: str
+    status: str
+    last: str
+    power: str
+    host: str
+    claims: str  # prefix
+
+    @classmethod
+    def of(cls, prefix: str, vm: str, lock: str) -> "Names":
+        return cls(
+            lock=lock,
+            claims=f"{prefix}/_claims/",
+            **{
+                name: f"{prefix}/{vm}/{name}"
+                for name in ("epoch", "fence", "status", "last", "power", "host")
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """`id` is new for every attempt: it tells our own late request from somebody else's lock."""
+
+    id: str
+    host: str
+    boot_id: str
+    since: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A disk that may be written: `kind` is `rbd` or `file`."""
+
+    disk: str
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fence:
+    """Who may be writing. It stays when its writer dies, and goes when it has stopped cleanly."""
+
+    epoch: int
+    host: str
+    boot_id: str
+    machine_id: str
+    images: tuple[Image, ...] = ()
+    clients: tuple[str, ...] = ()  # addresses of the storage clients; filled by the fencing of RBD
+    version: int = VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The VM that a disk belongs to while it may be written."""
+
+    vm: str
+    lock: str
+    epoch: int
+    machine_id: str
+    version: int = VERSION
+
+
+def encode(record: Lock | Fence | Claim) -> bytes:
+    return json.dumps(asdict(record), separators=(",", ":")).encode()
+
+
+def decode_fence(value: bytes) -> Fence:
+    """The record, or ValueError where it is none of ours or of a version that we do not know."""
+    data = _versioned(value)
+    images = tuple(Image(**image) for image in data.pop("images"))
+    return Fence(**{**data, "images": images, "clients": tuple(data.pop("clients"))})
+
+
+def decode_claim(value: bytes) -> Claim:
+    return Claim(**_versioned(value))
+
+
+def _versioned(value: bytes) -> dict[str, Any]:
+    data = json.loads(value)
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        raise ValueError("a record of another version")
+    return data
+
+
+def images(disks: Iterable[Disk], *, machine_id: str, fsid: str) -> tuple[Image, ...]:
+    """The disks that this VM may write to, each with the id under which it is claimed.
+
+    Names of files mean something on one machine only, names of images in one cluster.
+    """
+    return tuple(_image(disk, machine_id, fsid) for disk in disks if disk.writable)
+
+
+def _image(disk: Disk, machine_id: str, fsid: str) -> Image:
+    if isinstance(disk.backend, RbdImage):
+        return Image(disk=disk.name, kind="rbd", id=f"rbd/{fsid}/{disk.backend}")
+    return Image(disk=disk.name, kind="file", id=f"file/{machine_id}{disk.backend.path}")
+
+
+def barred(fence: Fence, machine_id: str) -> Fault | None:
+    """Why the disks of an owner that did not stop cleanly may not be taken by this machine."""
+    for image in fence.images:
+        if image.kind == "rbd":
+            return Fault(
+                key=f"disks/{image.disk}",
+                rule=f"{fence.host} ran this VM last (epoch {fence.epoch}) and did not stop cleanly: its QEMU may "
+                f"still write to {image.id}, and this version cannot shut it out of Ceph",
+            )
+        if fence.machine_id != machine_id:
+            return Fault(
+                key=f"disks/{image.disk}",
+                rule=f"{image.id} is a file on {fence.host}, which did not stop cleanly: only that machine may go on with it",
+            )
+    return None
+
+
+class Verdict(Enum):
+    """What a look at etcd tells the holder."""
+
+    held = auto()
+    vacant = auto()  # our lock is gone, nobody has taken the VM: take the lock again, or stop
+    contested = auto()  # somebody has the lock and has not raised the epoch yet: wait, or stop
+    lost = auto()  # the epoch has moved on: another owner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The revisions at which we wrote what makes us the owner. Every compare is made of these."""
+
+    lock: int
+    epoch: int
+
+
+def judge(reply: Reply, names: Names, ours: Standing) -> Verdict:
+    """The epoch decides; the lock only says who may raise it."""
+    if reply.revision_of(names.epoch) != ours.epoch:
+        return Verdict.lost
+    lock = reply.revision_of(names.lock)
+    if lock == ours.lock:
+        return Verdict.held
+    return Verdict.contested if lock else Verdict.vacant
+
+
+def decode_lock(value: bytes) -> str:
+    """The host that holds a lock, for people; also of a lock that an older launcher wrote."""
+    try:
+        return str(json.loads(value)["host"])
+    except (ValueError, KeyError, TypeError):
+        return value[:64].decode(errors="replace") or "another host"

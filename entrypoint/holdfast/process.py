@@ -1,0 +1,89 @@
+"""Starting QEMU, and reaping it and whatever else falls to PID 1."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from holdfast import log
+from holdfast.confinement import Identity, confined
+
+
+class Child:
+    """A process that we started. What it says on stderr goes to the log, a line each."""
+
+    def __init__(self, argv: Sequence[str], who: Identity, descriptors: Sequence[int]) -> None:
+        # From the main thread only: the parent-death signal comes when the *thread* that spawned ends.
+        # A session of its own: Ctrl-C in a terminal is for the launcher, to QEMU it would be a power cut.
+        self._process = subprocess.Popen(
+            confined(argv, who, os.getpid()),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=descriptors,
+            start_new_session=True,
+            env=_environment(),
+        )
+        self.pid = self._process.pid
+        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
+        self.output = self._process.stdout.fileno()
+        os.set_blocking(self.output, False)
+        self.said: list[str] = []
+        self._rest = b""
+
+    def listen(self) -> None:
+        """Log what has been said since the last time."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.output, 65536):
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                for line in lines:
+                    self._say(line.decode(errors="replace"))
+
+    def _say(self, line: str) -> None:
+        self.said.append(line)
+        log.warning(f"qemu: {line}")
+
+    def reap(self) -> int | None:
+        """The exit status as subprocess gives it (negative: the signal), or None while it lives."""
+        status = self._process.poll()
+        if status is not None:
+            self.listen()
+        return status
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        """No way out leaves a process behind."""
+        self.kill()
+        self._process.wait()
+        self.listen()
+        assert self._process.stdout is not None  # noqa: S101
+        self._process.stdout.close()
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of ours reaches QEMU: the environment may hold passwords."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+
+
+def reap_orphans(own: int) -> None:
+    """PID 1 inherits every orphan of its namespace; `own` is reaped by its Child."""
+    with contextlib.suppress(ChildProcessError):
+        while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if found.si_pid == own:
+                return
+            os.waitpid(found.si_pid, 0)
+
+
+def uid_map_end() -> int:
+    """One more than the highest uid that exists in this user namespace (user_namespaces(7))."""
+    rows = [
+        line.split()
+        for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    ]
+    return max(int(first) + int(count) for first, _, count in rows)
+
+
+Spawn = Callable[[Sequence[str], Sequence[int]], Child]

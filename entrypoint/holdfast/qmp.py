@@ -1,0 +1,110 @@
+"""QEMU's machine protocol (docs/interop/qmp-spec) over a socket that QEMU was born with."""
+
+import json
+import socket
+import time
+from collections import deque
+from typing import Any
+
+from holdfast.errors import InternalError
+
+Message = dict[str, Any]
+
+
+class QmpError(InternalError):
+    """QEMU refused a command."""
+
+
+class Disconnected(InternalError):
+    """QEMU has closed its end: it is gone, or about to be."""
+
+
+class Qmp:
+    """One client, no path in the file system: nobody else can reach this monitor.
+
+    `call` is for the start, when an answer is needed; `send` never waits, so a QEMU that hangs
+    cannot hang the launcher.
+    """
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._buffer = b""
+        self._messages: deque[Message] = deque()
+        self._number = 0
+        self.version = ""
+
+    def close(self) -> None:
+        self._ours.close()
+        self.theirs.close()
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def connect(self, timeout: float) -> None:
+        """Greet, and learn QEMU's version."""
+        self.theirs.close()  # QEMU's exit must be seen as an end of file
+        deadline = time.monotonic() + timeout
+        greeting = self._next(deadline)
+        self.call("qmp_capabilities", timeout=deadline - time.monotonic())
+        version = greeting["QMP"]["version"]["qemu"]
+        self.version = f"{version['major']}.{version['minor']}.{version['micro']}"
+
+    def send(self, command: str, **arguments: Any) -> int:
+        self._number += 1
+        request = {
+            "execute": command,
+            "id": self._number,
+            **({"arguments": arguments} if arguments else {}),
+        }
+        try:
+            self._ours.settimeout(1.0)
+            self._ours.sendall(json.dumps(request).encode() + b"\n")
+        except OSError as error:
+            raise Disconnected(f"QEMU does not take the command {command}: {error}") from error
+        return self._number
+
+    def call(self, command: str, *, timeout: float, **arguments: Any) -> Any:
+        """The answer. Events that come before it are kept for `read`."""
+        deadline = time.monotonic() + timeout
+        number = self.send(command, **arguments)
+        events: list[Message] = []
+        while (message := self._next(deadline)).get("id") != number:
+            events.append(message)
+        self._messages.extendleft(reversed(events))
+        if "error" in message:
+            raise QmpError(f"QEMU refuses {command}: {message['error']['desc']}")
+        return message["return"]
+
+    def read(self) -> list[Message]:
+        """All that has come; raises Disconnected at the end."""
+        try:
+            self._receive(0)
+        except TimeoutError:
+            pass
+        found = list(self._messages)
+        self._messages.clear()
+        return found
+
+    def _next(self, deadline: float) -> Message:
+        while not self._messages:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise Disconnected("QEMU does not answer on its monitor")
+            try:
+                self._receive(remaining)
+            except TimeoutError:
+                continue
+        return self._messages.popleft()
+
+    def _receive(self, timeout: float) -> None:
+        self._ours.settimeout(max(timeout, 0.0))
+        try:
+            data = self._ours.recv(65536)
+        except BlockingIOError:
+            return
+        except ConnectionError as error:
+            raise Disconnected(f"QEMU's monitor is gone: {error}") from error
+        if not data:
+            raise Disconnected("QEMU has closed its monitor")
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        self._messages.extend(json.loads(line) for line in lines if line.strip())

@@ -1,0 +1,88 @@
+"""/run/holdfast/<vm>: the files that one running VM needs, private to the launcher and its QEMU."""
+
+import fcntl
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import Self
+
+from holdfast.confinement import Identity
+from holdfast.errors import HostLacks, LockHeld
+
+ROOT = Path("/run/holdfast")
+HEALTH = ROOT / "health"
+
+
+class RunDirectory:
+    """Owned by root, readable by QEMU's group. It goes with the VM."""
+
+    def __init__(self, vm: str, who: Identity) -> None:
+        self.path = ROOT / vm
+        self._who = who
+        self._lock = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockHeld(f"another launcher runs this VM here: it holds {self.path}") from error
+        except OSError as error:
+            raise HostLacks(
+                f"{self.path}: {error.strerror}", hint="mount a tmpfs there: --tmpfs /run"
+            ) from error
+        self._empty()
+        os.chown(self.path, -1, self._who.gid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+    def _empty(self) -> None:
+        """What a killed launcher has left."""
+        for entry in self.path.iterdir():
+            entry.unlink()
+
+    def secret(self, name: str, text: str) -> str:
+        """A file that only QEMU and root can read."""
+        return self._file(name, text.encode(), 0o400)
+
+    def readable(self, name: str, data: bytes) -> str:
+        return self._file(name, data, 0o440)
+
+    def copy(self, name: str, source: str) -> str:
+        """A copy that QEMU's uid can read, wherever the original lies."""
+        target = self.path / name
+        with Path(source).open("rb") as original, target.open("xb") as duplicate:
+            shutil.copyfileobj(original, duplicate)
+        target.chmod(0o440)
+        os.chown(target, -1, self._who.gid)
+        return str(target)
+
+    def listen(self, name: str) -> socket.socket:
+        """A socket for root, served by QEMU through the descriptor."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self.path / name))
+        (self.path / name).chmod(0o600)
+        listener.listen(1)
+        return listener
+
+    def _file(self, name: str, data: bytes, mode: int) -> str:
+        target = self.path / name
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchown(descriptor, self._who.uid, self._who.gid)
+            os.fchmod(descriptor, mode)
+        return str(target)
+
+
+def beat() -> None:
+    """The sign of life that the image's health check looks for."""
+    try:
+        HEALTH.touch()
+    except OSError:
+        pass  # a full or read-only /run must not end a VM

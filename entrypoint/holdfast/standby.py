@@ -1,0 +1,210 @@
+"""Until the VM is ours: is it to run, here, now, and has nobody else got it?
+
+Whoever waits holds no lease and takes nothing: a standby that takes a lock and gives it back would
+end an owner that is holding on without etcd.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from string import hexdigits
+
+from holdfast import log, plan
+from holdfast.description import Description, describe
+from holdfast.errors import ConfigError, HoldfastError, LockHeld, Unreachable
+from holdfast.events import STOP_SIGNALS, Events
+from holdfast.host import Host
+from holdfast.lock import Hold
+from holdfast.machine import Power
+from holdfast.ownership import Names, barred, decode_fence, decode_lock
+from holdfast.plan import Plan
+from holdfast.settings import Settings
+from holdfast.store import Store, Watch
+from holdfast.txn import Range, Reply
+
+START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
+RETRY = 2.0  # between two tries after something failed that may pass
+CONTAINER_ID = 12  # digits
+LOOK_AGAIN = 60.0  # a watch that is dead without an error must not keep a standby waiting for ever
+
+
+class Stopped(Exception):
+    """A signal has ended the waiting."""
+
+
+class Obstacle(Exception):
+    """Why the VM is not for us now, and after how many seconds to look again at the latest."""
+
+    def __init__(self, why: str, seconds: float = LOOK_AGAIN) -> None:
+        super().__init__(why)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ours:
+    plan: Plan
+    hold: Hold
+    revision: int
+
+
+class Standby:
+    def __init__(self, store: Store, settings: Settings, host: Host, events: Events) -> None:
+        self._store = store
+        self._settings = settings
+        self._host = host
+        self._events = events
+        self._names = Names.of(settings.prefix, settings.vm, settings.lock)
+        self._watch: Watch | None = None
+        self._broken = -1e9  # when the watch was last broken, on time.monotonic()
+        self._told = ""
+        self._waited = False
+        wait = settings.lock_wait
+        self._deadline = None if wait is None else time.monotonic() + wait
+        self._patience = time.monotonic() + min(START, START if wait is None else wait)
+
+    def wait(self) -> Ours:
+        """The VM, taken. Raises Stopped, LockHeld after LOCK_WAIT, and what a first start finds wrong."""
+        try:
+            while True:
+                ours = self._attempt()
+                if ours is not None:
+                    return ours
+        finally:
+            if self._watch:
+                self._watch.close()
+                self._watch = None
+
+    def _attempt(self) -> Ours | None:
+        try:
+            seen = self._read()
+            return self._take(seen, self._eligible(seen))
+        except Obstacle as obstacle:
+            self._pause(str(obstacle), obstacle.seconds, lock_wait=True)
+        except Unreachable as error:
+            if not self._waited and time.monotonic() + RETRY > self._patience:
+                raise
+            self._pause(error.message, RETRY)
+        except LockHeld as error:
+            self._pause(error.message, RETRY, lock_wait=True)
+        except HoldfastError as error:
+            if not self._waited and not (
+                self._settings.config_wait and isinstance(error, ConfigError)
+            ):
+                raise
+            self._pause("; ".join(error.lines()), LOOK_AGAIN)
+        return None
+
+    # -- is it for us?
+
+    def _read(self) -> Reply:
+        settings = self._settings
+        ranges = [
+            Range(key=settings.vm_prefix, prefix=True),
+            Range(key=settings.defaults_prefix, prefix=True),
+        ]
+        if not settings.lock.startswith(settings.vm_prefix):
+            ranges.append(Range(key=settings.lock))
+        seen = self._store.read(*ranges)
+        if self._watch is None:
+            self._watch = self._store.watch(
+                [one.key for one in ranges], seen.revision, self._changed
+            )
+        return seen
+
+    def _changed(self, keys: frozenset[str]) -> None:
+        if not keys:
+            self._broken = time.monotonic()
+        self._events.post(keys)
+
+    def _eligible(self, seen: Reply) -> Plan:
+        described = describe(self._settings, *self._keys(seen))
+        self._check(described, seen)
+        made = plan.make(self._settings, self._host, described)
+        fence = seen.items.get(self._names.fence)
+        fault = barred(decode_fence(fence.value), self._host.machine_id) if fence else None
+        if fault:
+            raise Obstacle(
+                f"{fault}. If that host is dead for certain: etcdctl del {self._names.fence}"
+            )
+        return made
+
+    def _keys(self, seen: Reply) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
+        prefixes = (self._settings.vm_prefix, self._settings.defaults_prefix)
+        own, defaults = (
+            {
+                key.removeprefix(prefix): item.value
+                for key, item in seen.items.items()
+                if key.startswith(prefix)
+            }
+            for prefix in prefixes
+        )
+        return own, defaults
+
+    def _check(self, described: Description, seen: Reply) -> None:
+        machine = described.machine
+        if machine.power is Power.off:
+            raise Obstacle("the VM is switched off (power=off)")
+        if machine.hosts and self._host.name not in machine.hosts:
+            raise Obstacle(
+                f"the VM is for host {' or '.join(machine.hosts)}, and this is {self._host.name}{_hint(self._host.name)}"
+            )
+        if lock := seen.items.get(self._names.lock):
+            raise Obstacle(f"the VM runs on {decode_lock(lock.value)}; standing by")
+
+    # -- take it
+
+    def _take(self, seen: Reply, made: Plan) -> Ours | None:
+        hold = Hold(self._store, self._names, self._host, self._settings.ttl)
+        self._let_the_holder_return(hold)
+        claims = hold.take(seen, made.images)
+        if claims is None:
+            return None
+        try:
+            hold.raise_epoch(seen)
+            hold.claim(made.images, claims)
+        except HoldfastError:
+            hold.abandon()
+            raise
+        log.info("the VM is ours", epoch=hold.epoch, ttl=hold.times.ttl)
+        return Ours(plan=made, hold=hold, revision=claims.revision)
+
+    def _let_the_holder_return(self, hold: Hold) -> None:
+        """We and the holder may have lost etcd together: who runs the VM reconnects first."""
+        if time.monotonic() - self._broken < 2 * hold.times.ttl:
+            self._broken = -1e9
+            raise Obstacle(
+                "etcd was away; leaving the VM's holder time to come back", hold.times.ttl
+            )
+
+    # -- wait
+
+    def _pause(self, why: str, seconds: float, *, lock_wait: bool = False) -> None:
+        """Until something changes; `seconds` at the most."""
+        if why != self._told:
+            log.info(f"waiting: {why}")
+            self._told = why
+        now = time.monotonic()
+        if lock_wait and self._deadline is not None and now >= self._deadline:
+            raise LockHeld(f"{why}, and LOCK_WAIT is over")
+        limits = [now + seconds] + (
+            [self._deadline] if lock_wait and self._deadline is not None else []
+        )
+        self._waited = True
+        doze(self._events, min(limits), wake=lambda event: isinstance(event, frozenset))
+
+
+def doze(events: Events, deadline: float, *, wake: Callable[[object], bool]) -> None:
+    """Until an event that counts, or the deadline. Raises Stopped for a stop signal."""
+    while time.monotonic() < deadline:
+        for event in (found := events.wait(deadline)):
+            if event in STOP_SIGNALS:
+                raise Stopped
+        if any(map(wake, found)):
+            return
+
+
+def _hint(name: str) -> str:
+    """Docker calls a container by the first digits of its id unless it is told otherwise."""
+    if len(name) != CONTAINER_ID or set(name) - set(hexdigits):
+        return ""
+    return " (a container's id: pass the host's name with -e HOSTNAME=$(hostname))"

@@ -1,0 +1,1 @@
+"""Where disks live: one file a kind."""

@@ -1,0 +1,189 @@
+"""Disks that are files or block devices of this host: checked, made when missing, opened for QEMU."""
+
+import os
+import stat
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast.errors import ConfigError, Fault, HostLacks
+from holdfast.machine import Disk, Format, LocalPath, RbdImage, Volume
+
+# The kernel guards QEMU's image lock on these: only one machine can reach the file.
+LOCAL_FILE_SYSTEMS = frozenset(
+    {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
+)
+QCOW2_MAGIC = b"QFI\xfb"
+QCOW2_HEADER = struct.Struct(">4sIQI")  # magic, version, backing_file_offset, backing_file_size
+QCOW2_DATA_FILE = 1 << 2  # incompatible feature: the data is in another file (docs/interop/qcow2)
+
+
+def check(disks: Sequence[Disk], image_paths: Sequence[str]) -> list[Fault]:
+    """What stands against these disks before anything is locked or made."""
+    faults = []
+    for disk in disks:
+        try:
+            _check(disk, image_paths)
+        except _Unfit as unfit:
+            faults.append(
+                Fault(key=f"disks/{disk.name}", value=str(disk.backend), rule=str(unfit))
+            )
+    return faults
+
+
+class _Unfit(Exception):
+    pass
+
+
+def _check(disk: Disk, image_paths: Sequence[str]) -> None:
+    match disk.backend:
+        case LocalPath(path=path):
+            _check_path(path, image_paths)
+            _check_file(disk, path)
+        case Volume() as volume:
+            _check_pool(volume)
+            if os.path.lexists(volume.path):
+                _check_path(volume.path, [volume.directory])
+                _check_file(disk, volume.path)
+            elif disk.size is None:
+                raise _Unfit("the volume does not exist: give disks/<name>/size to create it")
+        case RbdImage():
+            pass
+
+
+def _check_path(path: str, allowed: Sequence[str]) -> None:
+    if not os.path.lexists(path):
+        raise _Unfit("does not exist on this host")
+    real = Path(path).resolve()
+    if not any(real.is_relative_to(Path(root).resolve()) for root in allowed):
+        raise _Unfit(
+            f"is {real}, which lies outside {', '.join(allowed)}"
+            if str(real) != path
+            else "lies outside image_paths"
+        )
+
+
+def _check_file(disk: Disk, path: str) -> None:
+    mode = Path(path).stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise _Unfit("is neither a regular file nor a block device")
+    if not stat.S_ISREG(mode):
+        return
+    if disk.writable and (kind := _file_system(path)) not in LOCAL_FILE_SYSTEMS:
+        raise _Unfit(
+            f"lies on {kind}, which other hosts may share; only local file systems are supported so far"
+        )
+    _check_format(disk, path)
+
+
+def _check_format(disk: Disk, path: str) -> None:
+    """The format is what the key says, never a guess: a guest can write any header into a raw disk."""
+    with Path(path).open("rb") as file:
+        header = file.read(80)
+    if not header:
+        raise _Unfit("is empty: a disk of no size cannot boot")
+    if header.startswith(QCOW2_MAGIC) is not (disk.format is Format.qcow2):
+        found = "qcow2" if header.startswith(QCOW2_MAGIC) else "not qcow2"
+        raise _Unfit(f"its header says {found}, disks/{disk.name}/format says {disk.format.value}")
+    if disk.format is Format.qcow2:
+        _check_qcow2(header)
+
+
+def _check_qcow2(header: bytes) -> None:
+    """A header may name other files of the host; they would bypass image_paths."""
+    _, version, backing, _ = QCOW2_HEADER.unpack_from(header)
+    if backing:
+        raise _Unfit(
+            "has a backing file, which is not supported yet: flatten it with qemu-img convert"
+        )
+    if version >= 3 and struct.unpack_from(">Q", header, 72)[0] & QCOW2_DATA_FILE:  # noqa: PLR2004 - qcow2's version
+        raise _Unfit("keeps its data in another file: flatten it with qemu-img convert")
+
+
+def _check_pool(volume: Volume) -> None:
+    if not Path(volume.directory).is_dir():
+        raise _Unfit(f"the pool's directory {volume.directory} does not exist on this host")
+    if (kind := _file_system(volume.directory)) not in LOCAL_FILE_SYSTEMS:
+        raise _Unfit(
+            f"the pool lies on {kind}, which other hosts may share; only local ones are supported so far"
+        )
+
+
+def _file_system(path: str) -> str:
+    """The type of the mount that holds a path (proc_pid_mountinfo(5))."""
+    device = Path(path).stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in (
+        Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    ):
+        fields = line.split()
+        if fields[2] == wanted:
+            return fields[fields.index("-") + 1]
+    return _deepest_mount(os.path.realpath(path))
+
+
+def _deepest_mount(path: str) -> str:
+    """On btrfs: it gives subvolumes device numbers that mountinfo does not list."""
+    kinds = {}
+    for line in (
+        Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    ):
+        fields = line.split()
+        kinds[fields[4]] = fields[fields.index("-") + 1]
+    parents = [path, *map(str, Path(path).parents)]
+    return next((kinds[parent] for parent in parents if parent in kinds), "an unknown file system")
+
+
+def create(disk: Disk) -> bool:
+    """Make a missing volume, whole or not at all. True if it was made."""
+    if not isinstance(disk.backend, Volume) or os.path.lexists(disk.backend.path):
+        return False
+    path = Path(disk.backend.path)
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    try:
+        _allocate(unfinished, disk)
+        os.link(
+            unfinished, path
+        )  # unlike a rename it never replaces a volume that came in between
+    except OSError as error:
+        raise HostLacks(
+            f"disks/{disk.name}: the volume {path} cannot be created: {error.strerror}"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return True
+
+
+def _allocate(path: Path, disk: Disk) -> None:
+    assert disk.size is not None  # noqa: S101 - check() has seen to it
+    if disk.format is Format.raw:
+        with path.open("xb") as file:
+            file.truncate(disk.size)
+            os.fsync(file.fileno())
+        return
+    command = ["qemu-img", "create", "-q", "-f", disk.format.value, str(path), str(disk.size)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise HostLacks(f"disks/{disk.name}: {made.stderr.strip()}")
+
+
+def open_for_qemu(disk: Disk) -> int:
+    """A descriptor of the disk. QEMU locks it through this one (OFD locks), so keep no copy of it."""
+    path = str(disk.backend)
+    flags = os.O_CLOEXEC | (os.O_RDWR if disk.writable else os.O_RDONLY)
+    if stat.S_ISBLK(Path(path).stat().st_mode) and disk.writable:
+        flags |= os.O_EXCL  # QEMU's image lock does not reach across two nodes of one device
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        raise ConfigError(
+            [
+                Fault(
+                    key=f"disks/{disk.name}",
+                    value=path,
+                    rule=f"cannot be opened: {error.strerror}",
+                )
+            ]
+        ) from error

@@ -1,0 +1,130 @@
+"""What Ceph says of a VM's images, asked before anything is locked.
+
+librados starts a dozen threads and may hang in a dead cluster, so the questions are asked by a
+process of their own that ends: `python3 -m holdfast.storage.rbd`, JSON in, JSON out.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from holdfast.errors import ConfigError, Fault, HostLacks, Unreachable
+from holdfast.machine import Disk, RbdImage
+from holdfast.storage.keyring import Keyring
+
+# connect(timeout=) is not honoured by librados; these are (seconds).
+TIMEOUTS = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "rados_osd_op_timeout": "5"}
+PATIENCE = 20  # the whole inspection, in seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """`fsid` tells one cluster from another; image names do not."""
+
+    fsid: str
+
+
+def inspect(disks: Sequence[Disk], keyring: Keyring) -> Cluster:
+    """Check that every image is there and may be used.
+
+    Raises ConfigError with a fault per disk, Unreachable when the cluster does not answer.
+    """
+    named = [
+        {"disk": disk.name, "writable": disk.writable, **asdict(disk.backend)}
+        for disk in disks
+        if isinstance(disk.backend, RbdImage)
+    ]
+    request = {"conf": keyring.conf, "user": keyring.user, "key": keyring.key, "images": named}
+    answer = _ask(request)
+    if reason := answer.get("unreachable"):
+        raise Unreachable(
+            f"Ceph does not answer: {reason}",
+            hint=f"check mon_host in {keyring.conf} and the network",
+        )
+    if reason := answer.get("denied"):
+        raise ConfigError(
+            f"Ceph refuses client.{keyring.user}: {reason}",
+            hint=f"compare `ceph auth get client.{keyring.user}` with the keyring",
+        )
+    faults = [Fault(**fault) for fault in answer["faults"]]
+    if faults:
+        raise ConfigError(faults)
+    return Cluster(fsid=answer["fsid"])
+
+
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-P", "-m", "holdfast.storage.rbd"]
+    try:
+        # The key goes through the pipe: arguments can be read by everybody.
+        done = subprocess.run(
+            command,
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"unreachable": f"no answer within {PATIENCE} s"}
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise HostLacks(
+            f"librbd cannot be used here: {said[-1] if said else f'exit {done.returncode}'}"
+        )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def main() -> None:
+    """The other end of the pipe."""
+    import rados  # noqa: PLC0415 - only this process pays for librados
+
+    request = json.load(sys.stdin)
+    conf = {**TIMEOUTS, **({"key": request["key"]} if request["key"] else {})}
+    try:
+        with rados.Rados(conffile=request["conf"], rados_id=request["user"], conf=conf) as cluster:
+            faults = [
+                fault
+                for image in request["images"]
+                for fault in _faults(cluster, image, request["user"])
+            ]
+            answer: dict[str, Any] = {"fsid": cluster.get_fsid(), "faults": faults}
+    except rados.TimedOut as error:
+        answer = {"unreachable": str(error)}
+    except (rados.PermissionError, rados.PermissionDeniedError, rados.ObjectNotFound) as error:
+        answer = {"denied": str(error)}
+    except rados.Error as error:
+        answer = {"unreachable": str(error)}
+    json.dump(answer, sys.stdout)
+
+
+def _faults(cluster: Any, image: dict[str, Any], user: str) -> list[dict[str, str]]:
+    """Opened read-only: a writer would count as a user of the image."""
+    import rados  # noqa: PLC0415
+    import rbd  # noqa: PLC0415
+
+    name = str(RbdImage(pool=image["pool"], namespace=image["namespace"], image=image["image"]))
+    caps = f"client.{user} may not read it: it needs mon 'profile rbd', osd 'profile rbd pool={image['pool']}'"
+    rule = ""
+    try:
+        with cluster.open_ioctx(image["pool"]) as pool:
+            pool.set_namespace(image["namespace"])
+            with rbd.Image(pool, image["image"], read_only=True) as opened:
+                exclusive = opened.features() & rbd.RBD_FEATURE_EXCLUSIVE_LOCK
+                if image["writable"] and not exclusive:
+                    rule = f"lacks the feature exclusive-lock: rbd feature enable {name} exclusive-lock"
+    except rados.ObjectNotFound:
+        rule = f"there is no pool {image['pool']} in this cluster: ceph osd pool create {image['pool']}"
+    except rbd.ImageNotFound:
+        rule = f"there is no such image: rbd create --size 20G {name}"
+    except (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError):
+        rule = caps
+    except (rados.TimedOut, rbd.Timeout):
+        rule = "the pool does not answer: no OSD serves it"
+    return [{"key": f"disks/{image['disk']}", "value": name, "rule": rule}] if rule else []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""etcd through python-etcd3: endpoints in turn, a deadline on every request, watches that resume.
+
+Of python-etcd3 only the connection and the generated stubs are used. Its `Lock` fails under
+contention, its calls may block for ever without a timeout, and its transaction drops the revision.
+This is the only module that knows gRPC.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import etcd3
+import grpc
+from etcd3 import etcdrpc as rpc
+
+from holdfast.errors import HoldfastError, OwnershipLost, Unreachable, UsageError
+from holdfast.settings import Endpoint, Settings
+from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
+
+# gRPC's own back-off grows to two minutes: a lease would be lost long after etcd is back.
+# A proxy variable meant for the web must not catch etcd's requests.
+CHANNEL_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_http_proxy", 0),
+)
+SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
+ELSEWHERE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+Call = Callable[["Client", float], Any]
+
+
+class Client:
+    """A connection to one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, timeout: float) -> None:
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        self._etcd = etcd3.client(
+            host=host,
+            port=endpoint.port,
+            timeout=timeout,
+            grpc_options=CHANNEL_OPTIONS,
+            **_tls(endpoint, settings),
+            **_user(settings),
+        )
+        self.kv = self._etcd.kvstub
+        self.lease = self._etcd.leasestub
+        self.watch = rpc.WatchStub(self._etcd.channel)
+
+    @property
+    def authentication(self) -> dict[str, Any]:
+        return {"credentials": self._etcd.call_credentials, "metadata": self._etcd.metadata}
+
+    def close(self) -> None:
+        self._etcd.close()
+
+
+def _tls(endpoint: Endpoint, settings: Settings) -> dict[str, str | None]:
+    if not endpoint.tls:
+        return {}
+    return {
+        "ca_cert": settings.etcd_cacert or SYSTEM_CA,
+        "cert_cert": settings.etcd_cert or None,
+        "cert_key": settings.etcd_key or None,
+    }
+
+
+def _user(settings: Settings) -> dict[str, str]:
+    if not settings.etcd_username:
+        return {}
+    password = Path(settings.etcd_password_file).read_text(encoding="utf-8").rstrip("\n")
+    return {"user": settings.etcd_username, "password": password}
+
+
+class Store:
+    """All requests that Holdfast makes of etcd. Safe to use from several threads.
+
+    Every method raises Unreachable when no endpoint answered in `timeout` seconds each.
+    """
+
+    def __init__(self, settings: Settings, *, timeout: float = 2.0) -> None:
+        self.endpoints: Sequence[Endpoint] = settings.endpoints
+        self.timeout = timeout
+        self.requests = 0
+        self._settings = settings
+        self._clients: dict[Endpoint, Client] = {}
+        self._first = 0  # the endpoint that answered last
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for endpoint in self.endpoints:
+            self._drop(endpoint)
+
+    def txn(
+        self,
+        compare: Iterable[Unchanged] = (),
+        success: Iterable[Operation] = (),
+        failure: Iterable[Operation] = (),
+    ) -> Reply:
+        """One transaction. After a lost reply it may have been done twice: make the compares tell."""
+        request = rpc.TxnRequest(
+            compare=[_compare(one) for one in compare],
+            success=[_operation(one) for one in success],
+            failure=[_operation(one) for one in failure],
+        )
+        reply = self._call(
+            lambda client, timeout: client.kv.Txn(request, timeout, **client.authentication)
+        )
+        items = (kv for one in reply.responses for kv in one.response_range.kvs)
+        return Reply(
+            succeeded=reply.succeeded,
+            revision=reply.header.revision,
+            items={item.key: item for item in map(_item, items)},
+        )
+
+    def read(self, *ranges: Range) -> Reply:
+        """Several ranges at one revision."""
+        return self.txn(success=ranges)
+
+    def grant(self, ttl: int) -> tuple[int, int]:
+        """A new lease: its id, and the TTL that etcd really gave."""
+        request = rpc.LeaseGrantRequest(TTL=ttl)
+        reply = self._call(
+            lambda client, timeout: client.lease.LeaseGrant(
+                request, timeout, **client.authentication
+            )
+        )
+        return reply.ID, reply.TTL
+
+    def keep_alive(self, lease: int) -> int:
+        """Renew once. 0: the lease is gone (etcd does not call that an error)."""
+        request = rpc.LeaseKeepAliveRequest(ID=lease)
+
+        def renew(client: Client, timeout: float) -> int:
+            replies = client.lease.LeaseKeepAlive(
+                iter([request]), timeout, **client.authentication
+            )
+            return max(0, int(next(replies).TTL))
+
+        return int(self._call(renew))
+
+    def revoke(self, lease: int) -> None:
+        request = rpc.LeaseRevokeRequest(ID=lease)
+        with contextlib.suppress(OwnershipLost):  # already gone
+            self._call(
+                lambda client, timeout: client.lease.LeaseRevoke(
+                    request, timeout, **client.authentication
+                )
+            )
+
+    def watch(
+        self, prefixes: Sequence[str], revision: int, on_change: Callable[[frozenset[str]], None]
+    ) -> "Watch":
+        """Call `on_change` with the keys written after `revision`, until the Watch is closed.
+
+        It is called with no keys after a break or a compaction: something may have been missed.
+        """
+        return Watch(self, prefixes, revision, on_change)
+
+    def client(self) -> Client:
+        """A connection to the endpoint that answered last."""
+        return self._client(self.endpoints[self._first % len(self.endpoints)])
+
+    def next_endpoint(self) -> None:
+        self._first = (self._first + 1) % len(self.endpoints)
+
+    def _call(self, call: Call) -> Any:
+        failures: list[str] = []
+        for _ in self.endpoints:
+            endpoint = self.endpoints[self._first]
+            try:
+                return self._request(endpoint, call)
+            except grpc.RpcError as error:
+                failures.append(f"{endpoint}: {_reason(error)}")
+                self.next_endpoint()
+        raise Unreachable(
+            f"etcd does not answer ({'; '.join(failures)})",
+            hint="check that etcd runs and that ETCD_ENDPOINTS names it",
+        )
+
+    def _request(self, endpoint: Endpoint, call: Call) -> Any:
+        self.requests += 1
+        try:
+            return call(self._client(endpoint), self.timeout)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED and endpoint in self._clients:
+                self._drop(endpoint)  # the token has run out: a new connection asks for a new one
+                return call(self._client(endpoint), self.timeout)
+            if error.code() in ELSEWHERE:
+                raise
+            raise _refusal(endpoint, error) from error
+
+    def _client(self, endpoint: Endpoint) -> Client:
+        with self._guard:
+            if endpoint not in self._clients:
+                self._clients[endpoint] = _connect(endpoint, self._settings, self.timeout)
+            return self._clients[endpoint]
+
+    def _drop(self, endpoint: Endpoint) -> None:
+        with self._guard:
+            client = self._clients.pop(endpoint, None)
+        if client:
+            client.close()
+
+
+class Watch(threading.Thread):
+    """A watch on several prefixes that survives breaks of its stream and compactions of the store."""
+
+    PAUSE = 0.5  # seconds between two tries
+
+    def __init__(
+        self,
+        store: Store,
+        prefixes: Sequence[str],
+        revision: int,
+        on_change: Callable[[frozenset[str]], None],
+    ) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._store = store
+        self._prefixes = prefixes
+        self._next = revision + 1
+        self._on_change = on_change
+        self._closed = threading.Event()
+        self._stream: Any = None
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def run(self) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(grpc.RpcError, HoldfastError):
+                self._follow()
+            if self._closed.wait(self.PAUSE):
+                return
+            self._store.next_endpoint()
+            self._on_change(frozenset())
+
+    def _follow(self) -> None:
+        client = self._store.client()
+        self._stream = client.watch.Watch(self._requests(), **client.authentication)
+        for reply in self._stream:
+            if self._closed.is_set():
+                return
+            if reply.canceled:  # compacted away, or refused
+                self._next = max(self._next, reply.compact_revision)
+                return
+            if reply.events:
+                self._next = reply.header.revision + 1
+                self._on_change(
+                    frozenset(event.kv.key.decode(errors="replace") for event in reply.events)
+                )
+
+    def _requests(self) -> Iterator[Any]:
+        for prefix in self._prefixes:
+            request = rpc.WatchCreateRequest(
+                key=prefix.encode(), range_end=_range_end(prefix), start_revision=self._next
+            )
+            yield rpc.WatchRequest(create_request=request)
+        self._closed.wait()  # the stream lives as long as its requests
+
+
+def _connect(endpoint: Endpoint, settings: Settings, timeout: float) -> Client:
+    try:
+        return Client(endpoint, settings, timeout)
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename}: {error.strerror}", hint="etcd's TLS files or password file"
+        ) from error
+    except etcd3.exceptions.Etcd3Exception as error:
+        raise Unreachable(f"etcd at {endpoint}: {error}") from error
+
+
+def _refusal(endpoint: Endpoint, error: grpc.RpcError) -> HoldfastError:
+    """An endpoint answered, and the answer is no. Another endpoint would say the same."""
+    if error.code() is grpc.StatusCode.NOT_FOUND:
+        return OwnershipLost("the lease is gone")
+    return Unreachable(f"etcd at {endpoint} refuses: {_reason(error)}")
+
+
+def _reason(error: grpc.RpcError) -> str:
+    return f"{error.code().name.lower().replace('_', ' ')}, {error.details()}"
+
+
+def _range_end(prefix: str) -> bytes:
+    """The first key after all that begin with the prefix (rpc.proto: range_end)."""
+    key = prefix.encode()
+    return key[:-1] + bytes([key[-1] + 1])
+
+
+def _item(kv: Any) -> Item:
+    return Item(
+        key=kv.key.decode(errors="replace"),
+        value=kv.value,
+        mod_revision=kv.mod_revision,
+        lease=kv.lease,
+    )
+
+
+def _compare(one: Unchanged) -> Any:
+    return rpc.Compare(
+        key=one.key.encode(),
+        target=rpc.Compare.MOD,
+        result=rpc.Compare.EQUAL,
+        mod_revision=one.revision,
+    )
+
+
+def _operation(one: Operation) -> Any:
+    match one:
+        case Put():
+            put = rpc.PutRequest(key=one.key.encode(), value=one.value, lease=one.lease)
+            return rpc.RequestOp(request_put=put)
+        case Delete():
+            return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=one.key.encode()))
+        case Range():
+            end = _range_end(one.key) if one.prefix else b""
+            return rpc.RequestOp(
+                request_range=rpc.RangeRequest(key=one.key.encode(), range_end=end)
+            )

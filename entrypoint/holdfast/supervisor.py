@@ -1,0 +1,228 @@
+"""The one loop beside a running QEMU: signals, its monitor, its exit, the keeper, timers."""
+
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from holdfast import log
+from holdfast.errors import InternalError
+from holdfast.events import STOP_SIGNALS, Events
+from holdfast.keeper import Finding
+from holdfast.lifecycle import Action, Event, State, step
+from holdfast.lock import Hold, boottime
+from holdfast.process import Child, reap_orphans
+from holdfast.qmp import Disconnected, Message, Qmp
+
+QUIT_TIMEOUT = 10.0  # seconds that QEMU gets to flush and close its disks
+PRESS_AGAIN = 10.0  # a guest that has not loaded its button driver yet misses the first press
+RESUME_AGAIN = 5.0  # between two tries to go on after an I/O error
+BEAT = 20.0  # between two signs of life for the health check
+FENCED = "transport endpoint shutdown"  # ESHUTDOWN: Ceph has shut this client out (librbd, -108)
+
+
+class How(StrEnum):
+    """How the VM ended."""
+
+    powered_off = "guest powered off"
+    stopped = "stopped"
+    switched_off = "switched off by its power key"
+    forced = "killed after stop_timeout"
+    lost = "ownership lost"
+    crashed = "QEMU ended by itself"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """`status` is QEMU's as subprocess gives it. `killed`: by a signal, so it did not close its disks."""
+
+    how: How
+    status: int
+
+    @property
+    def killed(self) -> bool:
+        return self.status < 0
+
+
+class Supervisor:
+    def __init__(
+        self,
+        child: Child,
+        qmp: Qmp,
+        events: Events,
+        *,
+        stop_timeout: float,
+        hold: Hold | None,
+        beat: Callable[[], None],
+    ) -> None:
+        self.hold_on = False  # run on although ownership is in doubt
+        self._child = child
+        self._qmp = qmp
+        self._events = events
+        self._stop_timeout = stop_timeout
+        self._hold = hold
+        self._beat = beat
+        self._state = State.prelaunch
+        self._how: How | None = None
+        self._timers: dict[Callable[[], None], float] = {}
+        self._status: int | None = None
+        self._acts: dict[Action, Callable[[], None]] = {
+            Action.cont: lambda: self._command("cont"),
+            Action.powerdown: self._press,
+            Action.quit: lambda: self._command("quit"),
+            Action.kill: self._child.kill,
+        }
+
+    def run(self) -> Ending:
+        """Until QEMU is reaped. No exception leaves it running: the caller closes the Child."""
+        self._events.watch(self._child.output, self._child.listen)
+        self._events.watch(self._qmp.fileno(), self._hear)
+        self._again(self._live, 0)
+        self._reap()  # its exit may have come before anybody listened
+        for event in self._events.wait(
+            time.monotonic()
+        ):  # a stop that was asked for during the start
+            self._handle(event)
+        self._go(Event.start)
+        while self._status is None:
+            for event in self._events.wait(self._next()):
+                self._handle(event)
+            self._ring()
+        self._events.forget(self._child.output)
+        self._unhear()
+        return Ending(how=self._how or How.crashed, status=self._status)
+
+    # -- what happens
+
+    def _handle(self, event: object) -> None:
+        if event is signal.SIGCHLD:
+            self._reap()
+        elif event in STOP_SIGNALS:
+            self._stop(str(getattr(event, "name", event)))
+        elif event is Finding.power_off and self._how is None:
+            self._stop("power=off", How.switched_off)
+        elif event is Finding.lost:
+            self._lose("another owner has taken the VM, or its lock is gone")
+
+    def _stop(self, why: str, how: How = How.stopped) -> None:
+        first = self._how is None
+        log.info(f"{why}: {'powering the guest down' if first else 'not waiting any longer'}")
+        self._how = self._how or how
+        self._go(Event.stop if first else Event.hurry)
+
+    def _lose(self, why: str) -> None:
+        if self._how is not How.lost:
+            log.error(f"{why}: killing QEMU")
+        self._how = How.lost
+        self._go(Event.lost)
+
+    def _reap(self) -> None:
+        reap_orphans(self._child.pid)
+        self._status = self._child.reap()
+        if self._status is not None:
+            self._hear()  # the monitor's last words say why
+            self._go(Event.exited)
+
+    def _overdue(self) -> None:
+        if self._state is State.stopping:
+            log.warning(
+                f"the guest did not power down within {self._stop_timeout:g} s: ending QEMU"
+            )
+            self._how = How.forced
+        self._go(Event.overdue)
+
+    # -- what is done about it
+
+    def _go(self, event: Event) -> None:
+        self._state, actions = step(self._state, event)
+        limits = {State.stopping: self._stop_timeout, State.quitting: QUIT_TIMEOUT}
+        for action in actions:
+            self._timers.pop(self._overdue, None)
+            if self._state in limits:
+                self._again(self._overdue, limits[self._state])
+            self._acts[action]()
+
+    def _press(self) -> None:
+        if self._state is State.stopping:
+            self._command("system_powerdown")
+            self._again(self._press, PRESS_AGAIN)
+
+    def _resume(self) -> None:
+        if self._state is State.running:
+            self._command("cont")
+
+    def _command(self, command: str) -> None:
+        try:
+            self._qmp.send(command)
+        except InternalError as error:
+            log.warning(error.message)
+
+    def _live(self) -> None:
+        self._beat()
+        self._again(self._live, BEAT)
+
+    # -- QEMU's monitor
+
+    def _hear(self) -> None:
+        try:
+            messages: Iterable[Message] = self._qmp.read()
+        except Disconnected:
+            self._unhear()
+            return
+        for message in messages:
+            self._told(message.get("event", ""), message.get("data", {}))
+            if "error" in message:
+                log.warning(f"QEMU: {message['error']['desc']}")
+
+    def _told(self, event: str, data: Message) -> None:
+        log.debug(f"QEMU event {event}", **data)
+        if event == "SHUTDOWN" and data.get("guest") and self._how is None:
+            log.info("the guest has powered itself off")
+            self._how = How.powered_off
+        elif event == "BLOCK_IO_ERROR":
+            self._failed(
+                str(data.get("reason", "")), str(data.get("node-name") or data.get("device"))
+            )
+        elif event == "GUEST_PANICKED":
+            log.error("the guest's kernel has panicked")
+
+    def _failed(self, reason: str, node: str) -> None:
+        if FENCED in reason:
+            self._lose("the storage has shut this host out")
+            return
+        log.error(f"disk {node}: {reason}; the guest is paused and goes on when the disk does")
+        self._again(self._resume, RESUME_AGAIN)
+
+    def _unhear(self) -> None:
+        try:
+            self._events.forget(self._qmp.fileno())
+        except KeyError:
+            pass  # QEMU closed it before it ended
+
+    # -- time
+
+    def _again(self, what: Callable[[], None], seconds: float) -> None:
+        self._timers[what] = time.monotonic() + seconds
+
+    def _next(self) -> float | None:
+        """The nearest timer; the lease's deadline is one of them where doubt stops the VM."""
+        times = list(self._timers.values())
+        if (doubt := self._doubt()) is not None:
+            times.append(time.monotonic() + doubt)
+        return min(times, default=None)
+
+    def _doubt(self) -> float | None:
+        """Seconds until ownership is in doubt; None where that stops nothing."""
+        if self._hold is None or self.hold_on or self._state in (State.killing, State.gone):
+            return None
+        return self._hold.deadline() - boottime()
+
+    def _ring(self) -> None:
+        now = time.monotonic()
+        for what in [what for what, due in self._timers.items() if due <= now]:
+            del self._timers[what]
+            what()
+        doubt = self._doubt()
+        if doubt is not None and doubt <= 0:
+            self._lose("the lease could not be renewed in time")
