@@ -48,9 +48,10 @@ def tap(bridge: str, *, helper: str = HELPER) -> int:
         ours.setblocking(False)
         fds: list[int] = []
         with suppress(BlockingIOError):
-            _, fds, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
+            _, fds, _, _ = socket.recv_fds(ours, 1, 1)
     if not fds:
         raise HostLacks(f"{helper} ended without giving a tap on {bridge}")
+    os.set_inheritable(fds[0], False)  # recv_fds() of Python 3.11 drops its flags
     return fds[0]
 
 
