@@ -4,6 +4,7 @@ The helper reads its list from one path that is compiled in. Launchers that shar
 turns: the list holds the bridges of one VM while its taps are made, under a lock on the folder.
 """
 
+import errno
 import fcntl
 import os
 import socket
@@ -172,7 +173,8 @@ def _replace(path: str, text: str) -> None:
 
 
 def _unwritable(path: str, error: OSError) -> HostLacks:
-    return HostLacks(
-        f"{path} cannot be written: {error.strerror}",
-        hint=f"With a read-only container add `--tmpfs {Path(path).parent}` to docker run.",
-    )
+    folder = Path(path).parent
+    hint = f"Holdfast has to be root there; see that {folder} is a folder it may write to."
+    if error.errno == errno.EROFS:
+        hint = f"With `--read-only`, add `--tmpfs {folder}` to docker run."
+    return HostLacks(f"{path} cannot be written: {error.strerror}", hint=hint)

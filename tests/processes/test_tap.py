@@ -156,6 +156,13 @@ def test_a_helper_that_gives_nothing_is_an_error(tmp_path: Path) -> None:
         tap.tap("br0", helper=script(tmp_path / "helper", "exit 0"))
 
 
+def test_a_read_only_container_needs_a_tmpfs() -> None:
+    netns.run("mount", "-o", "remount,ro", str(FOLDER))
+    with pytest.raises(HostLacks, match="Read-only") as caught:
+        tap.taps({"nic0": "br0"})
+    assert f"--tmpfs {FOLDER}" in caught.value.hint
+
+
 def make_taps(bridge: str, rounds: int) -> None:
     for _ in range(rounds):
         os.close(tap.taps({"nic0": bridge})["nic0"])
