@@ -1,0 +1,121 @@
+"""Names and paths: parsers that hold what goes into ids, file names and key names to plain ASCII."""
+
+from collections.abc import Collection, Iterable
+
+from holdfast.grammar import Refused
+from holdfast.machine import RbdImage
+
+DIGITS = frozenset("0123456789")
+HEX = frozenset("0123456789abcdef")
+LOWER = frozenset("abcdefghijklmnopqrstuvwxyz")
+LETTERS = LOWER | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+LABEL = LETTERS | DIGITS | {"-"}
+WORD = LABEL | {".", "_"}
+
+NAME_LENGTH = 63
+MEMBER_LENGTH = 26  # QEMU's node names end at 31 characters, and we put `disk-` in front
+SERIAL_LENGTH = 20  # VIRTIO_BLK_ID_BYTES
+INTERFACE_LENGTH = 15  # the kernel's IFNAMSIZ, less the closing NUL
+
+
+def consists_of(text: str, allowed: Collection[str], longest: int = NAME_LENGTH) -> bool:
+    return 0 < len(text) <= longest and all(letter in allowed for letter in text)
+
+
+def name(value: str) -> str:
+    """A VM's name."""
+    if not consists_of(value, LOWER | DIGITS | {"-"}) or value.startswith("-"):
+        raise Refused("must be 1 to 63 of a-z, 0-9 and -, and not start with -")
+    return value
+
+
+def member(value: str) -> str:
+    """The name of one of several disks or network cards. It becomes part of QEMU's ids."""
+    allowed = LOWER | DIGITS | {"-", "_"}
+    if not consists_of(value, allowed, MEMBER_LENGTH) or value[0] in "-_":
+        raise Refused("its name must be 1 to 26 of a-z, 0-9, - and _, and start with neither sign")
+    return value
+
+
+def word(value: str) -> str:
+    """A name of QEMU's: a machine, a CPU model."""
+    if not consists_of(value, WORD) or value[0] not in LETTERS | DIGITS:
+        raise Refused("must be a plain name, without blanks, commas and options")
+    return value
+
+
+def machine(value: str) -> str:
+    if value == "none":
+        raise Refused("is a machine without CPU and memory")
+    return word(value)
+
+
+def serial(value: str) -> str:
+    """Of a disk, as far as virtio-blk hands it on."""
+    if not consists_of(value, WORD, SERIAL_LENGTH):
+        raise Refused("must be 1 to 20 letters, digits, dot, - and _")
+    return value
+
+
+def hostname(value: str) -> str:
+    """A label of RFC 1123."""
+    if not consists_of(value, LABEL) or "-" in (value[0], value[-1]):
+        raise Refused("must be 1 to 63 letters, digits and -, and not start or end with -")
+    return value
+
+
+def host(value: str) -> str:
+    """The name of a machine, as `hostname` prints it there."""
+    if not consists_of(value, WORD, 253) or value[0] in "-.":
+        raise Refused("must be a host name: letters, digits, dot, - and _")
+    return value
+
+
+def domain(value: str) -> str:
+    """A DNS domain."""
+    for label in value.removesuffix(".").split("."):
+        hostname(label)
+    return value
+
+
+def interface(value: str) -> str:
+    allowed = consists_of(value, WORD, INTERFACE_LENGTH)
+    if not allowed or value[0] in "-." or value == "lo":
+        raise Refused("must be the name of a bridge: at most 15 letters, digits, dot, - and _")
+    return value
+
+
+def uuid(value: str) -> str:
+    groups = value.lower().split("-")
+    if [len(group) for group in groups] != [8, 4, 4, 4, 12] or not HEX.issuperset("".join(groups)):
+        raise Refused("must be a UUID such as 6f2c0f7e-5d0c-4b61-9d49-3c1ddc5ac8d5")
+    return value.lower()
+
+
+def path(value: str) -> str:
+    """An absolute path in its one normal spelling, so that a comparison of its parts holds."""
+    if not value.startswith("/"):
+        raise Refused("must be an absolute path on the host, not a URL or a relative path")
+    if not value.isprintable():
+        raise Refused("must be a path without control characters")
+    if any(part in ("", ".", "..") for part in value[1:].split("/")):
+        raise Refused("must be a plain path, without .., . or //")
+    return value
+
+
+def is_under(value: str, folders: Iterable[str]) -> bool:
+    return any(value.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def rbd_image(value: str) -> RbdImage:
+    """`pool/image` or `pool/namespace/image`; the origin's documents write a / in front."""
+    parts = value.removeprefix("/").split("/")
+    if len(parts) not in (2, 3) or not all(map(_is_rbd_part, parts)):
+        raise Refused("must be pool/image or pool/namespace/image, without blanks at the ends")
+    if "@" in value:
+        raise Refused("names a snapshot: a VM's disk must be an image")
+    return RbdImage(pool=parts[0], namespace="".join(parts[1:-1]), image=parts[-1])
+
+
+def _is_rbd_part(part: str) -> bool:
+    return part.isprintable() and part == part.strip() and part != "" and not part.startswith("-")
