@@ -47,6 +47,7 @@ class Wire(io.RawIOBase):
         super().__init__()
         self._sock = sock
         self._clock = clock
+        self.ended = False
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(self)
@@ -56,7 +57,9 @@ class Wire(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(self._clock.left())
-        return self._sock.recv_into(buffer)
+        count = self._sock.recv_into(buffer)
+        self.ended = count == 0
+        return count
 
     def sendall(self, data: bytes) -> None:
         self._sock.settimeout(self._clock.left())
@@ -192,9 +195,13 @@ def _answer(target: Target, found: Found, clock: Clock, limit: int) -> bytes | s
             tls.settimeout(clock.left())
             tls.do_handshake()
         connection = HTTPConnection(target.host, target.port)
-        connection.sock = cast("socket", Wire(sock, clock))
+        wire = Wire(sock, clock)
+        connection.sock = cast("socket", wire)
         connection.request("GET", target.resource, headers=target.headers)
-        return _read(connection.getresponse(), limit)
+        response = connection.getresponse()
+        if wire.ended:  # http.client takes a head that is cut off for a whole one
+            raise Unreachable("ends its answer too early")
+        return _read(response, limit)
 
 
 def _read(response: HTTPResponse, limit: int) -> bytes | str:

@@ -78,14 +78,17 @@ def _files(documents: Documents) -> dict[str, str]:
 
 def _read(path: str) -> bytes:
     try:
-        # O_NONBLOCK: the open of a FIFO would wait for its writer for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with open(path, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise _fault(path, "is not a regular file")
             return file.read(LIMIT + 1)
     except OSError as error:
         raise _fault(path, f"cannot be read: {error.strerror}") from error
+
+
+def _at_once(path: str, flags: int) -> int:
+    # The open of a FIFO would wait for its writer for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _text(raw: bytes, named: str) -> str:
