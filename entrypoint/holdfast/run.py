@@ -20,7 +20,7 @@ from holdfast.lock import Hold
 from holdfast.machine import Accelerator
 from holdfast.plan import Plan
 from holdfast.process import uid_map_end
-from holdfast.rundir import RunDirectory, beat
+from holdfast.rundir import RunDirectory
 from holdfast.settings import EtcdLoss, Settings
 from holdfast.standby import Ours, Standby, Stopped, doze
 from holdfast.storage import local
@@ -109,7 +109,7 @@ class Start:
         with RunDirectory(machine.vm, who) as rundir, ExitStack() as stack:
             child, qmp = Launch(self.plan, self.host, who, rundir).spawn(stack)
             supervisor = Supervisor(
-                child, qmp, self.events, stop_timeout=machine.stop_timeout, hold=hold, beat=beat
+                child, qmp, self.events, stop_timeout=machine.stop_timeout, hold=hold
             )
             if hold is not None and keeper is not None:
                 hold.record(self.plan.images)

@@ -12,6 +12,7 @@ from holdfast.errors import HostLacks, LockHeld
 
 ROOT = Path("/run/holdfast")
 HEALTH = ROOT / "health"
+BEAT = 20.0  # seconds between two signs of life; the image's health check allows three times that
 
 
 class RunDirectory:
@@ -83,6 +84,7 @@ class RunDirectory:
 def beat() -> None:
     """The sign of life that the image's health check looks for."""
     try:
+        ROOT.mkdir(parents=True, exist_ok=True)
         HEALTH.touch()
     except OSError:
         pass  # a full or read-only /run must not end a VM

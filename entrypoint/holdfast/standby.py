@@ -18,6 +18,7 @@ from holdfast.lock import Hold
 from holdfast.machine import Power
 from holdfast.ownership import Names, barred, decode_fence, decode_lock
 from holdfast.plan import Plan
+from holdfast.rundir import BEAT, beat
 from holdfast.settings import Settings
 from holdfast.store import Store, Watch
 from holdfast.txn import Range, Reply
@@ -195,8 +196,9 @@ class Standby:
 
 def doze(events: Events, deadline: float, *, wake: Callable[[object], bool]) -> None:
     """Until an event that counts, or the deadline. Raises Stopped for a stop signal."""
-    while time.monotonic() < deadline:
-        for event in (found := events.wait(deadline)):
+    while (now := time.monotonic()) < deadline:
+        beat()
+        for event in (found := events.wait(min(deadline, now + BEAT))):
             if event in STOP_SIGNALS:
                 raise Stopped
         if any(map(wake, found)):

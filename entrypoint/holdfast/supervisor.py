@@ -14,11 +14,11 @@ from holdfast.lifecycle import Action, Event, State, step
 from holdfast.lock import Hold, boottime
 from holdfast.process import Child, reap_orphans
 from holdfast.qmp import Disconnected, Message, Qmp
+from holdfast.rundir import BEAT, beat
 
 QUIT_TIMEOUT = 10.0  # seconds that QEMU gets to flush and close its disks
 PRESS_AGAIN = 10.0  # a guest that has not loaded its button driver yet misses the first press
 RESUME_AGAIN = 5.0  # between two tries to go on after an I/O error
-BEAT = 20.0  # between two signs of life for the health check
 FENCED = "transport endpoint shutdown"  # ESHUTDOWN: Ceph has shut this client out (librbd, -108)
 
 
@@ -54,7 +54,6 @@ class Supervisor:
         *,
         stop_timeout: float,
         hold: Hold | None,
-        beat: Callable[[], None],
     ) -> None:
         self.hold_on = False  # run on although ownership is in doubt
         self._child = child
@@ -62,7 +61,6 @@ class Supervisor:
         self._events = events
         self._stop_timeout = stop_timeout
         self._hold = hold
-        self._beat = beat
         self._state = State.prelaunch
         self._how: How | None = None
         self._timers: dict[Callable[[], None], float] = {}
@@ -159,7 +157,7 @@ class Supervisor:
             log.warning(error.message)
 
     def _live(self) -> None:
-        self._beat()
+        beat()
         self._again(self._live, BEAT)
 
     # -- QEMU's monitor

@@ -1,0 +1,108 @@
+"""Records and judgements of ownership, without an etcd."""
+
+import json
+
+import pytest
+
+from holdfast.lease import LeaseTimes
+from holdfast.machine import Disk, DiskKind, LocalPath, RbdImage
+from holdfast.ownership import (
+    Claim,
+    Fence,
+    Image,
+    Names,
+    Standing,
+    Verdict,
+    barred,
+    decode_claim,
+    decode_fence,
+    decode_lock,
+    encode,
+    images,
+    judge,
+)
+from holdfast.txn import Item, Reply
+
+NAMES = Names.of("/kvm", "7", "/kvm/7/lock")
+
+
+def reply(*, lock: int = 0, epoch: int = 0) -> Reply:
+    items = {NAMES.lock: lock, NAMES.epoch: epoch}
+    return Reply(
+        succeeded=True,
+        revision=99,
+        items={key: Item(key=key, value=b"", mod_revision=at) for key, at in items.items() if at},
+    )
+
+
+@pytest.mark.parametrize(
+    ("lock", "epoch", "verdict"),
+    [
+        pytest.param(5, 6, Verdict.held, id="lock and epoch as we wrote them"),
+        pytest.param(0, 6, Verdict.vacant, id="the lease ran out, nobody came"),
+        pytest.param(8, 6, Verdict.contested, id="a taker that has not raised the epoch"),
+        pytest.param(8, 9, Verdict.lost, id="another owner"),
+        pytest.param(0, 9, Verdict.lost, id="another owner, gone again"),
+        pytest.param(5, 0, Verdict.lost, id="the epoch was deleted"),
+        pytest.param(5, 9, Verdict.lost, id="raised by a VM that took our disk"),
+    ],
+)
+def test_verdicts(lock: int, epoch: int, verdict: Verdict) -> None:
+    assert judge(reply(lock=lock, epoch=epoch), NAMES, Standing(lock=5, epoch=6)) is verdict
+
+
+def fence(kind: str, machine: str = "m1") -> Fence:
+    image = Image(disk="root", kind=kind, id=f"{kind}/x")
+    return Fence(epoch=3, host="a", boot_id="b", machine_id=machine, images=(image,))
+
+
+def test_records_come_back_as_they_were() -> None:
+    record = fence("rbd")
+    assert decode_fence(encode(record)) == record
+    claim = Claim(vm="7", lock="/kvm/7/lock", epoch=3, machine_id="m1")
+    assert decode_claim(encode(claim)) == claim
+
+
+def test_a_record_of_a_newer_version_is_not_guessed_at() -> None:
+    newer = json.dumps({**json.loads(encode(fence("rbd"))), "version": 2}).encode()
+    with pytest.raises(ValueError, match="version"):
+        decode_fence(newer)
+
+
+def test_an_unclean_owner_bars_its_rbd_image_everywhere() -> None:
+    fault = barred(fence("rbd"), "m1")
+    assert fault is not None
+    assert "did not stop cleanly" in fault.rule
+
+
+def test_a_local_file_goes_on_only_where_it_lies() -> None:
+    assert barred(fence("file"), "m1") is None
+    assert barred(fence("file"), "m2") is not None
+
+
+def test_only_what_may_be_written_is_claimed() -> None:
+    disks = [
+        Disk(name="root", backend=RbdImage(pool="p", image="i")),
+        Disk(name="iso", backend=LocalPath(path="/x.iso"), kind=DiskKind.cdrom),
+        Disk(name="seen", backend=LocalPath(path="/y"), read_only=True),
+        Disk(name="data", backend=LocalPath(path="/z")),
+    ]
+    found = images(disks, machine_id="m1", fsid="f")
+    assert [image.id for image in found] == ["rbd/f/p/i", "file/m1/z"]
+
+
+def test_the_lock_of_an_older_launcher_can_be_read() -> None:
+    assert decode_lock(b"some-host") == "some-host"
+    assert decode_lock(b'{"host": "a"}') == "a"
+
+
+@pytest.mark.parametrize("endpoints", [1, 3, 5])
+@pytest.mark.parametrize("ttl", [5, 10, 30, 600])
+def test_times_leave_room_for_one_failed_round(ttl: int, endpoints: int) -> None:
+    times = LeaseTimes.of(ttl, endpoints)
+    assert times.renew + endpoints * times.request < times.deadline < times.ttl
+
+
+def test_a_lease_too_short_for_its_endpoints_is_refused() -> None:
+    with pytest.raises(ValueError, match="endpoints"):
+        LeaseTimes.of(0, 3)
