@@ -7,6 +7,7 @@ from holdfast.qemu.system import is_i440fx
 from holdfast.qemu.wiring import Ceph, Wiring
 
 CEPH_KEY = "ceph-key"
+BLOCK = "virtio-blk-pci"
 
 # One unit a port on q35's AHCI, two on each of the two channels of the i440fx's IDE.
 SATA_PORTS = 6
@@ -96,7 +97,7 @@ def device(machine: Machine, disk: Disk, place: dict[str, str]) -> str:
     if disk.kind is DiskKind.cdrom:
         return keyed("ide-cd", id=name, drive=name, **place, **identity(machine, disk))
     return keyed(
-        "virtio-blk-pci",
+        BLOCK,
         id=name,
         drive=name,
         write_cache=False if disk.cache is Cache.writethrough else None,
@@ -121,16 +122,17 @@ def ide_place(machine: Machine, disk: Disk, number: int) -> dict[str, str]:
     return {"bus": f"ide.{bus}", "unit": str(unit)}
 
 
-def seed(number: int | None) -> list[str]:
-    """The NoCloud image, which cloud-init finds by its label."""
+def seed(number: int | None, *, late: bool = False) -> list[str]:
+    """The NoCloud image, which cloud-init finds by its label. `late`: QEMU makes it after all others."""
     if number is None:
         return []
     protocol = {"driver": "file", "node-name": "file-seed", "filename": f"/dev/fdset/{number}"}
     raw = {"driver": Format.raw.value, "node-name": "seed", "read-only": True, "file": "file-seed"}
+    device = {"id": "seed", "drive": "seed"}
     # fmt: off
     return [
         "-blockdev", as_json({**protocol, "read-only": True}),
         "-blockdev", as_json(raw),
-        "-device", keyed("virtio-blk-pci", id="seed", drive="seed"),
+        "-device", as_json({"driver": BLOCK, **device}) if late else keyed(BLOCK, **device),
     ]
     # fmt: on

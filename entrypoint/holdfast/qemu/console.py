@@ -64,3 +64,10 @@ def agent(machine: Machine, wiring: Wiring) -> list[str]:
         "-device", port,
     ]
     # fmt: on
+
+
+def first_serial(wiring: Wiring) -> list[str]:
+    """The port QEMU gives every PC by itself, with our end in place of its own."""
+    if wiring.console is None and wiring.console_log is None:
+        return []
+    return ["-chardev", console_chardev(wiring), "-serial", "chardev:console"]

@@ -1,7 +1,11 @@
 """How QEMU's options are spelled, and read back: `key=value` with doubled commas, and JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.errors import UsageError, shortened
 
 Value = str | int | bool | None
 
@@ -25,6 +29,10 @@ def keyed(head: str, /, **properties: Value) -> str:
     given = [(key.replace("_", "-"), value) for key, value in properties.items()]
     pairs = [f"{key}={spelled(value)}" for key, value in given if value is not None]
     return ",".join([escaped(head), *pairs] if head else pairs)
+
+
+def keyed_pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    return ",".join(f"{key}={escaped(value)}" for key, value in pairs)
 
 
 def as_json(properties: Mapping[str, object]) -> str:
@@ -60,3 +68,101 @@ def parts(text: str) -> list[str]:
         found.append(text[start:place])
         start = place = place + 1
     return [*found, text[start:]]
+
+
+# Options that stand alone, in QEMU 7 to 10 and those of older ones that are translated. All others
+# are followed by a value.
+_SWITCHES = """
+S alt-grab async-teardown audio-help ctrl-grab curses daemonize enable-fips enable-kvm
+enable-sync-profile full-screen h help jitdump localtime mem-prealloc no-acpi no-fd-bootchk
+no-frame no-hpet no-kvm no-kvm-irqchip no-kvm-pit no-kvm-pit-reinjection no-quit no-reboot
+no-shutdown no-user-config nodefaults nodefconfig nographic old-param only-migratable perfmap
+portrait preconfig rtc-td-hack s sdl semihosting show-cursor singlestep snapshot tdf usb
+version win2k-hack xen-attach xen-domid-restrict
+"""
+SWITCHES = frozenset(_SWITCHES.split())
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option as a user gave it. A word where an option is due names the first disk: `image`."""
+
+    name: str
+    value: str | None = None
+
+    def words(self) -> list[str]:
+        if self.name == IMAGE:
+            return [self.value or ""]
+        return [f"-{self.name}"] + ([] if self.value is None else [self.value])
+
+    def __str__(self) -> str:
+        return " ".join(self.words())
+
+    def pairs(self, head: str = "") -> list[tuple[str, str]]:
+        """The value's members, nested ones with dots, whichever of the two forms it has."""
+        text = self.value or ""
+        if text.startswith("{"):
+            return [(key, as_text(value)) for key, value in flattened(parsed(text))]
+        return split(text, head)
+
+
+IMAGE = "image"
+
+
+def scan(words: Sequence[str]) -> list[Option]:
+    """A user's words as options. One or two dashes are the same to QEMU."""
+    found = []
+    rest = iter(words)
+    for word in rest:
+        name = word[2:] if word.startswith("--") else word[1:]
+        if not word.startswith("-"):
+            found.append(Option(IMAGE, word))
+        elif name in SWITCHES:
+            found.append(Option(name))
+        elif (value := next(rest, None)) is None:
+            raise UsageError(f"{word}: needs a value")
+        else:
+            found.append(Option(name, value))
+    return found
+
+
+def parsed(text: str) -> dict[str, object]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{shortened(text)}: is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{shortened(text)}: is not a JSON object")
+    return value
+
+
+def flattened(value: object, path: str = "") -> list[tuple[str, object]]:
+    """Members of nested objects and lists by their dotted path."""
+    if not isinstance(value, dict | list):
+        return [(path, value)]
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    return [
+        pair for key, member in members for pair in flattened(member, f"{path}.{key}".lstrip("."))
+    ]
+
+
+def nested(pairs: Sequence[tuple[str, str]]) -> dict[str, object]:
+    """The tree that dotted keys stand for."""
+    tree: dict[str, Any] = {}
+    for key, value in pairs:
+        *path, last = key.split(".")
+        branch = tree
+        for step in path:
+            branch = branch.setdefault(step, {})
+        branch[last] = value
+    return tree
+
+
+def as_text(value: object) -> str:
+    return (
+        value
+        if isinstance(value, str)
+        else spelled(value)
+        if isinstance(value, bool | int)
+        else str(value)
+    )

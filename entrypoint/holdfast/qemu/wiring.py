@@ -32,6 +32,7 @@ class Wiring:
     taps: Mapping[str, int] = field(default_factory=dict)  # by NIC name
     disks: Mapping[str, int] = field(default_factory=dict)  # by disk name, all but RBD
     block_devices: frozenset[str] = frozenset()  # which of `disks` are not regular files
+    missing: frozenset[str] = frozenset()  # CD-ROMs of a user's options whose file is not there
     seed: int | None = None
     kernel: str = ""  # a copy that QEMU's uid can read; "": the machine's own path
     initrd: str = ""
