@@ -49,6 +49,7 @@ class Server(ThreadingTCPServer):
         return f"http://127.0.0.1:{self.port}/"
 
     def finish_request(self, request: Any, client_address: Any) -> None:
+        request.settimeout(5)  # who says nothing is hung up on
         try:
             with (
                 self.context.wrap_socket(request, server_side=True)
@@ -567,6 +568,6 @@ def test_a_slow_server_cannot_extend_the_time_by_tls(serve: Serve, tls: ssl.SSLC
 
 
 def test_a_handshake_that_is_never_answered_ends(serve: Serve) -> None:
-    server = serve(http())  # waits for the end of a head that is no head
+    server = serve(http())  # waits for the end of a head, which a TLS hello is not
     with pytest.raises(Unreachable, match=r"within 0\.3 s"):
         get(f"https://127.0.0.1:{server.port}/", seconds=0.3)

@@ -3,6 +3,7 @@
 import gzip
 import os
 import stat
+import tracemalloc
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -186,6 +187,18 @@ def test_a_bad_file_is_refused(tmp_path: Path, raw: bytes, rule: str) -> None:
     path.write_bytes(raw)
     with pytest.raises(ConfigError, match=f"cloud-config: .*{rule}"):
         seed.user_data(UserData(path=str(path)))
+
+
+def test_a_gzip_bomb_does_not_go_off(tmp_path: Path) -> None:
+    path = tmp_path / "user-data.gz"
+    path.write_bytes(gzip.compress(bytes(128 * 1024**2)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
+            seed.user_data(UserData(path=str(path)))
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024**2
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
