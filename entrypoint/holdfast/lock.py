@@ -82,7 +82,7 @@ class Hold:
             [put, *reads],
             [Range(key=self.names.lock), *reads],
         )
-        written = _written(reply, [put])
+        written = _written(reply, [put], [])
         if written is None:
             self.store.revoke(lease)
             return None
@@ -251,7 +251,7 @@ class Hold:
         lock = Unchanged(key=self.names.lock, revision=self.standing.lock)
         reads = [Range(key=put.key) for put in puts]
         reply = self.store.txn({lock, *compare}, puts, [Range(key=lock.key), *reads])
-        written = _written(reply, puts)
+        written = _written(reply, puts, compare)
         if written is None or (
             not reply.succeeded and reply.revision_of(lock.key) != lock.revision
         ):
@@ -274,14 +274,23 @@ class Hold:
         )
 
 
-def _written(reply: Reply, puts: Sequence[Put]) -> dict[str, int] | None:
-    """The revision of each key that we put; None if it is not our value that stands there."""
+def _written(
+    reply: Reply, puts: Sequence[Put], compare: Sequence[Unchanged]
+) -> dict[str, int] | None:
+    """The revision of each key that we put; None if it is not our value that stands there.
+
+    A value that stood there before, at a revision that was compared, is no copy of this request.
+    """
     if reply.succeeded:
         return {put.key: reply.revision for put in puts}
-    items = {put.key: reply.items.get(put.key) for put in puts}
-    if all(item and item.value == put.value for put in puts for item in [items[put.key]]):
-        return {key: item.mod_revision for key, item in items.items() if item}
-    return None
+    before = {one.key: one.revision for one in compare}
+    items = [
+        item for put in puts if (item := reply.items.get(put.key)) and item.value == put.value
+    ]
+    ours = {
+        item.key: item.mod_revision for item in items if item.mod_revision != before.get(item.key)
+    }
+    return ours if len(ours) == len(puts) else None
 
 
 def _number(item: Item | None) -> int:

@@ -1,0 +1,187 @@
+"""The protocol against a real etcd: every compare is shown to hold by breaking what it guards."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from etcd import Etcd
+
+from holdfast.errors import ConfigError, OwnershipLost
+from holdfast.host import Host
+from holdfast.lock import Hold
+from holdfast.ownership import Image, Names, Verdict, judge
+from holdfast.settings import Endpoint, Settings
+from holdfast.store import Store
+from holdfast.txn import Range, Reply
+
+pytestmark = pytest.mark.integration
+
+DISK = Image(disk="root", kind="file", id="file/m1/srv/disk.raw")
+HOSTS = {name: Host(name=name, machine_id="m1", boot_id="b") for name in "ab"}
+
+
+@pytest.fixture
+def store(etcd_server: Etcd) -> Iterator[Store]:
+    endpoint = Endpoint(host="127.0.0.1", port=etcd_server.port, tls=False)
+    with Store(replace(Settings(), endpoints=(endpoint,))) as store:
+        yield store
+
+
+@pytest.fixture
+def names(request: pytest.FixtureRequest) -> Names:
+    """A tree of its own for each test."""
+    return Names.of(f"/{request.node.name}", "7", f"/{request.node.name}/7/lock")
+
+
+def seen(store: Store, names: Names) -> Reply:
+    return store.read(Range(key=names.epoch.removesuffix("epoch"), prefix=True))
+
+
+Taker = Callable[..., Hold]
+
+
+@pytest.fixture
+def taken(store: Store, names: Names) -> Taker:
+    """A hold that has gone as far as its record."""
+
+    def take(host: str = "a", *, disks: tuple[Image, ...] = (DISK,), vm: Names = names) -> Hold:
+        hold = Hold(store, vm, HOSTS[host], 10)
+        now = seen(store, vm)
+        claims = hold.take(now, disks)
+        assert claims is not None
+        hold.raise_epoch(now)
+        hold.claim(disks, claims)
+        hold.record(disks)
+        return hold
+
+    return take
+
+
+def test_one_takes_and_the_other_does_not(store: Store, names: Names, taken: Taker) -> None:
+    hold = taken("a")
+    assert Hold(store, names, HOSTS["b"], 10).take(seen(store, names), [DISK]) is None
+    assert hold.look()[0] is Verdict.held
+
+
+def test_nothing_stays_of_a_clean_stop_but_the_epoch(
+    store: Store, names: Names, taken: Taker
+) -> None:
+    taken("a").release(b"{}", clean=True)
+    keys = store.read(Range(key=names.claims.removesuffix("_claims/"), prefix=True)).items
+    assert set(keys) == {names.epoch, names.last}
+
+
+def test_the_epoch_only_goes_up(taken: Taker) -> None:
+    epochs = []
+    for host in "abab":
+        hold = taken(host)
+        epochs.append(hold.epoch)
+        hold.release(b"{}", clean=True)
+    assert epochs == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("key", ["epoch", "fence", "host", "power"])
+def test_a_taker_that_judged_by_old_keys_does_not_win(
+    store: Store, names: Names, etcd_server: Etcd, key: str
+) -> None:
+    judged = seen(store, names)
+    etcd_server.ctl("put", getattr(names, key), "0")
+    assert Hold(store, names, HOSTS["a"], 10).take(judged, [DISK]) is None
+    assert names.lock not in seen(store, names).items
+
+
+def test_a_holder_sees_a_new_owner(taken: Taker, etcd_server: Etcd, names: Names) -> None:
+    old = taken("a")
+    etcd_server.ctl("del", names.lock)
+    assert old.look()[0] is Verdict.vacant
+    new = taken("b")
+    assert old.look()[0] is Verdict.lost
+    assert new.epoch == old.epoch + 1
+    assert not old.take_again()
+
+
+def test_a_late_record_of_the_old_owner_hides_nothing(
+    store: Store, taken: Taker, etcd_server: Etcd, names: Names
+) -> None:
+    old = taken("a")
+    etcd_server.ctl("del", names.lock)
+    new = taken("b")
+    record = seen(store, names).items[names.fence]
+    with pytest.raises(OwnershipLost):
+        old.record([DISK])
+    with pytest.raises(OwnershipLost):
+        old.release(b"{}", clean=True, power_off=True)
+    after = seen(store, names)
+    assert after.items[names.fence] == record
+    assert names.power not in after.items
+    assert judge(after, names, new.standing) is Verdict.held
+
+
+def test_a_holder_takes_its_lock_again(taken: Taker, etcd_server: Etcd, names: Names) -> None:
+    hold = taken("a")
+    etcd_server.ctl("lease", "revoke", f"{hold.lease:x}")
+    assert not hold.renew()
+    assert hold.look()[0] is Verdict.vacant
+    assert hold.take_again()
+    assert hold.look()[0] is Verdict.held
+    assert hold.renew()
+    assert etcd_server.get(names.status) is not None
+
+
+def test_a_stop_after_the_lease_ran_out_is_still_clean(
+    store: Store, taken: Taker, etcd_server: Etcd, names: Names
+) -> None:
+    hold = taken("a")
+    etcd_server.ctl("lease", "revoke", f"{hold.lease:x}")
+    hold.release(b"{}", clean=True)
+    assert set(seen(store, names).items) == {names.epoch, names.last}
+
+
+def test_a_record_is_not_written_without_its_claims(
+    taken: Taker, etcd_server: Etcd, names: Names
+) -> None:
+    hold = taken("a")
+    etcd_server.ctl("put", names.claims + DISK.id, "{}")
+    with pytest.raises(OwnershipLost):
+        hold.record([DISK])
+
+
+def other(names: Names) -> Names:
+    prefix = names.claims.removesuffix("/_claims/")
+    return Names.of(prefix, "8", f"{prefix}/8/lock")
+
+
+def test_a_disk_of_a_running_vm_is_refused(store: Store, names: Names, taken: Taker) -> None:
+    hold = taken("a")
+    with pytest.raises(ConfigError, match="in use by VM 7"):
+        taken("b", vm=other(names))
+    assert hold.look()[0] is Verdict.held
+
+
+def test_a_disk_that_a_dead_vm_left_is_taken_from_it(
+    taken: Taker, etcd_server: Etcd, names: Names
+) -> None:
+    dead = taken("a")
+    etcd_server.ctl("del", names.lock)
+    taken("b", vm=other(names))
+    assert dead.look()[0] is Verdict.lost, "its epoch is raised, so it may not go on"
+    assert not dead.take_again()
+
+
+def test_a_damaged_claim_is_nobodys_to_take(taken: Taker, etcd_server: Etcd, names: Names) -> None:
+    etcd_server.ctl("put", names.claims + DISK.id, "not json")
+    with pytest.raises(ConfigError, match="damaged"):
+        taken("a")
+
+
+def test_an_unclean_stop_leaves_the_record(store: Store, taken: Taker, names: Names) -> None:
+    taken("a").release(b"{}", clean=False)
+    left = seen(store, names).items
+    assert names.fence in left
+    assert names.lock not in left
+
+
+def test_a_start_with_nothing_to_fence_costs_few_requests(store: Store, taken: Taker) -> None:
+    before = store.requests
+    taken("a").publish(b"{}")
+    assert store.requests - before <= 8

@@ -1,0 +1,143 @@
+"""The store against a real etcd: what it does when etcd answers, hangs, forgets."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from etcd import Etcd, free_port
+
+from holdfast.errors import OwnershipLost, Unreachable
+from holdfast.settings import Endpoint, Settings
+from holdfast.store import Store
+from holdfast.txn import Delete, Put, Range, Unchanged
+
+pytestmark = pytest.mark.integration
+
+
+def settings(*ports: int) -> Settings:
+    endpoints = tuple(Endpoint(host="127.0.0.1", port=port, tls=False) for port in ports)
+    return replace(Settings(), endpoints=endpoints)
+
+
+@pytest.fixture
+def store(own_etcd: Etcd) -> Iterator[Store]:
+    with Store(settings(own_etcd.port), timeout=1.0) as store:
+        yield store
+
+
+def test_ranges_come_from_one_revision(store: Store) -> None:
+    store.txn(
+        success=[
+            Put(key="/a/x", value=b"1"),
+            Put(key="/b/y", value=b"2"),
+            Put(key="/bc", value=b"3"),
+        ]
+    )
+    reply = store.read(Range(key="/a/", prefix=True), Range(key="/b/", prefix=True))
+    assert {key: item.value for key, item in reply.items.items()} == {"/a/x": b"1", "/b/y": b"2"}
+
+
+def test_a_transaction_compares(store: Store) -> None:
+    first = store.txn([Unchanged(key="/a", revision=0)], [Put(key="/a", value=b"1")])
+    second = store.txn(
+        [Unchanged(key="/a", revision=0)], [Put(key="/a", value=b"2")], [Range(key="/a")]
+    )
+    assert first.succeeded
+    assert not second.succeeded
+    assert second.items["/a"].value == b"1"
+    assert second.revision_of("/a") == first.revision
+    assert store.txn([Unchanged(key="/a", revision=first.revision)], [Delete(key="/a")]).succeeded
+
+
+def test_an_expired_lease_is_no_success(store: Store) -> None:
+    lease, granted = store.grant(5)
+    assert granted == 5
+    assert store.keep_alive(lease) == 5
+    store.revoke(lease)
+    assert store.keep_alive(lease) == 0
+    store.revoke(lease)  # again: nothing to complain about
+    with pytest.raises(OwnershipLost):
+        store.txn(success=[Put(key="/a", value=b"1", lease=lease)])
+
+
+def test_a_paused_etcd_costs_a_deadline_and_no_more(store: Store, own_etcd: Etcd) -> None:
+    own_etcd.pause()
+    with pytest.raises(Unreachable, match=str(own_etcd.port)):
+        store.read(Range(key="/a"))
+    own_etcd.resume()
+    assert store.read(Range(key="/a")).succeeded
+
+
+def test_a_dead_endpoint_is_passed_over(own_etcd: Etcd) -> None:
+    with Store(settings(free_port(), own_etcd.port), timeout=1.0) as store:
+        assert store.read(Range(key="/a")).succeeded
+        requests = store.requests
+        assert store.read(Range(key="/a")).succeeded
+        assert store.requests == requests + 1  # it stays with the one that answered
+
+
+def test_requests_are_counted(store: Store) -> None:
+    before = store.requests
+    store.read(Range(key="/a"), Range(key="/b"))
+    assert store.requests == before + 1
+
+
+class Changes:
+    """What a watch has told, to be waited for."""
+
+    def __init__(self) -> None:
+        self.keys: list[frozenset[str]] = []
+        self._news = threading.Condition()
+
+    def __call__(self, keys: frozenset[str]) -> None:
+        with self._news:
+            self.keys.append(keys)
+            self._news.notify_all()
+
+    def wait(self, wanted: frozenset[str]) -> bool:
+        with self._news:
+            return self._news.wait_for(lambda: self._told(wanted), timeout=15)
+
+    def _told(self, wanted: frozenset[str]) -> bool:
+        """No keys stand for a break; otherwise one call may bring more than was waited for."""
+        return any(wanted <= keys if wanted else not keys for keys in self.keys)
+
+
+def test_a_watch_tells_puts_and_deletes(store: Store) -> None:
+    changes = Changes()
+    revision = store.read(Range(key="/vm/")).revision
+    with store.watch(["/vm/", "/else/"], revision, changes):
+        store.txn(success=[Put(key="/vm/a", value=b"1")])
+        assert changes.wait(frozenset({"/vm/a"}))
+        changes.keys.clear()
+        store.txn(success=[Delete(key="/vm/a")])
+        assert changes.wait(frozenset({"/vm/a"}))
+        store.txn(success=[Put(key="/else/b", value=b"1")])
+        assert changes.wait(frozenset({"/else/b"}))
+        store.txn(success=[Put(key="/vmother", value=b"1"), Put(key="/vm/last", value=b"1")])
+        assert changes.wait(frozenset({"/vm/last"}))
+        assert not any("/vmother" in keys for keys in changes.keys)
+
+
+def test_a_watch_outlives_a_restart(store: Store, own_etcd: Etcd) -> None:
+    changes = Changes()
+    revision = store.read(Range(key="/vm/")).revision
+    with store.watch(["/vm/"], revision, changes):
+        own_etcd.stop()
+        own_etcd.start()
+        assert changes.wait(frozenset()), "a break must be told: something may have been missed"
+        own_etcd.ctl("put", "/vm/a", "1")
+        assert changes.wait(frozenset({"/vm/a"}))
+
+
+def test_a_watch_survives_a_compaction(store: Store, own_etcd: Etcd) -> None:
+    for number in range(5):
+        own_etcd.ctl("put", "/vm/a", str(number))
+    newest = store.read(Range(key="/vm/a")).revision
+    own_etcd.ctl("compact", str(newest))
+    changes = Changes()
+    with store.watch(["/vm/"], 1, changes):
+        assert changes.wait(frozenset())
+        own_etcd.ctl("put", "/vm/b", "1")
+        assert changes.wait(frozenset({"/vm/b"}))
