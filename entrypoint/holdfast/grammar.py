@@ -36,7 +36,7 @@ class Refused(ValueError):
         self.part = part
         self.hidden = hidden
 
-    def fault(self, key: str, text: str) -> Fault:
+    def fault(self, key: str, text: str | None = None) -> Fault:
         return Fault(key=key, value=None if self.hidden else self.part or text, rule=self.rule)
 
 

@@ -37,6 +37,12 @@ def member(value: str) -> str:
     return value
 
 
+def natural(value: str) -> tuple[tuple[int, str], ...]:
+    """The order in which people count: disk2 before disk10."""
+    words = "".join(letter if letter in DIGITS else f" {letter} " for letter in value).split()
+    return tuple((int(word), "") if word.isdigit() else (-1, word) for word in words)
+
+
 def word(value: str) -> str:
     """A name of QEMU's: a machine, a CPU model."""
     if not consists_of(value, WORD) or value[0] not in LETTERS | DIGITS:

@@ -1,0 +1,104 @@
+"""A VM's keys, as text, become a Machine. Nothing after this sees raw text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.description.disk import disks
+from holdfast.description.nic import nics
+from holdfast.description.source import Layer, Sources, fields, gather
+from holdfast.description.vm_file import raw_from_file
+from holdfast.errors import ConfigError
+from holdfast.machine import Disk, Machine, Nic, Spice
+from holdfast.settings import Settings
+
+__all__ = ["Description", "describe", "raw_from_file"]
+
+# Fixed for ever: it is in the UUID of every VM that has no `uuid` key.
+NAMESPACE = "5b6d0e3c-8d0b-4c55-9a35-d4b1a2f0c7e9"
+MOST_DEVICES = 20  # a PCI bus has 32 slots; video, USB, serial, seed and such take their share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """`unknown` are warnings, a line each, about keys that this version passes over."""
+
+    machine: Machine
+    unknown: tuple[str, ...] = ()
+
+
+def describe(
+    settings: Settings, own: Mapping[str, bytes], defaults: Mapping[str, bytes]
+) -> Description:
+    """Keys are relative: `ram`, `disks/root/path`. All faults are raised together."""
+    sources = gather(settings, own, defaults)
+    machine = _machine(sources)
+    if sources.faults:
+        raise ConfigError(sources.faults)
+    return Description(machine=machine, unknown=tuple(sources.unknown))
+
+
+def _machine(sources: Sources) -> Machine:
+    settings = sources.settings
+    _refuse_nothing(sources)
+    _refuse_boot_without_kernel(sources)
+    found, cards = disks(sources), nics(sources)
+    _refuse_crowd(sources, found, cards)
+    given = {
+        "hostname": settings.vm or "localhost",
+        "machine": _board(sources),
+        **fields(value for key, value in sources.values.items() if "/" not in key),
+    }
+    return Machine(
+        vm=settings.vm,
+        uuid=given.pop("uuid", None) or derived_uuid(settings.vm),
+        disks=found,
+        nics=cards,
+        spice=_spice(sources),
+        options=settings.options,
+        **given,
+    )
+
+
+def _board(sources: Sources) -> str:
+    """A VM of the origin keeps the board it had: a guest's hardware does not change unasked."""
+    own = [value for value in sources.values.values() if value.layer is not Layer.defaults]
+    return "q35" if any(value.is_hardware for value in own) else "pc"
+
+
+def derived_uuid(vm: str) -> str:
+    from uuid import UUID, uuid5  # noqa: PLC0415 - a VM with a UUID of its own need not pay
+
+    return str(uuid5(UUID(NAMESPACE), vm))
+
+
+def _spice(sources: Sources) -> Spice | None:
+    names = {"port": "spice_port", "addr": "spice_addr", "password": "spice_password"}
+    given: dict[str, Any] = {
+        name: sources.values[key].content for name, key in names.items() if key in sources.values
+    }
+    return Spice(**given) if "port" in given else None
+
+
+def _refuse_nothing(sources: Sources) -> None:
+    """A misspelt VM would otherwise be a VM without disks."""
+    own = [value for value in sources.values.values() if value.layer is not Layer.defaults]
+    if own or sources.refused or sources.settings.options:
+        return
+    place = sources.settings.vm_file or sources.settings.vm_prefix
+    sources.refuse(place, "no key of a VM is there: is this its name?")
+
+
+def _refuse_boot_without_kernel(sources: Sources) -> None:
+    if "kernel" in sources.values or "kernel" in sources.refused:
+        return
+    for name in ("initrd", "cmdline"):
+        value = sources.values.get(name)
+        if value and value.layer is not Layer.defaults:
+            sources.refuse(value.label, "needs kernel too")
+
+
+def _refuse_crowd(sources: Sources, found: tuple[Disk, ...], cards: tuple[Nic, ...]) -> None:
+    if len(found) + len(cards) > MOST_DEVICES:
+        rule = f"{len(found)} disks and {len(cards)} network cards: there are slots for {MOST_DEVICES}"
+        sources.refuse("disks", rule)

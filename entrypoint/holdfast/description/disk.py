@@ -1,0 +1,98 @@
+"""The disks of a VM, from their values."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from holdfast import identifier
+from holdfast.description.source import Sources, Value, fields
+from holdfast.grammar import Refused
+from holdfast.machine import Backend, Disk, DiskKind, Format, LocalPath, RbdImage, Volume
+
+BACKENDS = ("rbd", "path", "pool")
+ROOT = "root"
+
+Values = Mapping[str, Value]
+
+
+def disks(sources: Sources) -> tuple[Disk, ...]:
+    """The primary disk first, the others by name."""
+    given = sources.family("disks")
+    found = [disk for name, values in given.items() if (disk := _disk(sources, name, values))]
+    if len(found) == len(given) and not sources.is_faulty("disks/"):
+        found = _with_primary(sources, found)
+    _refuse_doubles(sources, found)
+    return tuple(sorted(found, key=lambda disk: (not disk.primary, identifier.natural(disk.name))))
+
+
+def _disk(sources: Sources, name: str, values: Values) -> Disk | None:
+    if sources.is_faulty(f"disks/{name}/"):
+        return None  # its own keys are reported; what follows from them is not
+    try:
+        identifier.member(name)
+        disk = Disk(name=name, backend=_backend(sources, name, values), **fields(values.values()))
+    except Refused as refused:
+        sources.faults.append(refused.fault(f"disks/{name}"))
+        return None
+    _refuse_contradictions(sources, disk, values)
+    return disk
+
+
+def _backend(sources: Sources, name: str, values: Values) -> Backend:
+    """A VM that says where its disk is does not mean the pool that `_defaults` name as well."""
+    named = [backend for backend in BACKENDS if backend in values]
+    highest = max((values[backend].layer for backend in named), default=None)
+    named = [backend for backend in named if values[backend].layer == highest]
+    if len(named) > 1:
+        raise Refused(f"has {' and '.join(named)}, and must have one of them")
+    host_config = sources.settings.host_config
+    if not named and not host_config.default_pool:
+        raise Refused("has none of rbd, path and pool")
+    kind = named[0] if named else "pool"
+    if kind == "pool":
+        pool = values["pool"].content if named else host_config.default_pool
+        return _volume(sources, name, pool, values)
+    content: RbdImage | str = values[kind].content
+    return LocalPath(path=content) if isinstance(content, str) else content
+
+
+def _volume(sources: Sources, name: str, pool: str, values: Values) -> Volume:
+    sources.settings.host_config.permit_pool(pool)
+    if "-" in name:
+        # Volume a-b-c would be disk b-c of the VM a, and disk c of the VM a-b.
+        raise Refused("must have a name without - to be a volume, which is called <vm>-<name>")
+    suffix = values["format"].content if "format" in values else Format.raw
+    directory = sources.settings.host_config.pools[pool].path
+    return Volume(pool=pool, directory=directory, name=f"{sources.settings.vm}-{name}.{suffix}")
+
+
+def _refuse_contradictions(sources: Sources, disk: Disk, values: Values) -> None:
+    if isinstance(disk.backend, RbdImage) and disk.format is not Format.raw:
+        sources.refuse(values["format"].label, "an RBD image is raw")
+    if disk.kind is not DiskKind.cdrom:
+        return
+    if disk.primary:
+        sources.refuse(values["primary"].label, "a cdrom cannot be the primary disk")
+    if "read_only" in values and not disk.read_only:
+        sources.refuse(values["read_only"].label, "a cdrom is always read-only")
+
+
+def _with_primary(sources: Sources, found: list[Disk]) -> list[Disk]:
+    candidates = [disk for disk in found if disk.kind is not DiskKind.cdrom]
+    chosen = [disk.name for disk in candidates if disk.primary]
+    if not chosen:
+        chosen = [disk.name for disk in candidates if disk.name == ROOT or len(candidates) == 1]
+    names = ", ".join(disk.name for disk in candidates)
+    if candidates and not chosen:
+        sources.refuse("disks", f"none of {names} is primary: set disks/<name>/primary=on for one")
+    if len(chosen) > 1:
+        sources.refuse("disks", f"{' and '.join(chosen)} are primary: only one of them can be")
+    return [replace(disk, primary=disk.name in chosen) for disk in found]
+
+
+def _refuse_doubles(sources: Sources, found: list[Disk]) -> None:
+    """Two readers of one image do no harm; with a writer among them, the image is lost."""
+    for number, disk in enumerate(found):
+        for other in found[:number]:
+            if str(disk.backend) == str(other.backend) and (disk.writable or other.writable):
+                rule = f"is the same disk as disks/{other.name}"
+                sources.refuse(f"disks/{disk.name}", rule, str(disk.backend))
