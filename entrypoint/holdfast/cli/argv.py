@@ -1,0 +1,46 @@
+"""`holdfast argv`: QEMU's command for a VM, to be read or pasted into a shell."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from holdfast import log
+from holdfast.cli.arguments import Parser
+from holdfast.cli.subject import read, subject
+from holdfast.errors import UsageError
+from holdfast.host import Host, Kvm
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    from holdfast.description import describe  # noqa: PLC0415 - `--help` needs no parsers of keys
+    from holdfast.qemu import command_line, printable  # noqa: PLC0415
+
+    parser = Parser("argv", "Print the QEMU command of a VM, an option with its value a line.")
+    parser.add_argument("vm", metavar="VM", nargs="?", help="default: the VM of the environment")
+    parser.add_argument("--file", metavar="vm.yaml", help="its keys, instead of etcd's")
+    parser.add_argument("--host-file", metavar="host.json", help="another host than this one")
+    parser.add_argument("--json", action="store_true", help="a list of words")
+    given = parser.parse_args(arguments)
+    about = subject(given.vm, given.file, environ)
+    described = describe(about.settings, about.own, about.defaults)
+    for line in described.unknown:
+        log.warning(line)
+    host = recorded(given.host_file) if given.host_file else this_host(about.settings.host)
+    argv = command_line(described.machine, host)
+    print(json.dumps(argv) if given.json else printable(argv))
+    return 0
+
+
+def this_host(name: str) -> Host:
+    from holdfast.probe import probe  # noqa: PLC0415 - a recorded host needs no probing
+
+    return probe(name, make=False)
+
+
+def recorded(path: str) -> Host:
+    """A host as JSON. What it leaves out is as on a host without KVM."""
+    try:
+        given = json.loads(read(path, "--host-file"))
+        text = {"name": "", "machine_id": "", "boot_id": "", **given}
+        return Host(**{**text, "kvm": Kvm(text.get("kvm", Kvm.no_module))})
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--host-file: {path}: is no recorded host: {error}") from error

@@ -1,0 +1,77 @@
+"""The VM a command speaks of, and its keys: from a file, or as they stand in etcd."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast import settings
+from holdfast.errors import UsageError
+from holdfast.settings import Settings
+
+Raw = Mapping[str, bytes]
+HOST_TOML = "/etc/holdfast/host.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    settings: Settings
+    own: Raw
+    defaults: Raw
+
+
+def subject(vm: str | None, file: str | None, environ: Mapping[str, str]) -> Subject:
+    """`file` stands in for etcd: of the variables, those of etcd and the lock are left aside."""
+    known = dict(environ)
+    if file:
+        known = {name: value for name, value in known.items() if name != "LOCK"} | {
+            "VM_FILE": file
+        }
+    if vm:
+        known["VM"] = vm
+        known.pop("INSTANCE", None)
+    config = settings.parse(known, host_toml=host_toml(environ))
+    if config.vm_file:
+        return Subject(settings=config, own=from_file(config.vm_file), defaults={})
+    if not config.endpoints:
+        raise UsageError("no VM is named", hint="Name one, or give its keys with --file vm.yaml.")
+    return from_etcd(config)
+
+
+def host_toml(environ: Mapping[str, str]) -> str | None:
+    path = Path(environ.get("HOLDFAST_CONFIG") or HOST_TOML)
+    if not path.is_file() and not environ.get("HOLDFAST_CONFIG"):
+        return None
+    return read(str(path), "HOLDFAST_CONFIG")
+
+
+def from_file(path: str) -> Raw:
+    from holdfast.description import raw_from_file  # noqa: PLC0415 - brings the parsers of all keys
+
+    return raw_from_file(read(path, "the file of keys"))
+
+
+def read(path: str, what: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{what}: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what}: {path}: is not UTF-8 text") from error
+
+
+def from_etcd(config: Settings) -> Subject:
+    from holdfast.store import Store  # noqa: PLC0415 - gRPC is for those who have an etcd
+    from holdfast.txn import Range  # noqa: PLC0415
+
+    prefixes = (config.vm_prefix, config.defaults_prefix)
+    with Store(config) as store:
+        seen = store.read(*(Range(key=prefix, prefix=True) for prefix in prefixes)).items
+    own, defaults = (
+        {
+            key.removeprefix(prefix): item.value
+            for key, item in seen.items()
+            if key.startswith(prefix)
+        }
+        for prefix in prefixes
+    )
+    return Subject(settings=config, own=own, defaults=defaults)
