@@ -24,6 +24,54 @@ RUN apt-get update \
       tzdata \
  && apt-get clean && rm -rf /var/lib/apt/lists/*
 
+# ---- the same, without what a VM never needs ----
+# Whole packages go through dpkg, so that its status stays true for those who scan it; parts of
+# packages are deleted. A test looks for libraries that miss another one.
+FROM packages AS root
+# SPICE's module drags in OpenGL with its compilers (llvm, z3, mesa), and names of languages; QEMU's
+# RBD driver comes with all other network storage; the rest installs software or serves log-ins.
+RUN dpkg --purge --force-depends --force-remove-essential --force-remove-protected \
+      libdrm-amdgpu1 libdrm-intel1 libgl1-mesa-dri libllvm19 libpciaccess0 libsensors-config \
+      libsensors5 libva-drm2 libva2 libvirglrenderer1 libvulkan1 libwayland-server0 libx11-6 \
+      libx11-data libx11-xcb1 libxau6 libxcb-dri3-0 libxcb-present0 libxcb-randr0 libxcb-sync1 \
+      libxcb-xfixes0 libxcb1 libxdmcp6 libxshmfence1 libz3-4 mesa-libgallium \
+      iso-codes \
+      genisoimage libmagic-mgc libmagic1t64 \
+      libblkio1 libbrotli1 libcurl3t64-gnutls libgfapi0 libgfrpc0 libgfxdr0 libglusterfs0 \
+      libiscsi7 libldap2 libnfs14 libssh-4 libssh2-1t64 \
+      libasound2-data libasound2t64 libbrlapi0.8 libcacard0 libnspr4 libnss3 libpcsclite1 \
+      adduser apt diffutils libapt-pkg7.0 login passwd sqv \
+      debconf perl-base
+RUN cd /usr/bin \
+ && rm qemu-io qemu-nbd qemu-pr-helper qemu-storage-daemon qemu-system-i386 \
+      qemu-system-x86_64-microvm qemu-vmsr-helper \
+ && cd /usr/lib/x86_64-linux-gnu/qemu \
+ && rm audio-alsa.so audio-dbus.so block-blkio.so block-curl.so block-gluster.so block-iscsi.so \
+      block-nfs.so block-ssh.so chardev-baum.so hw-display-*-gl.so hw-s390x-*.so \
+      hw-usb-smartcard.so ui-dbus.so ui-egl-headless.so \
+ && cd /usr/share/qemu \
+ && rm -r QEMU,* bamboo.dtb canyonlands.dtb hppa-* linux-user-vdso.tar.gz npcm* openbios-* \
+      palcode-clipper s390-ccw.img skiboot.lid slof.bin trace-events-all u-boot* vof.bin \
+      efi-eepro100.rom efi-ne2k_pci.rom efi-pcnet.rom pxe-eepro100.rom pxe-ne2k_pci.rom pxe-pcnet.rom \
+ && rm -r /usr/lib/x86_64-linux-gnu/gbm OVMF.fd ../ovmf ../OVMF/*snakeoil* ../OVMF/*strictnx* \
+ && cd /usr/lib/python3 \
+ && rm -r dist-packages/psutil/tests ../python3.13/test ../python3.13/pydoc_data \
+      ../python3.13/__pycache__/pydoc* \
+ && rm -rf /usr/lib/x86_64-linux-gnu/gconv /usr/share/icons /usr/share/applications \
+      /usr/share/doc/*/changelog* /usr/share/doc/*/NEWS* /usr/share/doc/*/README* \
+      /usr/share/lintian /usr/share/man /usr/share/bash-completion /usr/share/locale \
+      /var/cache/* /var/log/* /var/lib/apt /var/lib/dpkg/*-old /etc/apt \
+ && ldconfig
+
+# ---- Holdfast ----
+FROM packages AS code
+COPY entrypoint/holdfast /usr/lib/python3/dist-packages/holdfast
+# The sources never change in an image: no look at them when the bytecode is loaded.
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3/dist-packages/holdfast \
+ && printf '%s\n' '#!/usr/bin/python3 -IB' 'import sys' \
+      'from holdfast.__main__ import main' 'sys.exit(main())' >/usr/bin/holdfast \
+ && chmod 755 /usr/bin/holdfast
+
 FROM packages AS test
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
@@ -62,3 +110,52 @@ RUN apt-get update \
  && apt-get clean && rm -rf /var/lib/apt/lists/*
 ENV PYTHONDONTWRITEBYTECODE=1
 CMD ["bash"]
+
+# ---- what stands beside a VM in docker-compose.yml ----
+FROM debian:trixie-slim AS etcd
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends etcd-client etcd-server \
+ && apt-get clean && rm -rf /var/lib/apt/lists/*
+USER etcd
+VOLUME /var/lib/etcd
+EXPOSE 2379
+ENTRYPOINT ["etcd", "--name=etcd", "--data-dir=/var/lib/etcd/data", "--log-level=warn", \
+            "--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls=http://etcd:2379"]
+
+FROM debian:trixie-slim AS ceph
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ceph-common ceph-mon ceph-osd \
+ && apt-get clean && rm -rf /var/lib/apt/lists/*
+COPY tests/ceph/single-node /usr/local/bin/single-node
+ENTRYPOINT ["single-node"]
+CMD ["/etc/ceph", "/var/lib/ceph-node"]
+
+FROM debian:trixie-slim AS lan
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends busybox dnsmasq-base iproute2 nftables openssh-client \
+ && apt-get clean && rm -rf /var/lib/apt/lists/* \
+ && ln -s busybox /usr/bin/wget && ln -s busybox /usr/bin/nc
+COPY tests/lan/lan /usr/local/bin/lan
+ENTRYPOINT ["lan"]
+
+# ---- the product ----
+FROM scratch AS product
+COPY --from=root / /
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin LANG=C.UTF-8
+RUN mkdir -p -m 755 /run/holdfast /var/lib/holdfast/images /var/lib/holdfast/pool /etc/ceph /etc/qemu
+COPY entrypoint/host.toml /etc/holdfast/host.toml
+COPY --from=code /usr/bin/holdfast /usr/bin/holdfast
+COPY --from=code /usr/lib/python3/dist-packages/holdfast /usr/lib/python3/dist-packages/holdfast
+STOPSIGNAL SIGTERM
+# The launcher touches the file as long as it is in charge of itself; no Python is started to look.
+HEALTHCHECK --interval=20s --timeout=5s --start-period=60s \
+  CMD test -n "$(find /run/holdfast/health -mmin -1)"
+ENTRYPOINT ["holdfast"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Holdfast" \
+      org.opencontainers.image.description="QEMU/KVM virtual machines in containers, described by keys in etcd, each running in one place only" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.base.name="debian:trixie-slim"
