@@ -1,0 +1,85 @@
+"""A golden case: keys in a file, and the two commands they become."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from holdfast import settings
+from holdfast.cli.argv import recorded
+from holdfast.description import describe, raw_from_file
+from holdfast.host import Host
+from holdfast.machine import Machine, NicMode, RbdImage
+from holdfast.qemu import command_line
+from holdfast.qemu.wiring import Ceph, Wiring
+
+HERE = Path(__file__).parent
+HOST = HERE / "host.json"
+HOST_TOML = HERE / "host.toml"
+
+# Descriptors as a launcher might have them; so high that a test can use the very same numbers.
+QMP, AGENT, CONSOLE, LOG, SEED, TAPS, DISKS = 110, 111, 112, 113, 114, 120, 140
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+
+    @property
+    def keys(self) -> Path:
+        return HERE / "cases" / f"{self.name}.yaml"
+
+    @property
+    def host_file(self) -> Path:
+        own = HERE / "cases" / f"{self.name}.host.json"
+        return own if own.exists() else HOST
+
+    @property
+    def pasted(self) -> Path:
+        """What `holdfast argv` prints."""
+        return HERE / "cases" / f"{self.name}.args"
+
+    @property
+    def launched(self) -> Path:
+        """What the launcher starts."""
+        return HERE / "cases" / f"{self.name}.launched.args"
+
+    @cached_property
+    def host(self) -> Host:
+        return recorded(str(self.host_file))
+
+    @cached_property
+    def machine(self) -> Machine:
+        toml = HOST_TOML.read_text(encoding="utf-8")
+        known = settings.parse({"VM": self.name, "VM_FILE": str(self.keys)}, host_toml=toml)
+        raw = raw_from_file(self.keys.read_text(encoding="utf-8"))
+        return describe(known, raw, {}).machine
+
+    def argv(self) -> list[str]:
+        return command_line(self.machine, self.host, wiring(self.machine))
+
+
+def wiring(machine: Machine) -> Wiring:
+    cards = [nic.name for nic in machine.nics if nic.mode is NicMode.bridge]
+    local = [disk.name for disk in machine.disks if not isinstance(disk.backend, RbdImage)]
+    blocks = {disk.name for disk in machine.disks if str(disk.backend).startswith("/dev/")}
+    run = f"/run/holdfast/{machine.vm}"
+    seeded = machine.user_data is not None or any(nic.address for nic in machine.nics)
+    return Wiring(
+        qmp=QMP,
+        agent=AGENT,
+        console=CONSOLE,
+        console_log=LOG,
+        taps={name: TAPS + number for number, name in enumerate(cards)},
+        disks={name: DISKS + number for number, name in enumerate(local)},
+        block_devices=frozenset(blocks),
+        seed=SEED if seeded else None,
+        kernel=f"{run}/kernel" if machine.kernel else "",
+        initrd=f"{run}/initrd" if machine.initrd else "",
+        spice_password_file=f"{run}/spice-password",
+        ceph=Ceph(conf=f"{run}/ceph.conf", key_file=f"{run}/ceph.key"),
+        confined=True,
+        paused=True,
+    )
+
+
+CASES = [Case(path.stem) for path in sorted((HERE / "cases").glob("*.yaml"))]
