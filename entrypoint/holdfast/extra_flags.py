@@ -1,43 +1,32 @@
-"""QEMU options that a user adds, and those that nobody may add.
+"""QEMU options that a VM's keys add, and those that they may not.
 
-The list is not what keeps a guest in (QEMU runs as a uid of its own, under its sandbox). It keeps
-a VM's keys from undoing what Holdfast promises: the lock on the disks, and the supervision.
+This list is not what keeps a guest in: QEMU runs as a uid of its own, under its sandbox. It keeps
+keys from undoing what Holdfast promises: the locks of disks, the supervision, one way to control.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from holdfast.grammar import Refused
-from holdfast.qemu import option
+from holdfast.qemu.option import SWITCHES, Option, parts
+from holdfast.qemu.refused import why
 
 Pair = tuple[str, str]
 
-# QEMU reads a word after these as the name of a disk image.
-_NO_VALUE = """
-S alt-grab async-teardown audio-help ctrl-grab curses daemonize enable-kvm enable-sync-profile
-    full-screen h help mem-prealloc no-acpi no-fd-bootchk no-hpet no-quit no-reboot no-shutdown
-    no-user-config nodefaults nographic nouserconfig old-param only-migratable portrait preconfig
-    s sdl semihosting singlestep snapshot usb version win2k-hack xen-attach xen-domid-restrict
-"""
-NO_VALUE = frozenset(_NO_VALUE.split())
-
-_ENDS = "would take QEMU out of the supervision"
-_OPENS = "would open another way to control QEMU"
+_PROCESS = "would take QEMU out of the supervision"
 _FILES = "would have QEMU read or write files, or start programs, of a user's choice"
-_CONFINES = "would change the confinement of QEMU"
 _PRINTS = "makes QEMU print something and end"
+_NO_MACHINE = "is a machine without CPU and memory"
 
-DENIED = {
-    "S": _ENDS, "add-fd": _ENDS, "daemonize": _ENDS, "incoming": _ENDS, "loadvm": _ENDS,
-    "no-shutdown": _ENDS, "pidfile": _ENDS, "preconfig": _ENDS,
-    "gdb": _OPENS, "mon": _OPENS, "monitor": _OPENS, "qmp": _OPENS, "qmp-pretty": _OPENS, "s": _OPENS,
-    "D": _FILES, "L": _FILES, "acpitable": _FILES, "dump-vmstate": _FILES, "fsdev": _FILES,
-    "mem-path": _FILES, "plugin": _FILES, "readconfig": _FILES, "virtfs": _FILES,
-    "writeconfig": _FILES,
-    "chroot": _CONFINES, "run-with": _CONFINES, "runas": _CONFINES, "sandbox": _CONFINES,
-    "audio-help": _PRINTS, "h": _PRINTS, "help": _PRINTS, "version": _PRINTS,
-}  # fmt: skip
+# Beside those that no launcher survives, whoever gives them.
+DENIED: Mapping[str, str] = {
+    **dict.fromkeys(("loadvm", "monitor", "run-with"), _PROCESS),
+    **dict.fromkeys(
+        ("D", "L", "acpitable", "dump-vmstate", "fsdev", "mem-path", "plugin", "virtfs"), _FILES
+    ),
+    **dict.fromkeys(("audio-help", "h", "help", "version"), _PRINTS),
+}
 
-# Properties that only some options may not have: those that name a file or start a program.
+# Properties that only some options may not have: they name a file, or start a program.
 DENIED_PROPERTIES = {
     "action": ("shutdown",),
     "chardev": ("path", "logfile"),
@@ -52,58 +41,33 @@ FAMILIES = {"M": "machine", "netdev": "net", "nic": "net"}
 HARMLESS = ("no", "/dev/urandom", "/dev/random")
 CHARACTER_DEVICES = ("debugcon", "parallel", "serial")
 
-# Whatever option they are in, at the end of whatever path (`file.locking`, `backing.file.locking`).
-UNLOCKED = "would let two writers meet on one disk"
-LOSES_WRITES = "would lose what the guest was told is written"
-DENIED_SETTINGS: dict[tuple[str, bool | str], str] = {
-    ("locking", False): UNLOCKED,
-    ("share-rw", True): UNLOCKED,
-    ("force-share", True): UNLOCKED,
-    ("cache", "unsafe"): LOSES_WRITES,
-    ("no-flush", True): LOSES_WRITES,
+# In whatever option, at the end of whatever path: `file.locking`, `backing.file.locking`.
+_UNLOCKS = "would let two writers meet on one disk"
+_LOSES_WRITES = "would lose what the guest was told is written"
+DENIED_SETTINGS: Mapping[tuple[str, bool | str], str] = {
+    ("locking", False): _UNLOCKS,
+    ("share-rw", True): _UNLOCKS,
+    ("force-share", True): _UNLOCKS,
+    ("cache", "unsafe"): _LOSES_WRITES,
+    ("no-flush", True): _LOSES_WRITES,
 }
-_SWITCHES = {"on": True, "yes": True, "true": True, "y": True,
-             "off": False, "no": False, "false": False, "n": False}  # fmt: skip
-
-# Of QEMU's own options given by the operator, who is trusted: those that no launcher survives.
-ENDS_SUPERVISION = (
-    "chroot",
-    "daemonize",
-    "incoming",
-    "no-shutdown",
-    "pidfile",
-    "preconfig",
-    "runas",
-)
+_SWITCHED = {
+    **dict.fromkeys(("on", "yes", "true", "y"), True),
+    **dict.fromkeys(("off", "no", "false", "n"), False),
+}
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """Quoted as for a shell, and no shell sees it: `$(id)` is four letters and two brackets."""
+    """Quoted as for a shell, though no shell sees it: `$(id)` is five characters."""
     import shlex  # noqa: PLC0415 - most VMs have no extra flags
 
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
-        raise Refused(f"is not quoted as a shell would have it: {error}", hidden=True) from None
-    refuse_denied(words)
-    return words
-
-
-def refuse_denied(words: Sequence[str]) -> None:
+        raise Refused(f"is not quoted as a shell would have it: {error}") from None
     for word, value in options(words):
-        name = word.removeprefix("-").removeprefix("-")
-        if name in DENIED:
-            raise Refused(DENIED[name], part=word)
-        for pair in properties(name, value):
-            rule = denied(name, pair)
-            if rule:
-                raise Refused(rule, part=f"{word} {pair[0]}={pair[1]}")
-
-
-def refuse_unsupervised(words: Sequence[str]) -> None:
-    for word in words:
-        if word.startswith("-") and word.removeprefix("-").removeprefix("-") in ENDS_SUPERVISION:
-            raise Refused(f"{_ENDS}: leave it out, or set EXEC=yes", part=word)
+        refuse(word, value)
+    return words
 
 
 def permit(words: Sequence[str], allowed: Sequence[str]) -> None:
@@ -113,16 +77,29 @@ def permit(words: Sequence[str], allowed: Sequence[str]) -> None:
             raise Refused("is not in args_allowlist of host.toml", part=word)
 
 
+def refuse(word: str, value: str) -> None:
+    """The reports name the property alone: the rest of the option may hold a password."""
+    name = bare(word)
+    for pair in properties(name, value):
+        if reason := denied(name, pair):
+            raise Refused(reason, part=f"{word} {'='.join(filter(None, pair))}")
+    if reason := DENIED.get(name) or why(Option(name, value)):
+        raise Refused(reason, part=word)
+
+
+def bare(word: str) -> str:
+    return word[2:] if word.startswith("--") else word[1:]
+
+
 def options(words: Sequence[str]) -> Iterator[Pair]:
-    """Each option with its value. A value that starts with - is taken for an option as well:
-    better refuse a strange value than miss an option behind one that QEMU reads otherwise.
+    """Each option with its value. What starts with - is an option here even where it may be a
+    value: better refuse a strange value than miss what stands behind a switch we do not know.
     """
     wanting = False
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if word.startswith("-"):
-            takes = word.removeprefix("-").removeprefix("-") not in NO_VALUE
-            yield word, following if takes else ""
-            wanting = takes
+            wanting = bare(word) not in SWITCHES
+            yield word, following if wanting else ""
         elif not wanting:
             raise Refused("stands where QEMU takes it for a disk image", part=word)
         else:
@@ -134,7 +111,7 @@ def properties(name: str, value: str) -> list[Pair]:
         return _members(value)
     if name in CHARACTER_DEVICES:
         return [("", value)]
-    first, *others = option.parts(value)
+    first, *others = parts(value)
     # Some options read a bare first word as the value of a key of their own, others as a switch.
     head = [] if "=" in first else [("", first)]
     return [*head, *map(_switched, [first, *others])]
@@ -160,23 +137,23 @@ def _members(text: str) -> list[Pair]:
 def _flat(path: str, value: object) -> Iterator[Pair]:
     if isinstance(value, dict):
         for name, member in value.items():
-            yield from _flat(f"{path}.{name}" if path else name, member)
+            yield from _flat(f"{path}.{name}", member)
     elif isinstance(value, list):
         for member in value:
             yield from _flat(path, member)
     else:
-        yield path, str(value).lower() if isinstance(value, bool) else str(value)
+        yield path.lstrip("."), str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def denied(name: str, pair: Pair) -> str:
     """The reason why an option may not have this property; "" if it may."""
     key, value = pair
     last = key.rpartition(".")[2].replace("_", "-")
-    if key == "property":  # -global driver=...,property=share-rw,value=on
+    if last == "property":  # -global driver=...,property=share-rw,value=on
         last, value = value.rpartition(".")[2].replace("_", "-"), "on"
     family = FAMILIES.get(name, name)
-    if family == "machine" and (last, value) in (("", "none"), ("type", "none")):
-        return "is a machine without CPU and memory"
+    if family == "machine" and last in ("", "type") and value == "none":
+        return _NO_MACHINE
     if value in ("help", "?") or (last, value) == ("help", "on"):
         return _PRINTS
     if last in DENIED_PROPERTIES.get(family, ()) and value not in HARMLESS:
@@ -185,4 +162,4 @@ def denied(name: str, pair: Pair) -> str:
         return _FILES
     if value.startswith("json:"):
         return "hides the properties of a disk in its name"
-    return DENIED_SETTINGS.get((last, _SWITCHES.get(value.lower(), value)), "")
+    return DENIED_SETTINGS.get((last, _SWITCHED.get(value.lower(), value)), "")

@@ -9,13 +9,14 @@ import subprocess
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from holdfast import log, qemu, seed, tap
 from holdfast.confinement import Identity
 from holdfast.errors import InternalError
 from holdfast.host import Host
 from holdfast.machine import Machine, RbdImage
-from holdfast.plan import Plan, bridges_of
+from holdfast.plan import Plan
 from holdfast.process import Child
 from holdfast.qemu.options import serve
 from holdfast.qemu.wiring import Ceph, Wiring
@@ -51,7 +52,8 @@ class Launch:
 
     def _argv(self, wiring: Wiring) -> list[str]:
         if self._plan.adapted is not None:
-            return [self._host.qemu, *serve(self._plan.adapted, wiring)]
+            accelerator = self._host.accelerator(self._plan.machine.accelerator)
+            return [self._host.qemu, *serve(self._plan.adapted, wiring, accelerator)]
         return qemu.command_line(self._plan.machine, self._host, wiring)
 
     def _greet(self, child: Child, qmp: Qmp) -> None:
@@ -66,45 +68,50 @@ class Launch:
     # -- what it is handed
 
     def _wire(self, descriptors: ExitStack, qmp: Qmp) -> Wiring:
-        plan = self._plan
         wiring = Wiring(
             qmp=qmp.theirs.fileno(),
+            console=self._listen("console", descriptors),
             console_log=self._console_log(descriptors),
             taps=self._taps(descriptors),
             disks=self._disks(descriptors),
+            missing=self._plan.missing,
             ceph=self._ceph(),
             seed=self._seed(descriptors),
             confined=True,
             paused=True,
         )
         wiring = replace(wiring, block_devices=_block_devices(wiring))
-        return wiring if plan.adapted is not None else self._machine_wiring(wiring, descriptors)
+        return replace(wiring, **self._booted(), **self._optional(descriptors))
 
-    def _machine_wiring(self, wiring: Wiring, descriptors: ExitStack) -> Wiring:
+    def _booted(self) -> dict[str, Any]:
+        """QEMU reads a kernel by its path only: its uid gets a copy."""
+        source = self._plan.adapted or self._plan.machine
+        paths = {"kernel": source.kernel, "initrd": source.initrd}
+        return {name: self._rundir.copy(name, path) for name, path in paths.items() if path}
+
+    def _optional(self, descriptors: ExitStack) -> dict[str, Any]:
         """What only a machine built from keys has a place for."""
         machine = self._plan.machine
-        return replace(
-            wiring,
-            console=self._listen("console", descriptors),
-            agent=self._listen("agent", descriptors) if machine.guest_agent else None,
-            kernel=self._rundir.copy("kernel", machine.kernel) if machine.kernel else "",
-            initrd=self._rundir.copy("initrd", machine.initrd) if machine.initrd else "",
-            spice_password_file=self._ticket(machine),
-        )
+        if self._plan.adapted is not None:
+            return {}
+        return {
+            "agent": self._listen("agent", descriptors) if machine.guest_agent else None,
+            "spice_password_file": self._ticket(machine),
+        }
 
     def _listen(self, name: str, descriptors: ExitStack) -> int:
         listener: socket.socket = descriptors.enter_context(self._rundir.listen(name))
         return listener.fileno()
 
     def _taps(self, descriptors: ExitStack) -> dict[str, int]:
-        taps = tap.taps(bridges_of(self._plan.machine, self._plan.adapted))
+        taps = tap.taps(self._plan.bridges)
         for descriptor in taps.values():
             descriptors.callback(os.close, descriptor)
         return taps
 
     def _disks(self, descriptors: ExitStack) -> dict[str, int]:
         opened = {}
-        for disk in self._plan.machine.disks:
+        for disk in self._plan.disks:
             if not isinstance(disk.backend, RbdImage):
                 opened[disk.name] = local.open_for_qemu(disk)
                 descriptors.callback(os.close, opened[disk.name])
@@ -139,13 +146,16 @@ class Launch:
         return path
 
     def _console_log(self, descriptors: ExitStack) -> int:
-        """Our stdout, for what the guest prints. QEMU wants a descriptor that is write-only."""
-        if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
-            return 1
+        """Our stdout, for what the guest prints. QEMU wants a descriptor that is write-only, and not
+        one of the first three.
+        """
         try:
-            descriptor = os.open(
-                "/proc/self/fd/1", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
-            )
+            if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+                descriptor = os.dup(1)
+            else:
+                descriptor = os.open(
+                    "/proc/self/fd/1", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
+                )
         except OSError:
             return self._piped(descriptors)
         descriptors.callback(os.close, descriptor)

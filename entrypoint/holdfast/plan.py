@@ -3,55 +3,91 @@
 Nothing is made here but device nodes. A launcher that fails here has disturbed nobody.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from holdfast import bridge, capability, cloudinit, device, seed
 from holdfast.cloudinit import Documents
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host, Kvm, kvm_lack
-from holdfast.machine import Accelerator, Machine, NicMode, RbdImage
+from holdfast.machine import Accelerator, Disk, Machine, NicMode, RbdImage
 from holdfast.ownership import Image, images
 from holdfast.qemu.options import Adapted, adapt
 from holdfast.settings import Settings
 from holdfast.storage import keyring, local, rbd
 
+OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its unit names it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`adapted` is set in argv mode: QEMU's own words instead of what the keys would build."""
+    """`adapted` is set in argv mode: QEMU's own words instead of what the keys would build.
+
+    `missing` names CD-ROMs whose file is not there and whose drive therefore stays empty.
+    """
 
     machine: Machine
     unknown: tuple[str, ...]
+    disks: tuple[Disk, ...]
     images: tuple[Image, ...]
     ceph: keyring.Keyring | None
     seed: Documents | None
     adapted: Adapted | None
+    missing: frozenset[str]
+
+    @property
+    def warnings(self) -> list[str]:
+        empty = (
+            [f"{OLD_CDROM} is not in this image: its drive stays empty"] if self.missing else []
+        )
+        return [*self.unknown, *(self.adapted.warnings if self.adapted else ()), *empty]
+
+    @property
+    def bridges(self) -> dict[str, str]:
+        return bridges_of(self.machine, self.adapted)
 
 
 def make(settings: Settings, host: Host, described: Description) -> Plan:
     """Raises ConfigError with all faults, HostLacks, or Unreachable for a cluster or a URL."""
     machine = described.machine
     adapted = adapt(machine.options) if machine.options else None
+    disks = machine.disks if adapted is None else disks_of(adapted)
+    missing = frozenset(disk.name for disk in disks if is_old_cdrom(disk))
     capability.require(*capability.CONFINE)
     check_accelerator(machine, adapted, host)
     check_network(machine, adapted, settings)
-    if faults := local.check(machine.disks, settings.host_config.image_paths):
-        raise ConfigError(faults)
-    ceph = find_keyring(machine, adapted)
-    fsid = rbd.inspect(machine.disks, ceph).fsid if ceph and machine.disks else ""
+    check_disks([disk for disk in disks if disk.name not in missing], adapted, settings)
+    ceph = find_keyring(disks, adapted)
+    fsid = rbd.inspect(disks, ceph).fsid if ceph else ""
     return Plan(
         machine=machine,
         unknown=described.unknown,
-        images=images(machine.disks, machine_id=host.machine_id, fsid=fsid),
+        disks=tuple(disk for disk in disks if disk.name not in missing),
+        images=images(disks, machine_id=host.machine_id, fsid=fsid),
         ceph=ceph,
         seed=make_seed(machine),
         adapted=adapted,
+        missing=missing,
     )
 
 
+def disks_of(adapted: Adapted) -> tuple[Disk, ...]:
+    """What a user's options open, as disks to be checked and claimed."""
+    in_ceph = (
+        Disk(name=f"rbd{number}", backend=use.image, read_only=not use.writable)
+        for number, use in enumerate(adapted.rbd)
+    )
+    return (*adapted.files, *in_ceph)
+
+
+def is_old_cdrom(disk: Disk) -> bool:
+    return str(disk.backend) == OLD_CDROM and not Path(OLD_CDROM).exists()
+
+
 def check_accelerator(machine: Machine, adapted: Adapted | None, host: Host) -> None:
-    wanted = machine.accelerator is Accelerator.kvm or (adapted is not None and adapted.wants_kvm)
+    wanted = adapted.wants_kvm if adapted else machine.accelerator is Accelerator.kvm
     if wanted and host.kvm is not Kvm.usable:
         raise kvm_lack(host.kvm)
 
@@ -66,6 +102,13 @@ def check_network(machine: Machine, adapted: Adapted | None, settings: Settings)
         bridge.check(name, permitted=settings.host_config.bridges, key=f"nics/{nic}/bridge")
 
 
+def check_disks(disks: Sequence[Disk], adapted: Adapted | None, settings: Settings) -> None:
+    """Keys come from etcd and are held to image_paths; arguments are the operator's own."""
+    allowed = settings.host_config.image_paths if adapted is None else ("/",)
+    if faults := local.check(disks, allowed, formats=adapted is None):
+        raise ConfigError(faults)
+
+
 def bridges_of(machine: Machine, adapted: Adapted | None) -> dict[str, str]:
     """The bridge of each card that has one, by the card's name (in argv mode: its netdev's id)."""
     if adapted is not None:
@@ -73,22 +116,14 @@ def bridges_of(machine: Machine, adapted: Adapted | None) -> dict[str, str]:
     return {nic.name: nic.bridge for nic in machine.nics if nic.mode is NicMode.bridge}
 
 
-def find_keyring(machine: Machine, adapted: Adapted | None) -> keyring.Keyring | None:
-    if adapted is not None:
-        users = {image.user for image in adapted.rbd}
-        if len(users) > 1:
-            raise ConfigError(
-                [
-                    Fault(
-                        key="options",
-                        rule="name more than one Ceph user: " + ", ".join(sorted(users)),
-                    )
-                ]
-            )
-        return keyring.find(user=users.pop()) if users else None
-    if any(isinstance(disk.backend, RbdImage) for disk in machine.disks):
-        return keyring.find()
-    return None
+def find_keyring(disks: Sequence[Disk], adapted: Adapted | None) -> keyring.Keyring | None:
+    if not any(isinstance(disk.backend, RbdImage) for disk in disks):
+        return None
+    users = sorted({use.user for use in adapted.rbd}) if adapted else [""]
+    if len(users) > 1:
+        rule = f"name more than one Ceph user: {', '.join(users)}"
+        raise ConfigError([Fault(key="arguments", rule=rule)])
+    return keyring.find(user=users[0])
 
 
 def make_seed(machine: Machine) -> Documents | None:

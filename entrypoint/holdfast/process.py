@@ -56,10 +56,12 @@ class Child:
 
     def close(self) -> None:
         """No way out leaves a process behind."""
+        assert self._process.stdout is not None  # noqa: S101
+        if self._process.stdout.closed:
+            return
         self.kill()
         self._process.wait()
         self.listen()
-        assert self._process.stdout is not None  # noqa: S101
         self._process.stdout.close()
 
 

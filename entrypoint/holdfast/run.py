@@ -13,7 +13,7 @@ from holdfast.confinement import Identity, identity
 from holdfast.description import describe
 from holdfast.errors import HoldfastError, HostLacks, OwnershipLost, Unreachable
 from holdfast.events import Events
-from holdfast.host import Host, kvm_lack
+from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.keeper import Keeper
 from holdfast.launch import Launch, Stillborn
 from holdfast.lock import Hold
@@ -99,10 +99,9 @@ class Start:
     def run(self, hold: Hold | None, keeper: Keeper | None = None) -> Ending:
         """Volumes, QEMU paused, the record, and only then the guest; until QEMU is reaped."""
         machine = self.plan.machine
-        tell_about_kvm(self.host, self.plan)
-        for line in self.plan.unknown:
+        for line in [*about_kvm(self.host, self.plan), *self.plan.warnings]:
             log.warning(line)
-        for disk in machine.disks:
+        for disk in self.plan.disks:
             if local.create(disk):
                 log.info(f"disk {disk.name}: created {disk.backend}", bytes=disk.size)
         who = self._identity()
@@ -206,9 +205,11 @@ def status_of(ending: Ending) -> int:
     return 70 if ending.status == 0 or ending.status in SYSEXITS else ending.status
 
 
-def tell_about_kvm(host: Host, made: Plan) -> None:
+def about_kvm(host: Host, made: Plan) -> list[str]:
     """One warning, where the VM takes the slow way because the fast one is closed."""
-    automatic = made.adapted is None and made.machine.accelerator is Accelerator.auto
-    if automatic and host.accelerator(Accelerator.auto) is Accelerator.tcg:
-        lack = kvm_lack(host.kvm)
-        log.warning(f"running without KVM, many times slower: {lack.message}. {lack.hint}")
+    chosen = made.adapted.names_accelerator if made.adapted else False
+    wanted = made.machine.accelerator
+    if chosen or wanted is not Accelerator.auto or host.kvm is Kvm.usable:
+        return []
+    lack = kvm_lack(host.kvm)
+    return [f"running without KVM, many times slower: {lack.message}. {lack.hint}"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
-from holdfast import endpoint, extra_flags, grammar, host_config, identifier, keys
+from holdfast import endpoint, grammar, host_config, identifier, keys
 from holdfast.endpoint import Endpoint
 from holdfast.environment import Environment
 from holdfast.errors import UsageError
@@ -184,11 +184,6 @@ def _contradictions(environment: Environment, settings: Settings) -> None:
     if settings.etcd_loss is EtcdLoss.stop and settings.ttl < LEAST_TTL_TO_STOP:
         rule = f"must be at least {LEAST_TTL_TO_STOP} with ETCD_LOSS=stop"
         environment.refuse("TTL", rule, str(settings.ttl))
-    if settings.options and not settings.exec_:
-        try:
-            extra_flags.refuse_unsupervised(settings.options)
-        except Refused as refused:
-            environment.faults.append(refused.fault("arguments", " ".join(settings.options)))
 
 
 def _prefix(text: str) -> str:

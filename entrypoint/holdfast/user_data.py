@@ -32,11 +32,10 @@ def permit(host_config: HostConfig, user_data: UserData | None) -> None:
 
 
 def _checked(url: str, rest: str) -> str:
-    authority = rest.removeprefix("//").partition("/")[0].partition("?")[0].partition("#")[0]
-    if "@" in authority:
-        raise Refused("has a user or password, which would show in logs", hidden=True)
-    if not rest.startswith("//") or not authority or not url.isascii() or " " in url:
-        raise Refused("must be a URL such as https://host/path, blanks written as %20")
-    if not url.isprintable():
-        raise Refused("must be a URL without control characters")
+    """Whether it can be reached is known when it is fetched. A password in it stays unshown."""
+    secret = "@" in rest
+    if not rest.startswith("//") or rest.removeprefix("//")[:1] in ("", "/", "?", "#"):
+        raise Refused("must be a URL such as https://host/path", hidden=secret)
+    if not (url.isascii() and url.isprintable() and " " not in url):
+        raise Refused("has characters that a URL cannot hold: encode them with %", hidden=secret)
     return url

@@ -19,12 +19,19 @@ QCOW2_HEADER = struct.Struct(">4sIQI")  # magic, version, backing_file_offset, b
 QCOW2_DATA_FILE = 1 << 2  # incompatible feature: the data is in another file (docs/interop/qcow2)
 
 
-def check(disks: Sequence[Disk], image_paths: Sequence[str]) -> list[Fault]:
-    """What stands against these disks before anything is locked or made."""
+def check(
+    disks: Sequence[Disk], image_paths: Sequence[str], *, formats: bool = True
+) -> list[Fault]:
+    """What stands against these disks before anything is locked or made.
+
+    Without `formats` their content is not looked at: somebody else says what it is.
+    """
     faults = []
     for disk in disks:
         try:
             _check(disk, image_paths)
+            if formats and not isinstance(disk.backend, RbdImage):
+                _check_format(disk, disk.backend.path)
         except _Unfit as unfit:
             faults.append(
                 Fault(key=f"disks/{disk.name}", value=str(disk.backend), rule=str(unfit))
@@ -68,17 +75,20 @@ def _check_file(disk: Disk, path: str) -> None:
     mode = Path(path).stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise _Unfit("is neither a regular file nor a block device")
-    if not stat.S_ISREG(mode):
-        return
-    if disk.writable and (kind := _file_system(path)) not in LOCAL_FILE_SYSTEMS:
+    if (
+        stat.S_ISREG(mode)
+        and disk.writable
+        and (kind := _file_system(path)) not in LOCAL_FILE_SYSTEMS
+    ):
         raise _Unfit(
             f"lies on {kind}, which other hosts may share; only local file systems are supported so far"
         )
-    _check_format(disk, path)
 
 
 def _check_format(disk: Disk, path: str) -> None:
     """The format is what the key says, never a guess: a guest can write any header into a raw disk."""
+    if not Path(path).is_file():
+        return  # a volume that is not made yet; a block device is raw
     with Path(path).open("rb") as file:
         header = file.read(80)
     if not header:
