@@ -9,10 +9,12 @@ from holdfast.description.nic import nics
 from holdfast.description.source import Layer, Sources, fields, gather
 from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
-from holdfast.machine import Disk, Machine, Nic, Spice
+from holdfast.machine import DiskKind, Machine, Spice
+from holdfast.qemu.blockdev import IDE_UNITS, SATA_PORTS
+from holdfast.qemu.system import is_i440fx
 from holdfast.settings import Settings
 
-__all__ = ["Description", "describe", "raw_from_file"]
+__all__ = ["Description", "describe", "examine", "raw_from_file"]
 
 # Fixed for ever: it is in the UUID of every VM that has no `uuid` key.
 NAMESPACE = "5b6d0e3c-8d0b-4c55-9a35-d4b1a2f0c7e9"
@@ -31,19 +33,26 @@ def describe(
     settings: Settings, own: Mapping[str, bytes], defaults: Mapping[str, bytes]
 ) -> Description:
     """Keys are relative: `ram`, `disks/root/path`. All faults are raised together."""
-    sources = gather(settings, own, defaults)
-    machine = _machine(sources)
+    machine, sources = examine(settings, own, defaults)
     if sources.faults:
         raise ConfigError(sources.faults)
     return Description(machine=machine, unknown=tuple(sources.unknown))
 
 
-def _machine(sources: Sources) -> Machine:
-    settings = sources.settings
+def examine(
+    settings: Settings, own: Mapping[str, bytes], defaults: Mapping[str, bytes]
+) -> tuple[Machine, Sources]:
+    """The machine as far as it can be read, and what was found wrong on the way."""
+    sources = gather(settings, own, defaults)
     _refuse_nothing(sources)
     _refuse_boot_without_kernel(sources)
-    found, cards = disks(sources), nics(sources)
-    _refuse_crowd(sources, found, cards)
+    machine = _machine(sources)
+    _refuse_crowd(sources, machine)
+    return machine, sources
+
+
+def _machine(sources: Sources) -> Machine:
+    settings = sources.settings
     given = {
         "hostname": settings.vm or "localhost",
         "machine": _board(sources),
@@ -52,8 +61,8 @@ def _machine(sources: Sources) -> Machine:
     return Machine(
         vm=settings.vm,
         uuid=given.pop("uuid", None) or derived_uuid(settings.vm),
-        disks=found,
-        nics=cards,
+        disks=disks(sources),
+        nics=nics(sources),
         spice=_spice(sources),
         options=settings.options,
         **given,
@@ -98,7 +107,13 @@ def _refuse_boot_without_kernel(sources: Sources) -> None:
             sources.refuse(value.label, "needs kernel too")
 
 
-def _refuse_crowd(sources: Sources, found: tuple[Disk, ...], cards: tuple[Nic, ...]) -> None:
-    if len(found) + len(cards) > MOST_DEVICES:
-        rule = f"{len(found)} disks and {len(cards)} network cards: there are slots for {MOST_DEVICES}"
+def _refuse_crowd(sources: Sources, machine: Machine) -> None:
+    cdroms = [disk for disk in machine.disks if disk.kind is DiskKind.cdrom]
+    room = IDE_UNITS if is_i440fx(machine) else SATA_PORTS
+    if len(cdroms) > room:
+        rule = f"{len(cdroms)} cdroms, and machine {machine.machine} has room for {room}"
+        sources.refuse("disks", rule)
+    devices = len(machine.disks) - len(cdroms) + len(machine.nics)
+    if devices > MOST_DEVICES:
+        rule = f"{devices} disks and network cards, and there are slots for {MOST_DEVICES}"
         sources.refuse("disks", rule)
