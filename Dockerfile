@@ -68,8 +68,8 @@ FROM packages AS code
 COPY entrypoint/holdfast /usr/lib/python3/dist-packages/holdfast
 # The sources never change in an image: no look at them when the bytecode is loaded.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3/dist-packages/holdfast \
- && printf '%s\n' '#!/usr/bin/python3 -IB' 'import sys' \
-      'from holdfast.__main__ import main' 'sys.exit(main())' >/usr/bin/holdfast \
+ && printf '%s\n' '#!/usr/bin/python3 -IB' \
+      'from holdfast.__main__ import main' 'main()' >/usr/bin/holdfast \
  && chmod 755 /usr/bin/holdfast
 
 FROM packages AS test
