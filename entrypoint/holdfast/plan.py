@@ -4,7 +4,7 @@ Nothing is made here but device nodes. A launcher that fails here has disturbed 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holdfast import bridge, capability, cloudinit, device, seed
@@ -67,7 +67,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         disks=tuple(disk for disk in disks if disk.name not in missing),
         images=images(disks, machine_id=host.machine_id, fsid=fsid),
         ceph=ceph,
-        seed=make_seed(machine),
+        seed=make_seed(machine, settings),
         adapted=adapted,
         missing=missing,
     )
@@ -126,8 +126,13 @@ def find_keyring(disks: Sequence[Disk], adapted: Adapted | None) -> keyring.Keyr
     return keyring.find(user=users[0])
 
 
-def make_seed(machine: Machine) -> Documents | None:
+def make_seed(machine: Machine, settings: Settings) -> Documents | None:
     """Only where something is to be said: another disk would change the hardware of an old guest."""
-    if machine.user_data is None and not any(nic.address for nic in machine.nics):
+    named = machine.hostname != machine.vm
+    addressed = any(nic.address for nic in machine.nics)
+    if machine.user_data is None and (machine.options or not (named or addressed)):
         return None
-    return cloudinit.documents(machine, seed.user_data(machine.user_data))
+    # A URL from etcd must not reach this host's own services; the operator's own may.
+    trusted = bool(settings.vm_file) or "cloud-config" in settings.overrides
+    source = machine.user_data and replace(machine.user_data, trusted=trusted)
+    return cloudinit.documents(machine, seed.user_data(source))

@@ -172,12 +172,8 @@ def let_go(
             log.warning(f"cannot give the VM away yet: {error.message}")
             doze(events, time.monotonic() + LET_GO_AGAIN, wake=lambda _: False)
         else:
-            log.info("the VM is released", power="off" if power_off else "on", **requests(hold))
+            log.info("the VM is released", etcd_requests=hold.store.requests)
             return
-
-
-def requests(hold: Hold) -> dict[str, int]:
-    return {"etcd_requests": hold.store.requests}
 
 
 def last(why: str, status: int, hold: Hold) -> bytes:
