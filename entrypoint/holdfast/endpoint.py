@@ -40,10 +40,9 @@ def access(environment: Environment) -> Access:
         for name in ("ETCD_CACERT", "ETCD_CERT", "ETCD_KEY", "ETCD_PASSWORD_FILE")
     }
     tls = bool(files["ETCD_CACERT"] or files["ETCD_CERT"])
+    local = (Endpoint(host="127.0.0.1", tls=tls),)
     found = Access(
-        endpoints=environment.read(
-            "ETCD_ENDPOINTS", _endpoints(tls), (Endpoint(host="127.0.0.1"),)
-        ),
+        endpoints=environment.read("ETCD_ENDPOINTS", _endpoints(tls), local),
         cacert=files["ETCD_CACERT"],
         cert=files["ETCD_CERT"],
         key=files["ETCD_KEY"],

@@ -23,7 +23,7 @@ def parse(text: str) -> UserData | None:
         return UserData(path=identifier.path(rest.removeprefix("//")))
     if colon and scheme.lower() in ("http", "https"):
         return UserData(url=_checked(text, rest))
-    raise Refused(RULE)
+    raise Refused(RULE, hidden="@" in text)
 
 
 def permit(host_config: HostConfig, user_data: UserData | None) -> None:
