@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from holdfast.errors import UsageError, shortened
-from holdfast.machine import Disk, DiskKind, LocalPath, RbdImage
+from holdfast.machine import Cache, Disk, DiskKind, LocalPath, RbdImage
 from holdfast.qemu.blockdev import CEPH_KEY
 from holdfast.qemu.wiring import Ceph
 
@@ -34,10 +34,17 @@ class Images:
     files: list[Disk] = field(default_factory=list)
     rbd: list[RbdUse] = field(default_factory=list)
 
-    def add_file(self, path: str, *, writable: bool, cdrom: bool = False) -> Disk:
-        kind = DiskKind.cdrom if cdrom else DiskKind.disk
-        name = f"file{len(self.files)}"
-        disk = Disk(name=name, backend=LocalPath(path=path), kind=kind, read_only=not writable)
+    def add_file(
+        self, path: str, *, writable: bool, cdrom: bool = False, direct: bool = False
+    ) -> Disk:
+        """`direct`: QEMU is told to go past the host's page cache."""
+        disk = Disk(
+            name=f"file{len(self.files)}",
+            backend=LocalPath(path=path),
+            kind=DiskKind.cdrom if cdrom else DiskKind.disk,
+            read_only=not writable,
+            cache=Cache.none if direct else Cache.writeback,
+        )
         self.files.append(disk)
         return disk
 

@@ -1,5 +1,6 @@
 """Disks that are files or block devices of this host: checked, made when missing, opened for QEMU."""
 
+import errno
 import os
 import stat
 import struct
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.errors import ConfigError, Fault, HostLacks
-from holdfast.machine import Disk, Format, LocalPath, RbdImage, Volume
+from holdfast.machine import Cache, Disk, Format, LocalPath, RbdImage, Volume
 
 # The kernel guards QEMU's image lock on these: only one machine can reach the file.
 LOCAL_FILE_SYSTEMS = frozenset(
@@ -183,17 +184,17 @@ def open_for_qemu(disk: Disk) -> int:
     """A descriptor of the disk. QEMU locks it through this one (OFD locks), so keep no copy of it."""
     path = str(disk.backend)
     flags = os.O_CLOEXEC | (os.O_RDWR if disk.writable else os.O_RDONLY)
-    if stat.S_ISBLK(Path(path).stat().st_mode) and disk.writable:
-        flags |= os.O_EXCL  # QEMU's image lock does not reach across two nodes of one device
+    if disk.cache is Cache.none:
+        flags |= os.O_DIRECT  # since 9.1 QEMU takes no descriptor without it for direct I/O
+    if disk.cache is Cache.none:
+        # QEMU 9.1 and later look for a descriptor that has O_DIRECT as they would set it.
+        flags |= os.O_DIRECT
     try:
+        if stat.S_ISBLK(Path(path).stat().st_mode) and disk.writable:
+            flags |= os.O_EXCL  # QEMU's image lock does not reach across two nodes of one device
         return os.open(path, flags)
     except OSError as error:
-        raise ConfigError(
-            [
-                Fault(
-                    key=f"disks/{disk.name}",
-                    value=path,
-                    rule=f"cannot be opened: {error.strerror}",
-                )
-            ]
-        ) from error
+        rule = f"cannot be opened: {error.strerror}"
+        if error.errno == errno.EINVAL and flags & os.O_DIRECT:
+            rule = f"its file system cannot do without a cache: set disks/{disk.name}/cache to writeback"
+        raise ConfigError([Fault(key=f"disks/{disk.name}", value=path, rule=rule)]) from error
