@@ -9,20 +9,21 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 SOURCE = Path(__file__).parents[1] / "entrypoint"
 BASE = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"}
 
 
-class Launcher:
-    """`log` is Holdfast's own (stderr), `console` what the guest prints (stdout)."""
+class Followed:
+    """A process that is, or shows, a launcher: `log` is Holdfast's own (stderr), `console` what the
+    guest prints (stdout).
+    """
 
-    def __init__(
-        self, environ: Mapping[str, str], arguments: Sequence[str] = (), prefix: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-P", "-m", "holdfast", *arguments],
-            env={**BASE, **environ},
+            command,
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -30,6 +31,8 @@ class Launcher:
         self.started = time.monotonic()
         self._said = {"log": "", "console": ""}
         self._news = threading.Condition()
+        assert self.process.stderr
+        assert self.process.stdout
         streams = {"log": self.process.stderr, "console": self.process.stdout}
         self._readers = [
             threading.Thread(target=self._read, args=pair, daemon=True) for pair in streams.items()
@@ -37,12 +40,12 @@ class Launcher:
         for reader in self._readers:
             reader.start()
 
-    def _read(self, name: str, stream: "object") -> None:
-        descriptor = stream.fileno()  # type: ignore[attr-defined]
-        while data := os.read(descriptor, 65536):
-            with self._news:
-                self._said[name] += data.decode(errors="replace")
-                self._news.notify_all()
+    def _read(self, name: str, stream: IO[bytes]) -> None:
+        with stream:
+            while data := os.read(stream.fileno(), 65536):
+                with self._news:
+                    self._said[name] += data.decode(errors="replace")
+                    self._news.notify_all()
 
     @property
     def log(self) -> str:
@@ -93,6 +96,8 @@ class Launcher:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        for reader in self._readers:
+            reader.join(10)
 
     def story(self) -> str:
         return f"--- log\n{self.log[-4000:]}\n--- console\n{self.console[-2000:]}"
@@ -100,6 +105,17 @@ class Launcher:
     def qemu(self) -> int:
         """QEMU's pid, from the log line that names it."""
         return int(self.says(r"QEMU is up.*pid=(\d+)").group(1))
+
+
+class Launcher(Followed):
+    """The launcher itself, from this work tree."""
+
+    def __init__(
+        self, environ: Mapping[str, str], arguments: Sequence[str] = (), prefix: Sequence[str] = ()
+    ) -> None:
+        super().__init__(
+            [*prefix, sys.executable, "-P", "-m", "holdfast", *arguments], {**BASE, **environ}
+        )
 
 
 def alive(pid: int) -> bool:
