@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# The demo's VM: its keys, written with etcdctl as a user would, and what etcd says of it. Sourced, never run.
+# Whoever sources this sets etcdctl=(...), the command that reaches the demo's etcd.
+# shellcheck disable=SC2154  # etcdctl, ram and ready are theirs
+
+VM=demo
+KEYS=/kvm/$VM
+BRIDGE=holdfast0
+DATA_SIZE=64M
+
+# describe ROOT-KEY VALUE: the keys of a VM that boots from this disk.
+describe() {
+    local key
+    # Only what describes the VM: lock, epoch, fence and claims are not ours to touch.
+    for key in rbd disks nics; do
+        "${etcdctl[@]}" del --prefix "$KEYS/$key" >>"$LOG"
+    done
+    put "$1" "$2"
+    put disks/data/pool default
+    put disks/data/size "$DATA_SIZE"
+    put nics/nic0/bridge "$BRIDGE"
+    put ram "$ram"
+    put hostname "$VM-guest"
+    type_in_file tests/demo/cloud-config.yaml "${etcdctl[@]}" put "$KEYS/cloud-config"
+    put x/demo "$1=$2"
+}
+
+# x/... is free for notes: this one says what the keys were written for.
+is_described() { [ "$(value x/demo)" = "$1=$2" ]; }
+
+put() { type_in "${etcdctl[@]}" put "$KEYS/$1" "$2"; }
+
+value() { "${etcdctl[@]}" get --print-value-only "$KEYS/$1" 2>>"$LOG"; }
+
+# The guest's own words: GUEST-READY hostname=demo-guest address=10.77.0.50 ...
+said() {
+    local words=${ready#*"$1"=}
+    [ "$words" = "$ready" ] || printf '%s' "${words%% *}"
+}
+
+show_vm() {
+    note "lock     $(value lock)"
+    note "status   $(value status)"
+    note "epoch    $(value epoch)"
+    note "guest    $(said hostname), address $(said address)${1:+, $1}"
+}
