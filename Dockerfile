@@ -42,6 +42,7 @@ RUN dpkg --purge --force-depends --force-remove-essential --force-remove-protect
       libasound2-data libasound2t64 libbrlapi0.8 libcacard0 libnspr4 libnss3 libpcsclite1 \
       adduser apt diffutils libapt-pkg7.0 login passwd sqv \
       debconf perl-base
+# hadolint ignore=DL3003  # three folders in one layer
 RUN cd /usr/bin \
  && rm qemu-io qemu-nbd qemu-pr-helper qemu-storage-daemon qemu-system-i386 \
       qemu-system-x86_64-microvm qemu-vmsr-helper \
@@ -142,14 +143,14 @@ ENTRYPOINT ["lan"]
 FROM scratch AS product
 COPY --from=root / /
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin LANG=C.UTF-8
-RUN mkdir -p -m 755 /run/holdfast /var/lib/holdfast/images /var/lib/holdfast/pool /etc/ceph /etc/qemu
+RUN mkdir -p /etc/ceph /etc/qemu /run/holdfast /var/lib/holdfast/images /var/lib/holdfast/pool
 COPY entrypoint/host.toml /etc/holdfast/host.toml
 COPY --from=code /usr/bin/holdfast /usr/bin/holdfast
 COPY --from=code /usr/lib/python3/dist-packages/holdfast /usr/lib/python3/dist-packages/holdfast
 STOPSIGNAL SIGTERM
 # The launcher touches the file as long as it is in charge of itself; no Python is started to look.
 HEALTHCHECK --interval=20s --timeout=5s --start-period=60s \
-  CMD test -n "$(find /run/holdfast/health -mmin -1)"
+  CMD ["sh", "-c", "test -n \"$(find /run/holdfast/health -mmin -1)\""]
 ENTRYPOINT ["holdfast"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown

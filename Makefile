@@ -1,0 +1,36 @@
+# make help
+
+ARGS ?=
+VENV := .venv/bin
+PYTHON_CODE := entrypoint/holdfast tests
+CONFIG := entrypoint/pyproject.toml
+
+.PHONY: help demo demo-down test test-unit lint image guests
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## etcd and one VM in containers, from nothing (STORAGE=rbd, GUEST=debian, ENGINE=none, NO_INSTALL=1)
+	@tests/demo/demo
+
+demo-down: ## remove all that the demo made
+	@tests/demo/down
+
+test: lint ## everything, in one container (ARGS=... goes to pytest)
+	@tests/setup/engine tests/setup/suite $(ARGS)
+
+test-unit: lint ## lint, unit and golden tests, in seconds
+	@$(VENV)/pytest -c $(CONFIG) -q tests/unit tests/golden $(ARGS)
+
+lint: ## ruff and mypy (the other linters are tests: tests/lint)
+	@tests/setup/venv
+	@$(VENV)/ruff check --quiet --config $(CONFIG) $(PYTHON_CODE)
+	@$(VENV)/ruff format --quiet --check --config $(CONFIG) $(PYTHON_CODE)
+	@MYPYPATH=tests $(VENV)/mypy --config-file $(CONFIG) --no-error-summary $(PYTHON_CODE)
+
+image: ## the image `holdfast`, and its size against the budget
+	@tests/setup/engine tests/setup/image
+
+guests: ## the two guests that the tests boot, into the cache
+	@tests/guest/busybox
+	@tests/guest/debian
