@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from holdfast.errors import UsageError
-from holdfast.machine import Accelerator, DiskKind, LocalPath, RbdImage
+from holdfast.machine import Accelerator, Cache, DiskKind, LocalPath, RbdImage
 from holdfast.qemu.options import Adapted, adapt, serve
 from holdfast.qemu.wiring import Ceph, Wiring
 
@@ -117,17 +117,20 @@ def test_files_are_found(option: str, path: str, writable: bool) -> None:
     [
         (
             "-drive file=/a,,b,format=qcow2,if=virtio",
-            "-drive file.driver=file,file.filename=/dev/fdset/5,format=qcow2,if=virtio,werror=stop,rerror=stop",
+            "-drive file.driver=file,file.filename=/dev/fdset/5,format=qcow2,if=virtio,werror=stop,rerror=stop,auto-read-only=off",
         ),
         (
             "-drive file=/a,werror=enospc",
-            "-drive file.driver=file,file.filename=/dev/fdset/5,werror=enospc,rerror=stop",
+            "-drive file.driver=file,file.filename=/dev/fdset/5,werror=enospc,rerror=stop,auto-read-only=off",
         ),
-        ("-fda /a", "-drive file.driver=file,file.filename=/dev/fdset/5,if=floppy,index=0"),
+        (
+            "-fda /a",
+            "-drive file.driver=file,file.filename=/dev/fdset/5,if=floppy,index=0,auto-read-only=off",
+        ),
         ("-cdrom /a", "-drive file.driver=file,file.filename=/dev/fdset/5,index=2,media=cdrom"),
         (
             "/a",
-            "-drive file.driver=file,file.filename=/dev/fdset/5,index=0,media=disk,werror=stop,rerror=stop",
+            "-drive file.driver=file,file.filename=/dev/fdset/5,index=0,media=disk,werror=stop,rerror=stop,auto-read-only=off",
         ),
         (
             "-drive driver=file,filename=/a,readonly=on",
@@ -300,7 +303,7 @@ def test_what_only_looks_like_it_is_not(option: str) -> None:
     ],
 )
 def test_dropped_options_are_translated_with_a_warning(option: str, today: str) -> None:
-    assert shlex.join(served(option)) == f"{today} -monitor none".strip()
+    assert shlex.join(served(option)) == f"{today} -monitor none -display none".strip()
     assert len(adapted(option).warnings) == 1
 
 
@@ -368,3 +371,35 @@ def test_kernel_and_initrd_are_copies() -> None:
 def test_the_seed_takes_no_slot_of_the_users_devices() -> None:
     argv = served("-device virtio-net", Wiring(seed=6))
     assert argv[-1].startswith('{"driver":"virtio-blk-pci"')
+
+
+@pytest.mark.parametrize("option", ["-spice port=1", "-vnc :1", "-display none", "-nographic"])
+def test_no_display_is_added_to_the_users_own(option: str) -> None:
+    assert served(option).count("-display") <= 1
+    assert "-display" in served("-m 1")
+
+
+def test_a_node_begins_with_the_access_it_has() -> None:
+    words = "-blockdev driver=file,node-name=n,filename=/a,auto-read-only=on"
+    assert value_after(served(words, Wiring(disks={"file0": 5})), "-blockdev").endswith(
+        "auto-read-only=off"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "direct"),
+    [
+        ("-hda /a", False),
+        ("-drive file=/a,cache=none", True),
+        ("-drive file=/a,cache=writeback", False),
+        ("-drive file=/a,cache.direct=on", True),
+        ("-blockdev driver=file,node-name=n,filename=/a,cache.direct=on", True),
+        (
+            """-blockdev '{"driver":"raw","cache":{"direct":true},"file":{"driver":"file","filename":"/a"}}'""",
+            True,
+        ),
+        ("""-blockdev '{"driver":"file","filename":"/a"}'""", False),
+    ],
+)
+def test_direct_access_is_known_before_the_file_is_opened(option: str, direct: bool) -> None:
+    assert [disk.cache is Cache.none for disk in adapted(option).files] == [direct]

@@ -61,13 +61,17 @@ class Drive:
         return tuple(pair for pair in self.pairs if pair[0].partition(".")[0] not in gone)
 
     def _served(self, disk: Disk, wiring: Wiring) -> Pairs:
-        """The driver is named: QEMU cannot see behind /dev/fdset whether it is a block device."""
+        """The driver is named: QEMU cannot see behind /dev/fdset whether it is a block device.
+
+        And it must not begin read-only, as it likes to: the one descriptor is for reading and writing.
+        """
         prefix = "" if dict(self.pairs).get("driver") in LOCAL_DRIVERS else "file."
         gone = {"file", f"{prefix}driver", f"{prefix}filename"}
         driver = "host_device" if disk.name in wiring.block_devices else "file"
         name = f"/dev/fdset/{wiring.disks[disk.name]}"
-        kept = (pair for pair in self.pairs if pair[0] not in gone)
-        return ((f"{prefix}driver", driver), (f"{prefix}filename", name), *kept)
+        kept = tuple(pair for pair in self.pairs if pair[0] not in gone)
+        mode = (("auto-read-only", "off"),) if disk.writable else ()
+        return ((f"{prefix}driver", driver), (f"{prefix}filename", name), *kept, *mode)
 
     def _with_key(self, prefix: str, wiring: Wiring) -> Pairs:
         given = dict(self.pairs)
@@ -95,13 +99,20 @@ def drive(option: Option, images: Images, *, snapshot: bool) -> Drive:
         images.rbd.append(use)
         found = replace(found, ceph="" if rbd_on_top(given) else "file.")
     elif path := local_path(given):
-        found = replace(found, disk=images.add_file(path, writable=writable, cdrom=cdrom))
+        direct = is_direct(given)
+        disk = images.add_file(path, writable=writable, direct=direct, cdrom=cdrom)
+        found = replace(found, disk=disk)
     stops = writable and given.get("if", "") in REPORTS_ERRORS and found != Drive(pairs=pairs)
     return replace(found, pairs=(*pairs, *stop_on_error(given))) if stops else found
 
 
 def is_on(given: Mapping[str, str], *keys: str) -> bool:
     return any(key in given and given[key] not in OFF for key in keys)
+
+
+def is_direct(given: Mapping[str, str]) -> bool:
+    named = is_on(given, "cache.direct", "file.cache.direct")
+    return named or given.get("cache") in ("none", "directsync")
 
 
 def stop_on_error(given: Mapping[str, object]) -> Pairs:

@@ -28,15 +28,18 @@ class Node:
 def node(option: Option, images: Images) -> Node:
     in_json = (option.value or "").startswith("{")
     tree = parsed(option.value or "") if in_json else nested(option.pairs("driver"))
-    return Node(tree=found(tree, images, writable=True), in_json=in_json)
+    return Node(tree=found(tree, images, writable=True, direct=False), in_json=in_json)
 
 
-def found(tree: Mapping[str, object], images: Images, *, writable: bool) -> dict[str, object]:
-    """A node is read-only where it, or the one above it, says so; a backing file always is."""
-    own = tree.get("read-only", False)
-    writable = writable and (own is False or own in OFF)
+def found(
+    tree: Mapping[str, object], images: Images, *, writable: bool, direct: bool
+) -> dict[str, object]:
+    """A node has both properties from the one above it; a backing file is never written to."""
+    writable = writable and not said(tree, "read-only", default=False)
+    cache = tree.get("cache")
+    direct = said(cache, "direct", default=direct) if isinstance(cache, Mapping) else direct
     known = {
-        key: found(value, images, writable=writable and key != "backing")
+        key: found(value, images, writable=writable and key != "backing", direct=direct)
         if isinstance(value, Mapping)
         else value
         for key, value in tree.items()
@@ -45,8 +48,14 @@ def found(tree: Mapping[str, object], images: Images, *, writable: bool) -> dict
         images.rbd.append(rbd_members(tree, writable=writable))
     path = path_of(str(tree.get("filename", "")))
     if tree.get("driver") in LOCAL_DRIVERS and path:
-        known["filename"] = images.add_file(path, writable=writable)
+        known["filename"] = images.add_file(path, writable=writable, direct=direct)
     return known
+
+
+def said(tree: Mapping[str, object], key: str, *, default: bool) -> bool:
+    """A switch in either form: true, or one of QEMU's words for it."""
+    value = tree.get(key, default)
+    return value is True or (value is not False and value not in OFF)
 
 
 def serve(tree: Mapping[str, object], wiring: Wiring) -> dict[str, object]:
@@ -59,6 +68,8 @@ def serve(tree: Mapping[str, object], wiring: Wiring) -> dict[str, object]:
         served |= ceph_members(wiring.ceph, has_key=has_key, has_conf=has_conf)
     if isinstance(disk := tree.get("filename"), Disk):
         served |= file_members(disk, wiring)
+    if "auto-read-only" in tree:
+        served["auto-read-only"] = False  # it would ask the descriptor for another access mode
     return served
 
 

@@ -64,6 +64,7 @@ class Adapted:
     wants_kvm: bool = False
     names_accelerator: bool = False
     has_serial: bool = False  # or wants none
+    has_display: bool = False
 
 
 def adapt(words: Sequence[str]) -> Adapted:
@@ -86,6 +87,7 @@ def adapt(words: Sequence[str]) -> Adapted:
         wants_kvm=set(named) == {"kvm"},
         names_accelerator=bool(named),
         has_serial=any(option.name in ("serial", "nodefaults") for option in options),
+        has_display=any(option.name in ("display", "spice", "vnc") for option in options),
     )
 
 
@@ -136,6 +138,8 @@ def serve(adapted: Adapted, wiring: Wiring, accelerator: Accelerator | None = No
         *(word for each in adapted.parts for word in each.words(wiring)),
         # The default one would let whoever sees the display `cont` a VM that is not ours yet.
         "-monitor", "none",
+        # And QEMU would open VNC to everybody on this host.
+        *([] if adapted.has_display else ["-display", "none"]),
         *(console.first_serial(wiring) if not adapted.has_serial else []),
         *blockdev.seed(wiring.seed, late=True),
     ]

@@ -1,0 +1,344 @@
+"""The second witness of the golden files: a real QEMU takes every command, and one of them boots."""
+
+import fcntl
+import json
+import os
+import re
+import select
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from io import FileIO
+from pathlib import Path
+
+import launcher
+import pytest
+from golden.case import AGENT, CASES, CONSOLE, DISKS, LOG, QMP, SEED, Case, wiring
+
+from holdfast.machine import Accelerator, Disk, Format, LocalPath, RbdImage
+from holdfast.qemu.options import adapt, serve
+from holdfast.qemu.wiring import Ceph, Wiring
+from holdfast.storage.local import open_for_qemu
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 60.0
+BOOT = 150.0  # seconds, under TCG on a busy machine
+QEMU = "qemu-system-x86_64"
+KEY = "QVFCRGVmaW5pdGVseU5vdEFSZWFsQ2VwaHhLZXk9PQ=="
+MIB = 1024**2
+
+
+class Descriptors:
+    """Descriptors under the numbers that a golden names, as far as nobody has them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self.numbers: list[int] = []
+
+    def put(self, descriptor: int, number: int) -> None:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            fcntl.fcntl(number, fcntl.F_GETFD)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+        self._stack.callback(os.close, number)
+        self.numbers.append(number)
+
+
+class Qemu:
+    """A paused QEMU at the other end of a QMP socket that it has inherited."""
+
+    def __init__(self, argv: Sequence[str], passed: Sequence[int], qmp: socket.socket) -> None:
+        self.process = subprocess.Popen(
+            argv,
+            pass_fds=passed,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        qmp.settimeout(PATIENCE)
+        self._channel = qmp
+        self._reply = qmp.makefile("r", encoding="utf-8")
+
+    def greet(self) -> None:
+        if not self._reply.readline():
+            pytest.fail(f"QEMU ended: {self.process.communicate()[1]}")
+        self.ask("qmp_capabilities")
+
+    def ask(self, command: str) -> object:
+        self._channel.sendall(json.dumps({"execute": command}).encode())
+        for line in self._reply:
+            reply = json.loads(line)
+            if "event" not in reply:
+                assert "return" in reply, reply
+                return reply["return"]
+        pytest.fail(f"QEMU ended: {self.process.communicate()[1]}")
+
+    def quit(self) -> str:
+        self.ask("quit")
+        stderr = self.process.communicate(timeout=PATIENCE)[1]
+        assert self.process.returncode == 0, stderr
+        return stderr
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stderr:
+            self.process.stderr.close()
+        self._reply.close()
+        self._channel.close()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+Start = Callable[[Sequence[str], Descriptors], Qemu]
+
+
+@pytest.fixture
+def start(stack: ExitStack) -> Start:
+    def start(argv: Sequence[str], descriptors: Descriptors) -> Qemu:
+        ours, theirs = socket.socketpair()
+        # QEMU alone holds its end: its death is then seen at once.
+        with theirs:
+            words = [
+                word.replace(f"id=qmp,fd={QMP}", f"id=qmp,fd={theirs.fileno()}") for word in argv
+            ]
+            qemu = Qemu(words, [*descriptors.numbers, theirs.fileno()], ours)
+        stack.callback(qemu.close)
+        qemu.greet()
+        return qemu
+
+    return start
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_qemu_takes_every_golden(
+    case: Case, stack: ExitStack, start: Start, tmp_path: Path
+) -> None:
+    """Taps and Ceph are not there: their options are swapped, all others are the golden's."""
+    descriptors = Descriptors(stack)
+    hand_over(case, descriptors, tmp_path)
+    qemu = start(as_on_this_machine(case, tmp_path), descriptors)
+    status = qemu.ask("query-status")
+    assert isinstance(status, Mapping)
+    assert (status["status"], status["running"]) == ("prelaunch", False)
+    assert qemu.ask("query-name") == {"name": case.name}
+    assert read_only(qemu.ask("query-named-block-nodes")) == {
+        f"disk-{disk.name}": not disk.writable for disk in case.machine.disks
+    }
+    assert complaints(qemu.quit()) == []
+
+
+def hand_over(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
+    wired = wiring(case.machine)
+    for number, name in ((AGENT, "agent"), (CONSOLE, "console")):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / name))
+        listener.listen(1)
+        descriptors.put(listener.detach(), number)
+    descriptors.put(os.open(tmp_path / "console.log", os.O_WRONLY | os.O_CREAT, 0o600), LOG)
+    if wired.seed is not None:
+        descriptors.put(os.open(image(tmp_path / "seed.iso"), os.O_RDONLY), SEED)
+    for disk in case.machine.disks:
+        if disk.name in wired.disks:
+            descriptors.put(opened(disk, tmp_path), wired.disks[disk.name])
+    for name in ("kernel", "initrd"):
+        (tmp_path / name).write_bytes(bzimage())
+    (tmp_path / "spice-password").write_text("pass,word")
+    (tmp_path / "ceph.key").write_text(KEY)
+
+
+def opened(disk: Disk, tmp_path: Path) -> int:
+    path = image(tmp_path / f"{disk.name}.{disk.format.value}", disk.format)
+    return open_for_qemu(replace(disk, backend=LocalPath(path=str(path))))
+
+
+def image(path: Path, form: Format = Format.raw) -> Path:
+    subprocess.run(["qemu-img", "create", "-q", "-f", form.value, path, str(MIB)], check=True)
+    return path
+
+
+def bzimage() -> bytes:
+    """As much of a Linux kernel as QEMU looks at before it runs: the header of boot protocol 2.12."""
+    data = bytearray(16 * 1024)
+    data[0x1F1] = 4  # sectors of set-up code
+    data[0x202:0x208] = b"HdrS\x0c\x02"
+    data[0x211] = 1  # loaded high
+    data[0x22C:0x230] = (0x7FFFFFFF).to_bytes(4, "little")  # the highest address of the initrd
+    return bytes(data)
+
+
+def as_on_this_machine(case: Case, tmp_path: Path) -> list[str]:
+    text = case.launched.read_text(encoding="utf-8").replace(
+        f"/run/holdfast/{case.name}/", f"{tmp_path}/"
+    )
+    words = shlex.split(text.replace("\\\n", ""))
+    words[0] = shutil.which(QEMU) or QEMU
+    return [swapped(word) for word in words]
+
+
+def swapped(word: str) -> str:
+    if '"driver":"rbd"' in word:
+        kept = ("node-name", "read-only", "discard", "cache")
+        node = {key: value for key, value in json.loads(word).items() if key in kept}
+        return json.dumps({"driver": "null-co", "size": MIB, **node})
+    if '"type":"tap"' in word:
+        return json.dumps({"type": "user", "id": json.loads(word)["id"]})
+    # A file stands in for the block device, an address of this machine for the one of another.
+    word = word.replace('"driver":"host_device"', '"driver":"file"')
+    word = re.sub(r"addr=(192\.0\.2\.7|::1),", "addr=127.0.0.1,", word)
+    return {"kvm": "tcg", "host": "max"}.get(word, word)
+
+
+def read_only(nodes: object) -> dict[str, bool]:
+    assert isinstance(nodes, list)
+    return {
+        node["node-name"]: node["ro"] for node in nodes if node["node-name"].startswith("disk-")
+    }
+
+
+def complaints(stderr: str) -> list[str]:
+    """What QEMU says beyond the warnings that are due."""
+    due = re.compile(r"has no peer|doesn't support requested feature")
+    return [line for line in stderr.splitlines() if not due.search(line)]
+
+
+def test_a_second_qemu_does_not_get_the_image(
+    stack: ExitStack, start: Start, tmp_path: Path
+) -> None:
+    """The lock is QEMU's own, also on an image that it has only as a descriptor."""
+    case = Case("disk-path-comma-and-blank")
+    descriptors = Descriptors(stack)
+    hand_over(case, descriptors, tmp_path)
+    start(as_on_this_machine(case, tmp_path), descriptors)
+    argv = [
+        QEMU, "-nodefaults", "-display", "none", "-S",
+        "-drive", f"file={tmp_path}/root.raw,format=raw,if=virtio",
+    ]  # fmt: skip
+    second = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert second.returncode == 1
+    assert 'Failed to get "write" lock' in second.stderr
+
+
+OPTIONS = [
+    "-hda {file}",
+    "-drive file={file},format=raw,if=virtio",
+    "-drive file={file},format=raw,if=virtio,snapshot=on",
+    "-snapshot -drive file={file},format=raw",
+    "-drive file={file},format=raw,media=cdrom",
+    "-drive driver=file,filename={file},if=none,id=d -device virtio-blk-pci,drive=d",
+    "-drive file={file},format=raw,cache=none,aio=native",
+    "-blockdev driver=raw,node-name=d,cache.direct=on,file.driver=file,file.filename={file}",
+    "-cdrom {file}",
+    "-fda {file}",
+    "{file}",
+    "-blockdev driver=raw,node-name=d,file.driver=file,file.filename={file} -device virtio-blk-pci,drive=d",
+    """-blockdev '{{"driver":"raw","node-name":"d","read-only":true,"file":{{"driver":"file","filename":"{file}"}}}}'
+       -device '{{"driver":"virtio-blk-pci","drive":"d"}}'""",
+    "-kernel {kernel} -append 'a, b'",
+    "-nographic -balloon virtio -watchdog i6300esb -watchdog-action debug -nodefconfig -serial mon:stdio",
+    "-no-acpi -localtime",
+    "-device i6300esb -netdev user,id=n -device virtio-net,netdev=n -vga std -k en-us -cpu qemu64",
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_qemu_takes_what_argv_mode_makes_of_options(
+    options: str, stack: ExitStack, start: Start, tmp_path: Path
+) -> None:
+    path, kernel = image(tmp_path / "a.img"), tmp_path / "kernel"
+    kernel.write_bytes(bzimage())
+    found = adapt(shlex.split(options.format(file=path, kernel=kernel)))
+    descriptors = Descriptors(stack)
+    descriptors.put(os.open(tmp_path / "console.log", os.O_WRONLY | os.O_CREAT, 0o600), LOG)
+    descriptors.put(os.open(image(tmp_path / "seed.iso"), os.O_RDONLY), SEED)
+    disks = {disk.name: DISKS + number for number, disk in enumerate(found.files)}
+    for disk in found.files:
+        descriptors.put(open_for_qemu(disk), disks[disk.name])
+    wired = Wiring(qmp=QMP, console_log=LOG, seed=SEED, disks=disks, confined=True, paused=True)
+    qemu = start([QEMU, *serve(found, wired, Accelerator.tcg)], descriptors)
+    status = qemu.ask("query-status")
+    assert isinstance(status, Mapping)
+    assert status["status"] == "prelaunch"
+    qemu.quit()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-drive format=rbd,file=rbd:vms/vm7,cache=writeback,if=virtio",
+        "-drive file=rbd:vms/vm7,format=raw,if=virtio",
+        "-drive file.driver=rbd,file.pool=vms,file.image=vm7,format=raw",
+        "-cdrom rbd:isos/debian",
+        "-blockdev driver=rbd,node-name=d,pool=vms,image=vm7",
+    ],
+)
+def test_an_rbd_image_of_the_user_takes_the_key(options: str, tmp_path: Path) -> None:
+    """No Ceph here: QEMU's complaint about a key that is no base64 shows that it took the key."""
+    (tmp_path / "ceph.key").write_text("this is no key")
+    (tmp_path / "ceph.conf").write_text("[global]\nmon_host = 127.0.0.1:1\n")
+    found = adapt(shlex.split(options))
+    assert [use.image for use in found.rbd] in (
+        [RbdImage(pool=p, image=i)] for p, i in (("vms", "vm7"), ("isos", "debian"))
+    )
+    ceph = Ceph(conf=f"{tmp_path}/ceph.conf", key_file=f"{tmp_path}/ceph.key")
+    argv = [QEMU, "-display", "none", *serve(found, Wiring(ceph=ceph, paused=True))]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert "base64" in done.stderr.lower(), done.stderr
+
+
+def test_what_argv_prints_is_pasted_and_boots(
+    guest: Path, host_toml: Path, tmp_path: Path
+) -> None:
+    """As a user does it: print, paste into a shell, see the guest on the terminal, press Ctrl-C."""
+    disk = tmp_path / "a disk, with blanks.raw"
+    shutil.copyfile(guest / "disk.raw", disk)
+    keys = tmp_path / "vm.yaml"
+    keys.write_text(f"cpus: 2\nram: 256\ndisks: {{root: {{path: '{disk}'}}}}\n", encoding="utf-8")
+    command = printed(keys, host_toml)
+    terminal, end = os.openpty()
+    with os.fdopen(terminal, "r+b", buffering=0) as screen:
+        shell = ["setsid", "--ctty", "--wait", "bash", "-c", command]
+        qemu = subprocess.Popen(shell, stdin=end, stdout=end, stderr=end)
+        os.close(end)
+        try:
+            shown = read_until(screen, b"GUEST-READY")
+            screen.write(b"\x03")
+            # Terminated by a signal, QEMU says so and ends with 0.
+            assert qemu.wait(PATIENCE) == 0, shown
+        finally:
+            qemu.kill()
+            qemu.wait()
+
+
+def printed(keys: Path, host_toml: Path) -> str:
+    environ = {**launcher.BASE, "HOLDFAST_CONFIG": str(host_toml)}
+    argv = [sys.executable, "-P", "-m", "holdfast", "argv", "--file", str(keys)]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def read_until(screen: FileIO, text: bytes) -> str:
+    shown, deadline = b"", time.monotonic() + BOOT
+    while text not in shown:
+        ready, _, _ = select.select([screen], [], [], max(0, deadline - time.monotonic()))
+        try:
+            new = screen.read(4096) if ready else b""
+        except OSError:  # EIO: nobody has the terminal open any more
+            new = b""
+        assert new, f"the terminal never showed {text!r}: {shown.decode(errors='replace')}"
+        shown += new
+    return shown.decode(errors="replace")
