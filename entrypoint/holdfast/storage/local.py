@@ -185,8 +185,6 @@ def open_for_qemu(disk: Disk) -> int:
     path = str(disk.backend)
     flags = os.O_CLOEXEC | (os.O_RDWR if disk.writable else os.O_RDONLY)
     if disk.cache is Cache.none:
-        flags |= os.O_DIRECT  # since 9.1 QEMU takes no descriptor without it for direct I/O
-    if disk.cache is Cache.none:
         # QEMU 9.1 and later look for a descriptor that has O_DIRECT as they would set it.
         flags |= os.O_DIRECT
     try:
