@@ -59,7 +59,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     check_accelerator(machine, adapted, host)
     check_network(machine, adapted, settings)
     check_disks([disk for disk in disks if disk.name not in missing], adapted, settings)
-    ceph = find_keyring(disks, adapted)
+    ceph = find_keyring(disks, adapted, settings.ceph_conf)
     fsid = rbd.inspect(disks, ceph).fsid if ceph else ""
     return Plan(
         machine=machine,
@@ -116,14 +116,16 @@ def bridges_of(machine: Machine, adapted: Adapted | None) -> dict[str, str]:
     return {nic.name: nic.bridge for nic in machine.nics if nic.mode is NicMode.bridge}
 
 
-def find_keyring(disks: Sequence[Disk], adapted: Adapted | None) -> keyring.Keyring | None:
+def find_keyring(
+    disks: Sequence[Disk], adapted: Adapted | None, conf: str
+) -> keyring.Keyring | None:
     if not any(isinstance(disk.backend, RbdImage) for disk in disks):
         return None
     users = sorted({use.user for use in adapted.rbd}) if adapted else [""]
     if len(users) > 1:
         rule = f"name more than one Ceph user: {', '.join(users)}"
         raise ConfigError([Fault(key="arguments", rule=rule)])
-    return keyring.find(user=users[0])
+    return keyring.find(Path(conf), users[0])
 
 
 def make_seed(machine: Machine, settings: Settings) -> Documents | None:

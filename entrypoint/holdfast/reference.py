@@ -27,6 +27,7 @@ VARIABLES = (
     Variable(name="VM_FILE", value="path", default="-", doc="YAML file with the keys, instead of etcd and without a lock"),
     Variable(name="HOSTNAME", value="host name", default="-", doc="this host's name, which `host` is compared with"),
     Variable(name="BRIDGE_IF", value="interface", default="-", doc="bridge of the cards that name none"),
+    Variable(name="CEPH_CONF", value="path", default="`/etc/ceph/ceph.conf`", doc="Ceph's configuration; the keyrings lie beside it"),
     Variable(name="VM_RAM", value="as `ram`", default="-", doc="instead of that key"),
     Variable(name="VM_MAC", value="as `mac`", default="-", doc="likewise"),
     Variable(name="VM_RBD", value="as `rbd`", default="-", doc="likewise"),

@@ -33,6 +33,7 @@ OVERRIDES = {
     "STOP_TIMEOUT": "stop_timeout",
 }
 PREFIX = "/kvm"
+CEPH_CONF = "/etc/ceph/ceph.conf"
 TTL = 10
 LEAST_TTL, MOST_TTL = 5, 600  # etcd silently raises a smaller one to its election time-out
 LEAST_TTL_TO_STOP = 10  # below it, one election of etcd could stop the VM
@@ -74,6 +75,7 @@ class Settings:
     etcd_password_file: str = ""
     host: str = ""
     bridge: str = ""
+    ceph_conf: str = CEPH_CONF
     overrides: Mapping[str, str] = field(default_factory=dict)
     lock_wait: float | None = None
     config_wait: bool = False
@@ -119,6 +121,7 @@ def parse(
         etcd_password_file=etcd.password_file,
         host=environment.read("HOSTNAME", identifier.host, ""),
         bridge=environment.read("BRIDGE_IF", identifier.interface, ""),
+        ceph_conf=environment.read("CEPH_CONF", identifier.path, CEPH_CONF),
         overrides={key: value for name, key in OVERRIDES.items() if (value := environ.get(name))},
         lock_wait=environment.read("LOCK_WAIT", _wait, None),
         config_wait=environment.read("CONFIG_WAIT", grammar.switch, False),

@@ -1,4 +1,4 @@
-"""The cephx user and key of this host, from /etc/ceph."""
+"""The cephx user and key of this host, from the keyrings beside its ceph.conf."""
 
 import configparser
 from dataclasses import dataclass, field
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from holdfast.errors import ConfigError, HostLacks
 
-DIRECTORY = Path("/etc/ceph")
 OWN_USER = "holdfast"
 ADMIN = "admin"
 
@@ -20,11 +19,14 @@ class Keyring:
     key: str = field(default="", repr=False)
 
 
-def find(directory: Path = DIRECTORY, user: str = "") -> Keyring:
+def find(conf: Path, user: str = "") -> Keyring:
     """The wanted user's key; else that of `holdfast`, else of `admin`, else the only one there."""
-    conf = directory / "ceph.conf"
     if not conf.is_file():
-        raise HostLacks(f"{conf} is missing", hint="mount the host's: -v /etc/ceph:/etc/ceph:ro")
+        raise HostLacks(
+            f"{conf} is missing",
+            hint="mount the host's (docker run: -v /etc/ceph:/etc/ceph:ro), or say in CEPH_CONF where it is",
+        )
+    directory = conf.parent
     keys = _keys(directory)
     wanted = [user] if user else [OWN_USER, ADMIN, *(keys if len(keys) == 1 else [])]
     for name in wanted:
