@@ -23,7 +23,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     for part, reason in ALLOWED.items():
         terminalreporter.write_line(f"may be skipped: {part}: {reason}")
     for nodeid in unexpected:
