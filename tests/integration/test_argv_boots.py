@@ -249,6 +249,17 @@ OPTIONS = [
     "-kernel {kernel} -append 'a, b'",
     "-nographic -balloon virtio -watchdog i6300esb -watchdog-action debug -nodefconfig -serial mon:stdio",
     "-no-acpi -localtime",
+    # The fork's unit, with a file for the image in Ceph, and without bridge and KVM.
+    """-name 7 -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+x2apic -vga qxl
+       -spice port=5907,addr=127.0.0.1,disable-ticketing -k en-us -m 512
+       -drive format=raw,file={file},cache=writeback,if=virtio
+       -drive media=cdrom -netdev user,id=net0
+       -device virtio-net,netdev=net0,mac=52:54:00:12:34:56 -balloon virtio -machine accel=tcg
+       -watchdog i6300esb -watchdog-action debug""",
+    # Ulexus' entrypoint, likewise.
+    """-vga qxl -spice port=5908,addr=127.0.0.1,disable-ticketing -k en-us -m 512 -cpu qemu64
+       -netdev user,id=net0 -device virtio-net,netdev=net0,mac=52:54:00:12:34:57
+       -drive format=raw,file={file},cache=writeback,if=virtio""",
     "-device i6300esb -netdev user,id=n -device virtio-net,netdev=n -vga std -k en-us -cpu qemu64",
 ]
 
