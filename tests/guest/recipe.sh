@@ -6,6 +6,8 @@ PATH=$PATH:/usr/sbin:/sbin
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 BOOT_START=2048 # first sector of the boot partition; the gap before it belongs to the guest
 MBR=/usr/lib/syslinux/mbr/mbr.bin
+# shellcheck disable=SC2034  # for the recipes
+TOOLS=(cpio=cpio depmod=kmod xz=xz-utils sfdisk=fdisk mcopy=mtools syslinux=syslinux "$MBR=syslinux-common")
 
 say() { printf '%s: %s\n' "$KIND" "$*" >&2; }
 
@@ -58,6 +60,37 @@ unpack() {
     # apt's own user cannot write here.
     (cd "$2" && apt-get -q -o APT::Sandbox::User=root download "$1" >&2 && dpkg-deb -x ./*.deb . && rm ./*.deb)
 }
+
+# copy_busybox PACKAGE-ROOT ROOT: the start of an initrd
+copy_busybox() {
+    mkdir -p "$2"/{bin,dev,lib,mnt,proc,sbin,sys}
+    install -m 755 "$(find "$1" -type f -path '*bin/busybox')" "$2/bin/busybox"
+    ln -s busybox "$2/bin/sh"
+}
+
+# copy_modules KERNEL-ROOT ROOT VERSION MODULE...: the modules and what they depend on, unpacked, for the
+# initrd is compressed as a whole. A module that this kernel lacks or has built in is left out.
+copy_modules() {
+    local kernel=$1 root=$2 version=$3 name path
+    # The package of trixie fills usr/lib, that of bookworm lib.
+    [[ -e $kernel/lib ]] || ln -s usr/lib "$kernel/lib"
+    depmod -b "$kernel" "$version"
+    mkdir -p "$root/lib/modules/$version"
+    for name in "${@:4}"; do
+        modprobe -d "$kernel" -S "$version" --show-depends "$name" 2>/dev/null || say "no module $name"
+    done | awk '$1 == "insmod" {print $2}' | sort -u | while read -r path; do
+        cp "$path" "$root/lib/modules/$version/"
+    done
+    find "$root/lib/modules" -name '*.xz' -exec unxz {} +
+    : >"$root/lib/modules/$version/modules.order"
+    cp "$kernel/lib/modules/$version/modules.builtin"* "$root/lib/modules/$version/"
+    depmod -b "$root" "$version"
+    # busybox reads the text files only
+    rm -f "$root/lib/modules/$version/modules."{*.bin,builtin*,order,softdep,symbols,devname,weakdep}
+}
+
+# pack ROOT INITRD
+pack() { (cd "$1" && find . | sort | cpio -o -H newc -R 0:0 --quiet) | gzip -9 >"$2"; }
 
 # boot_disk FILE MIB CMDLINE [MORE-PARTITIONS]: FILE gets an MBR and an active FAT partition of so many
 # MiB, from which SeaBIOS starts syslinux. vmlinuz and initrd.img lie beside FILE. No loop device, no mount.

@@ -42,3 +42,18 @@ write_record() {
     [ -b "/dev/$1" ] && printf '%-511s\n' "$3" |
         dd of="/dev/$1" bs=512 seek="$2" count=1 conv=notrunc,fsync 2>/dev/null
 }
+
+mount_kernel() {
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs dev /dev
+}
+
+# Each pass may show devices of a bus that the pass before brought up.
+load_drivers() {
+    loaded=-1
+    while [ "$loaded" != "$(wc -l </proc/modules)" ]; do
+        loaded=$(wc -l </proc/modules)
+        cat /sys/bus/*/devices/*/modalias 2>/dev/null | sort -u | xargs modprobe -a -b 2>/dev/null
+    done
+}
