@@ -31,6 +31,7 @@ class Keeper(threading.Thread):
         self._notify = notify
         self._wake = threading.Event()
         self._closed = False
+        self._trouble = ""
         self._looked = boottime()
         self._watched = {hold.names.lock, hold.names.epoch, hold.names.power}
         self._watch = hold.store.watch(self._prefixes(), revision, self._changed)
@@ -64,12 +65,21 @@ class Keeper(threading.Thread):
             started = boottime()
             try:
                 self._turn()
+                self._tell("")
             except Unreachable as error:
-                log.warning(f"{error.message}; the VM goes on" if self.hold_on else error.message)
+                self._tell(error.message)
             except HoldfastError as error:
                 log.warning(error.message)
             self._wake.wait(max(0.0, started + self._hold.times.renew - boottime()))
             self._wake.clear()
+
+    def _tell(self, trouble: str) -> None:
+        """An outage has two lines: when it begins and when it ends."""
+        if trouble and not self._trouble:
+            log.warning(f"{trouble}; the VM goes on" if self.hold_on else trouble)
+        elif self._trouble and not trouble:
+            log.info("etcd answers again")
+        self._trouble = trouble
 
     def _turn(self) -> None:
         """Renew; look when something changed, when the lease is gone, and once in a TTL anyway:

@@ -1,0 +1,402 @@
+"""`holdfast run` with a real etcd, a real QEMU and a guest that says what it sees."""
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from etcd import Etcd, free_port
+from launcher import Launcher, alive, gone
+
+pytestmark = pytest.mark.integration
+
+Launch = Callable[..., Launcher]
+
+
+@pytest.fixture
+def vm(request: pytest.FixtureRequest) -> str:
+    """A VM of its own for each test."""
+    return re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip(
+        "-"
+    )
+
+
+@pytest.fixture
+def keys(vm: str, guest: Path) -> dict[str, str]:
+    """A small VM with one disk in the pool."""
+    return {
+        "ram": "192",
+        "kernel": f"{guest}/vmlinuz",
+        "initrd": f"{guest}/initrd.img",
+        "cmdline": "console=ttyS0 quiet",
+        "disks__data__pool": "default",
+        "disks__data__size": "16M",
+        "stop_timeout": "30",
+    }
+
+
+def on(etcd: Etcd, vm: str, **more: str) -> dict[str, str]:
+    return {"VM": vm, "ETCD_ENDPOINTS": etcd.url, **more}
+
+
+def status(etcd: Etcd, vm: str, key: str = "status") -> dict[str, object]:
+    found: dict[str, object] = json.loads(etcd.get(f"/kvm/{vm}/{key}") or "{}")
+    return found
+
+
+def test_a_vm_runs_and_stops_cleanly(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str], pool: Path
+) -> None:
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm))
+    assert launcher.ready()["boot"] == "1"
+    assert status(etcd_server, vm)["host"] == "host-a"
+    assert status(etcd_server, vm)["state"] == "running"
+    launcher.signal()
+    assert launcher.ends() == 0
+    assert "GUEST-DOWN" in launcher.console
+    left = {key.removeprefix(f"/kvm/{vm}/") for key in etcd_server.keys(f"/kvm/{vm}/")}
+    assert left == {key.replace("__", "/") for key in keys} | {"epoch", "last"}
+    assert status(etcd_server, vm, "last")["forced"] is False
+    assert not (Path("/run/holdfast") / vm).exists()
+    assert (pool / f"{vm}-data.raw").stat().st_size == 16 << 20
+    assert not [key for key in etcd_server.keys("/kvm/_claims/") if f"{vm}-data" in key]
+
+
+def test_the_second_waits_and_takes_over(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys)
+    first = launch(on(etcd_server, vm))
+    first.ready()
+    second = launch(on(etcd_server, vm, HOSTNAME="host-b"))
+    second.says("waiting: the VM runs on host-a")
+    assert second.console == ""
+    first.signal(signal.SIGINT)
+    assert first.ends() == 0
+    assert second.ready()["boot"] == "2"
+    assert status(etcd_server, vm)["host"] == "host-b"
+
+
+def test_a_killed_launcher_leaves_no_qemu(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm, TTL="5"))
+    launcher.ready()
+    qemu = launcher.qemu()
+    assert len(list(Path(f"/proc/{launcher.process.pid}/task").iterdir())) > 1, (
+        "gRPC's threads are alive"
+    )
+    launcher.signal(signal.SIGKILL)
+    assert gone(qemu)
+    # The same machine may go on with its own file: the lease runs out, the image lock is the kernel's.
+    second = launch(on(etcd_server, vm, TTL="5"))
+    second.says("waiting: the VM runs on host-a")
+    assert second.ready()["boot"] == "2"
+
+
+def test_another_machine_may_not_take_a_local_disk(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys)
+    record = {
+        "version": 1, "epoch": 4, "host": "host-z", "boot_id": "x", "machine_id": "elsewhere", "clients": [],
+        "images": [{"disk": "data", "kind": "file", "id": "file/elsewhere/pool/x"}],
+    }  # fmt: skip
+    etcd_server.put(vm, fence=json.dumps(record), epoch="4")
+    launcher = launch(on(etcd_server, vm))
+    launcher.says("waiting: .*host-z.*did not stop cleanly.*etcdctl del")
+    assert not etcd_server.get(f"/kvm/{vm}/lock")
+    etcd_server.ctl("del", f"/kvm/{vm}/fence")
+    launcher.ready()
+    assert status(etcd_server, vm)["epoch"] == 5
+
+
+def test_a_deaf_guest_is_ended_after_stop_timeout(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(
+        vm, **{**keys, "cmdline": "console=ttyS0 quiet ignore-acpi", "stop_timeout": "4"}
+    )
+    launcher = launch(on(etcd_server, vm))
+    launcher.ready()
+    asked = time.monotonic()
+    launcher.signal()
+    launcher.says("did not power down within 4 s")
+    assert time.monotonic() - asked >= 4
+    assert launcher.ends() == 0
+    assert status(etcd_server, vm, "last")["forced"] is True
+
+
+def test_a_second_signal_does_not_wait(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(
+        vm, **{**keys, "cmdline": "console=ttyS0 quiet ignore-acpi", "stop_timeout": "600"}
+    )
+    launcher = launch(on(etcd_server, vm))
+    launcher.ready()
+    launcher.signal()
+    launcher.says("powering the guest down")
+    launcher.signal()
+    assert launcher.ends(30) == 0
+
+
+def test_a_hung_qemu_is_killed(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **{**keys, "stop_timeout": "1"})
+    launcher = launch(on(etcd_server, vm))
+    launcher.ready()
+    os.kill(launcher.qemu(), signal.SIGSTOP)
+    launcher.signal()
+    assert launcher.ends(60) == 0
+    assert not alive(launcher.qemu())
+
+
+def test_a_guest_that_powers_off_stays_off(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **{**keys, "cmdline": "console=ttyS0 quiet poweroff-after=1"})
+    launcher = launch(on(etcd_server, vm))
+    standby = launch(on(etcd_server, vm, HOSTNAME="host-b"))
+    ended = [
+        one for one in (launcher, standby) if one.says("the VM is ours|waiting: the VM runs on")
+    ]
+    owner = next(one for one in ended if "is ours" in one.log)
+    other = standby if owner is launcher else launcher
+    assert owner.ends(120) == 0
+    other.says("waiting: the VM is switched off")
+    assert etcd_server.get(f"/kvm/{vm}/power") == "off"
+    assert other.console == ""
+
+
+def test_a_launcher_that_stays_starts_it_again(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm, STAY="on"))
+    launcher.ready()
+    etcd_server.put(vm, power="off")
+    launcher.says("waiting: the VM is switched off")
+    mark = len(launcher.console)
+    etcd_server.put(vm, power="on")
+    assert launcher.ready(after=mark)["boot"] == "2"
+
+
+def test_no_etcd_no_start(launch: Launch, vm: str) -> None:
+    launcher = launch(
+        {"VM": vm, "ETCD_ENDPOINTS": f"http://127.0.0.1:{free_port()}", "LOCK_WAIT": "1"}
+    )
+    assert launcher.ends() == 69
+    assert "etcd does not answer" in launcher.log
+    assert "QEMU" not in launcher.log
+
+
+def test_a_mute_etcd_is_no_start_either(launch: Launch, vm: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        launcher = launch({"VM": vm, "ETCD_ENDPOINTS": endpoint, "LOCK_WAIT": "1"})
+        assert launcher.ends() == 69
+
+
+def test_lock_wait_runs_out(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys, lock="somebody")
+    launcher = launch(on(etcd_server, vm, LOCK_WAIT="0"))
+    assert launcher.ends() == 75
+    assert "somebody" in launcher.log
+
+
+def test_all_faults_at_once_and_no_lock(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **{**keys, "ram": "abc", "mac": "01:00:5e:00:00:01"})
+    launcher = launch(on(etcd_server, vm))
+    assert launcher.ends() == 78
+    assert re.search(r"ram: 'abc'", launcher.log)
+    assert re.search(r"mac: '01:00:5e:00:00:01'", launcher.log)
+    assert etcd_server.get(f"/kvm/{vm}/epoch") is None
+
+
+def test_faults_can_be_waited_out(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **{**keys, "ram": "abc"})
+    launcher = launch(on(etcd_server, vm, CONFIG_WAIT="on"))
+    launcher.says("waiting: ram: 'abc'")
+    etcd_server.put(vm, ram="192")
+    launcher.ready()
+
+
+def test_a_vm_for_another_host_waits(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys, host="host-b")
+    launcher = launch(on(etcd_server, vm))
+    launcher.says("waiting: the VM is for host host-b, and this is host-a")
+    etcd_server.put(vm, host="host-a host-b")
+    launcher.ready()
+
+
+def test_a_standby_can_be_stopped(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys, lock="somebody")
+    launcher = launch(on(etcd_server, vm))
+    launcher.says("waiting")
+    launcher.signal()
+    assert launcher.ends(10) == 0
+
+
+def test_an_outage_of_etcd_harms_nobody(
+    launch: Launch, own_etcd: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    own_etcd.put(vm, **keys)
+    launcher = launch(on(own_etcd, vm, TTL="5"))
+    launcher.ready()
+    standby = launch(on(own_etcd, vm, TTL="5", HOSTNAME="host-b"))
+    standby.says("waiting")
+    own_etcd.stop()
+    launcher.says("etcd does not answer.*the VM goes on")
+    time.sleep(7)  # longer than the lease: the point of the test
+    own_etcd.start()
+    launcher.says("etcd answers again", timeout=60)
+    assert alive(launcher.qemu())
+    assert "QEMU is up" not in standby.log
+    launcher.signal()
+    assert launcher.ends() == 0
+    standby.ready()
+
+
+def test_without_hold_an_outage_stops_the_vm(
+    launch: Launch, own_etcd: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    own_etcd.put(vm, **keys)
+    launcher = launch(on(own_etcd, vm, TTL="10", ETCD_LOSS="stop"))
+    launcher.ready()
+    qemu = launcher.qemu()
+    own_etcd.pause()
+    assert launcher.ends(30) == 76
+    assert not alive(qemu)
+
+
+def test_a_new_owner_ends_the_old_one(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm))
+    launcher.ready()
+    qemu = launcher.qemu()
+    etcd_server.put(vm, epoch="99")
+    assert launcher.ends(10) == 76
+    assert not alive(qemu)
+
+
+def test_a_revoked_lease_is_taken_again(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm))
+    launcher.ready()
+    etcd_server.ctl("del", f"/kvm/{vm}/lock")
+    launcher.says("it is ours again")
+    assert etcd_server.get(f"/kvm/{vm}/lock")
+
+
+def test_a_dead_qemu_is_reported(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm))
+    launcher.ready()
+    os.kill(launcher.qemu(), signal.SIGKILL)
+    assert launcher.ends() == 128 + signal.SIGKILL
+    assert etcd_server.get(f"/kvm/{vm}/power") is None
+    assert not etcd_server.get(f"/kvm/{vm}/lock")
+
+
+def test_a_stop_during_the_start_never_runs_the_guest(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm))
+    launcher.says("the VM is ours")
+    launcher.signal()
+    assert launcher.ends(30) == 0
+    assert "GUEST" not in launcher.console
+
+
+def test_unknown_keys_are_named_and_do_no_harm(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys, rma="4G")
+    launcher = launch(on(etcd_server, vm))
+    launcher.says("rma.*ram")
+    launcher.ready()
+    assert "rma" in str(status(etcd_server, vm)["unknown"])
+
+
+def test_the_log_as_json(launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]) -> None:
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm, LOG_FORMAT="json"))
+    launcher.ready()
+    launcher.signal()
+    assert launcher.ends() == 0
+    lines = [json.loads(line) for line in launcher.log.splitlines()]
+    assert {"time", "level", "message"} <= set(lines[0])
+    assert any(line["message"] == "the VM is ours" for line in lines)
+
+
+def test_a_vm_from_a_file_needs_no_etcd(
+    launch: Launch, vm: str, guest: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "vm.yaml"
+    file.write_text(
+        f"ram: 192\nkernel: {guest}/vmlinuz\ninitrd: {guest}/initrd.img\ncmdline: console=ttyS0 quiet\n"
+        f"hostname: {vm[:20]}\ndisks:\n  data: {{pool: default, size: 16M}}\n",
+        encoding="utf-8",
+    )
+    launcher = launch({"VM_FILE": str(file), "VM": vm})
+    assert launcher.ready()["hostname"] == vm[:20]
+    launcher.signal()
+    assert launcher.ends() == 0
+
+
+def test_a_users_own_options(
+    launch: Launch, etcd_server: Etcd, vm: str, guest: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "we,ird name.raw"
+    disk.write_bytes(bytes(1 << 20))
+    options = [
+        "-name", "mine", "-m", "192", "-cpu", "max", "-vga", "none", "-balloon", "virtio",
+        "-kernel", f"{guest}/vmlinuz", "-initrd", f"{guest}/initrd.img", "-append", "console=ttyS0 quiet",
+        "-drive", f"file={str(disk).replace(',', ',,')},format=raw,if=virtio,cache=none", "-nic", "user,model=virtio",
+    ]  # fmt: skip
+    lock = f"/kvm/{vm}/lock"
+    launcher = launch({"LOCK": lock, "ETCD_ENDPOINTS": etcd_server.url}, *options)
+    launcher.says("-balloon")
+    assert launcher.ready()["boot"] == "1"
+    assert etcd_server.get(lock)
+    launcher.signal()
+    assert launcher.ends() == 0
+    assert "GUEST-DOWN" in launcher.console
+
+
+def test_exec_gives_the_process_to_qemu(launch: Launch) -> None:
+    launcher = launch({"EXEC": "yes"}, "-version")
+    assert launcher.ends() == 0
+    assert "QEMU emulator version" in launcher.console
+
+
+def test_options_that_end_supervision_are_refused(launch: Launch) -> None:
+    launcher = launch({}, "-daemonize")
+    assert launcher.ends() == 64
+    assert "-daemonize" in launcher.log
