@@ -22,6 +22,8 @@ import pytest
 from golden.case import AGENT, CASES, CONSOLE, DISKS, LOG, QMP, SEED, Case, wiring
 
 from holdfast.machine import Accelerator, Disk, Format, LocalPath, RbdImage
+from holdfast.qemu import console
+from holdfast.qemu.option import keyed
 from holdfast.qemu.options import adapt, serve
 from holdfast.qemu.wiring import Ceph, Wiring
 from holdfast.storage.local import open_for_qemu
@@ -212,6 +214,14 @@ def complaints(stderr: str) -> list[str]:
     """What QEMU says beyond the warnings that are due."""
     due = re.compile(r"has no peer|doesn't support requested feature")
     return [line for line in stderr.splitlines() if not due.search(line)]
+
+
+@pytest.mark.parametrize("value", [",", ",,", "a,,b=c", "x,guest=y", " '\"\\ ", "=on,", "€, {}"])
+def test_qemu_reads_back_what_was_escaped(value: str, stack: ExitStack, start: Start) -> None:
+    argv = [QEMU, "-nodefaults", "-display", "none", "-S", "-machine", "none"]
+    named = ["-name", keyed("", guest=value), *console.qmp(Wiring(qmp=QMP))]
+    qemu = start([*argv, *named], Descriptors(stack))
+    assert qemu.ask("query-name") == {"name": value}
 
 
 def test_a_second_qemu_does_not_get_the_image(

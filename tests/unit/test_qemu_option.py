@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.errors import UsageError
 from holdfast.qemu import printable
-from holdfast.qemu.option import Option, as_json, escaped, keyed, nested, scan, split
+from holdfast.qemu.option import Option, as_json, escaped, keyed, nested, parsed, scan, split
 
 ALPHABET = ",,,,==. -'\"\\:/@{}[]%$`\té€x"
 ROUNDS = 2000
@@ -97,6 +97,18 @@ def test_pairs_are_the_same_in_both_forms() -> None:
 def test_broken_json_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="is not JSON"):
         Option("blockdev", "{").pairs()
+
+
+def test_json_that_is_no_object_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="is not a JSON object"):
+        parsed("[]")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"), [(["a.img"], "a.img"), (["--S"], "-S"), (["-m", "1"], "-m 1")]
+)
+def test_an_option_is_shown_as_it_is_typed(words: list[str], shown: str) -> None:
+    assert str(scan(words)[0]) == shown
 
 
 def test_printable_is_for_a_shell_one_option_a_line() -> None:

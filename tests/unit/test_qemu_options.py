@@ -403,3 +403,13 @@ def test_a_node_begins_with_the_access_it_has() -> None:
 )
 def test_direct_access_is_known_before_the_file_is_opened(option: str, direct: bool) -> None:
     assert [disk.cache is Cache.none for disk in adapted(option).files] == [direct]
+
+
+@pytest.mark.parametrize("option", ["-netdev bridge,br=b,id=n", "-nic bridge,br=b"])
+def test_without_a_tap_the_bridge_stays(option: str) -> None:
+    assert shlex.join(served(option)).startswith(option)
+
+
+def test_what_is_refused_is_named_as_it_was_given() -> None:
+    with pytest.raises(UsageError, match=r"^-monitor stdio: the launcher alone speaks"):
+        adapted("--monitor stdio")
