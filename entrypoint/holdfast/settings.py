@@ -182,7 +182,8 @@ def _contradictions(environment: Environment, settings: Settings) -> None:
     if settings.vm_file and given.get("LOCK"):
         environment.refuse("LOCK", "needs etcd, which VM_FILE does without: unset one of them")
     if settings.exec_ and settings.lock:
-        rule = f"holds no lock, and VM {settings.vm} may not run without: unset EXEC, or LOCK, VM and INSTANCE"
+        vm = settings.vm
+        rule = f"holds no lock, and VM {vm} must not run without: unset EXEC, or VM, INSTANCE and LOCK"
         environment.refuse("EXEC", rule)
     if settings.etcd_loss is EtcdLoss.stop and settings.ttl < LEAST_TTL_TO_STOP:
         rule = f"must be at least {LEAST_TTL_TO_STOP} with ETCD_LOSS=stop"

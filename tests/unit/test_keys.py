@@ -1,0 +1,116 @@
+"""The KEYS table: that it is whole, and that its documentation is it."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from holdfast import keys, reference
+from holdfast.keys import KEYS, LATER, SECTIONS, WRITTEN, Key
+from holdfast.machine import Disk, Machine, Nic
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "keys.md"
+
+# A value for each key that is good by itself.
+GOOD = {
+    "host": "a b.example.org",
+    "ram": "1G",
+    "mac": "52:54:00:12:34:56",
+    "rbd": "/vms/7",
+    "spice_port": "5907",
+    "extra_flags": "-device 'virtio-balloon,id=a b'",
+    "cloud-config": "https://example.org/7.yaml",
+    "cpus": "2",
+    "cpu_model": "Westmere-v1",
+    "machine": "pc-q35-7.2",
+    "accelerator": "tcg",
+    "kernel": "/images/vmlinuz",
+    "initrd": "/images/initrd.img",
+    "cmdline": "console=ttyS0 quiet",
+    "uuid": "6F2C0F7E-5D0C-4B61-9D49-3C1DDC5AC8D5",
+    "hostname": "Web-1",
+    "guest_agent": "off",
+    "rng": "no",
+    "spice_addr": "::1",
+    "spice_password": "a, b",
+    "title": "The web",
+    "description": "A line,\nand another",
+    "tags": "web\nof everybody",
+    "power": "OFF",
+    "stop_timeout": "60",
+    "disks/<name>/rbd": "vms/space/7",
+    "disks/<name>/path": "/images/a.raw",
+    "disks/<name>/pool": "default",
+    "disks/<name>/size": "10GiB",
+    "disks/<name>/format": "qcow2",
+    "disks/<name>/kind": "cdrom",
+    "disks/<name>/primary": "on",
+    "disks/<name>/read_only": "on",
+    "disks/<name>/serial": "WD-1_2",
+    "disks/<name>/cache": "writeback",
+    "nics/<name>/mode": "user",
+    "nics/<name>/bridge": "br0.100",
+    "nics/<name>/mac": "02-00-00-00-00-01",
+    "nics/<name>/model": "e1000",
+    "nics/<name>/address": "10.77.0.5/24\nfd00:77::5/64",
+    "nics/<name>/gateway": "10.77.0.1 fd00:77::1",
+    "nics/<name>/dns": "1.1.1.1",
+    "nics/<name>/search": "example.org lan",
+    "user_data": "#cloud-config\n",
+}
+
+
+def test_every_key_takes_a_good_value() -> None:
+    assert GOOD.keys() == KEYS.keys()
+    for name, text in GOOD.items():
+        KEYS[name].parse(text)
+
+
+def field_names(kind: type[Machine | Disk | Nic]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_a_key_fills_a_field_that_is_there(key: Key) -> None:
+    kinds: dict[str, type[Machine | Disk | Nic]] = {"disks": Disk, "nics": Nic}
+    kind = kinds.get(key.name.partition("/")[0], Machine)
+    assert not key.field or key.field in field_names(kind)
+    assert not key.same_as or keys.find(key.same_as)
+
+
+def test_no_field_is_left_without_a_key() -> None:
+    """But those that are made of several keys, and those of the environment."""
+    filled = {key.field for key in KEYS.values()}
+    made = {"vm", "disks", "nics", "spice", "options", "name", "backend"}
+    assert field_names(Machine) | field_names(Disk) | field_names(Nic) <= filled | made
+
+
+def test_no_key_is_in_two_places() -> None:
+    assert len(KEYS) == sum(map(len, SECTIONS.values()))
+    assert not KEYS.keys() & LATER
+    assert not {*KEYS, *LATER} & set(WRITTEN)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["firmware", "disks/root/source/image", "usb/dongle", "nics/nic0/vlan", "env/PATH", "shares/home/path"],
+)  # fmt: skip
+def test_a_key_of_a_later_version_says_so(name: str) -> None:
+    assert keys.find(name) is None
+    assert keys.complaint(name) == "is not supported by this version"
+
+
+@pytest.mark.parametrize("name", ["lock", "status", "secret/tpm", "x/notes", "x/a/b"])
+def test_what_is_passed_over(name: str) -> None:
+    assert keys.is_passed_over(name)
+
+
+@pytest.mark.parametrize("name", ["disks", "disks/root", "disks/a/b/size", "nics/", "", "RAM"])
+def test_what_is_no_key(name: str) -> None:
+    assert keys.find(name) is None
+    assert keys.complaint(name).startswith("is no key of a VM")
+
+
+def test_the_documented_tables_are_the_programs_own() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    assert reference.refreshed(document) == document, "docs/keys.md says how to renew its tables"

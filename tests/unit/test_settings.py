@@ -1,0 +1,225 @@
+"""Environment and host.toml -> Settings."""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from holdfast import reference
+from holdfast.errors import UsageError
+from holdfast.settings import Endpoint, EtcdLoss, HostConfig, Pool, Settings, parse
+
+
+def faults(environ: Mapping[str, str], host_toml: str = "") -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        parse(environ, host_toml=host_toml)
+    return caught.value.lines()
+
+
+def test_nothing_is_set() -> None:
+    assert parse({}) == Settings()
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    names = [variable.name for variable in reference.VARIABLES]
+    assert parse(dict.fromkeys(names, "")) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("environ", "vm", "prefix", "lock"),
+    [
+        ({"VM": "7"}, "7", "/kvm", "/kvm/7/lock"),
+        ({"INSTANCE": "7"}, "7", "/kvm", "/kvm/7/lock"),
+        ({"LOCK": "/kvm/7/lock"}, "7", "/kvm", "/kvm/7/lock"),
+        ({"LOCK": "/site/a/vms/7/mutex"}, "7", "/site/a/vms", "/site/a/vms/7/mutex"),
+        ({"VM": "7", "INSTANCE": "7", "LOCK": "/kvm/7/lock"}, "7", "/kvm", "/kvm/7/lock"),
+        ({"VM": "7", "KEY_PREFIX": "/a/b"}, "7", "/a/b", "/a/b/7/lock"),
+        ({"KEY_PREFIX": "/a", "LOCK": "/a/7/lock"}, "7", "/a", "/a/7/lock"),
+        ({"VM_FILE": "/etc/kvm/web-1.yaml"}, "web-1", "/kvm", ""),
+        ({"VM_FILE": "/etc/kvm/Web.yaml", "VM": "web"}, "web", "/kvm", ""),
+        ({}, "", "/kvm", ""),
+    ],
+)
+def test_which_vm(environ: Mapping[str, str], vm: str, prefix: str, lock: str) -> None:
+    settings = parse(environ)
+    assert (settings.vm, settings.prefix, settings.lock) == (vm, prefix, lock)
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"VM": "7", "INSTANCE": "8"}, "INSTANCE: names the VM 8, but VM names 7"),
+        ({"VM": "8", "LOCK": "/kvm/7/lock"}, "LOCK: names the VM 7, but VM names 8"),
+        ({"INSTANCE": "8", "LOCK": "/kvm/7/lock"}, "LOCK: names the VM 7, but INSTANCE names 8"),
+        (
+            {"KEY_PREFIX": "/a", "LOCK": "/kvm/7/lock"},
+            "LOCK: names the tree /kvm, but KEY_PREFIX names /a",
+        ),
+        (
+            {"VM_FILE": "a.yaml", "LOCK": "/kvm/7/lock"},
+            "LOCK: needs etcd, which VM_FILE does without: unset one of them",
+        ),
+        (
+            {"VM": "7", "EXEC": "yes"},
+            "EXEC: holds no lock, and VM 7 must not run without: unset EXEC, or VM, INSTANCE and LOCK",
+        ),
+        (
+            {"VM_FILE": "/A.yaml"},
+            "VM_FILE: '/A.yaml': gives the VM no name by its own: set VM too",
+        ),
+    ],
+)
+def test_variables_that_contradict_each_other(environ: Mapping[str, str], line: str) -> None:
+    assert faults(environ) == [line]
+
+
+def test_all_faults_at_once() -> None:
+    environ = {"VM": "A", "TTL": "1", "STAY": "ture", "LOG_LEVEL": "foo"}
+    found = faults(environ, "image_path = []\nbridges = 1\n")
+    assert [line.partition(":")[0] for line in found] == [
+        "VM", "TTL", "STAY", "LOG_LEVEL", "host.toml", "host.toml bridges",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoints"),
+    [
+        ("http://10.0.0.1:2379", [Endpoint(host="10.0.0.1", port=2379)]),
+        ("http://a:1/,https://b:2", [Endpoint(host="a", port=1), Endpoint(host="b", port=2, tls=True)]),
+        ("a:1 b:2", [Endpoint(host="a", port=1), Endpoint(host="b", port=2)]),
+        ("[fd00::1]:2379", [Endpoint(host="fd00::1", port=2379)]),
+        ("https://[::1]", [Endpoint(host="::1", port=2379, tls=True)]),
+        ("a:1,a:1", [Endpoint(host="a", port=1)]),
+        ("", [Endpoint(host="127.0.0.1", port=2379)]),
+    ],
+)  # fmt: skip
+def test_endpoints(text: str, endpoints: list[Endpoint]) -> None:
+    assert list(parse({"VM": "7", "ETCD_ENDPOINTS": text}).endpoints) == endpoints
+
+
+def test_a_certificate_means_tls() -> None:
+    settings = parse({"VM": "7", "ETCD_CACERT": "/ca.pem", "ETCD_ENDPOINTS": "a:1"})
+    assert settings.endpoints == (Endpoint(host="a", port=1, tls=True),)
+    assert parse({"VM": "7", "ETCD_CACERT": "/ca.pem"}).endpoints[0].tls
+
+
+def test_endpoints_are_for_those_who_have_a_vm_in_etcd() -> None:
+    assert parse({"ETCD_ENDPOINTS": "a:1"}).endpoints == ()
+    assert parse({"ETCD_ENDPOINTS": "a:1", "VM_FILE": "a.yaml"}).endpoints == ()
+
+
+def test_an_endpoint_is_spelled_as_it_is_read() -> None:
+    assert str(Endpoint(host="fd00::1", port=1)) == "[fd00::1]:1"
+    assert str(Endpoint(host="a", port=1)) == "a:1"
+
+
+def test_the_rest_of_the_environment() -> None:
+    settings = parse(
+        {
+            "VM": "7",
+            "HOSTNAME": "node1.example.org",
+            "BRIDGE_IF": "br0",
+            "TTL": "30",
+            "LOCK_WAIT": "0",
+            "CONFIG_WAIT": "ON",
+            "STAY": "1",
+            "ETCD_LOSS": "hold",
+            "VM_RAM": "2G",
+            "EXTRA_FLAGS": "-name a",
+        },
+        options=["-m", "512"],
+    )
+    assert settings.host == "node1.example.org"
+    assert settings.bridge == "br0"
+    assert settings.ttl == 30
+    assert settings.lock_wait == 0.0
+    assert settings.config_wait
+    assert settings.stay
+    assert settings.etcd_loss is EtcdLoss.hold
+    assert settings.overrides == {"ram": "2G", "extra_flags": "-name a"}
+    assert settings.options == ("-m", "512")
+
+
+def test_who_waits_how_long() -> None:
+    assert parse({}).lock_wait is None
+    assert parse({"LOCK_WAIT": "forever"}).lock_wait is None
+    assert parse({"LOCK_WAIT": "90"}).lock_wait == 90.0
+
+
+def test_the_keys_of_a_vm() -> None:
+    settings = parse({"VM": "7", "KEY_PREFIX": "/a/b"})
+    assert settings.key("ram") == "/a/b/7/ram"
+    assert settings.vm_prefix == "/a/b/7/"
+    assert settings.defaults_prefix == "/a/b/_defaults/"
+
+
+def test_host_toml() -> None:
+    text = """
+        image_paths = ["/images/", "/srv/iso"]
+        args_allowlist = []
+        bridges = ["br0"]
+        default_pool = "fast"
+        usb = ["1234:5678"]
+        [pools.fast]
+        kind = "directory"
+        path = "/pool/fast/"
+        [pools.ceph]
+        kind = "rbd"
+        pool = "vms"
+    """
+    assert parse({}, host_toml=text).host_config == HostConfig(
+        image_paths=("/images/", "/srv/iso"),
+        args_allowlist=(),
+        bridges=("br0",),
+        default_pool="fast",
+        pools={"fast": Pool(name="fast", path="/pool/fast")},
+        later_pools=("ceph",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("image_paths = [", "host.toml"),
+        ("image_path = []", "host.toml"),
+        ("image_paths = '/images'", "host.toml image_paths"),
+        ("image_paths = [1]", "host.toml image_paths"),
+        ("image_paths = ['images']", "host.toml image_paths"),
+        ("image_paths = ['/images/../etc']", "host.toml image_paths"),
+        ("args_allowlist = true", "host.toml args_allowlist"),
+        ("default_pool = 'a'", "host.toml default_pool"),
+        ("default_pool = 1", "host.toml default_pool"),
+        ("pools = 1", "host.toml pools"),
+        ("pools.a = 1", "host.toml pools"),
+        ("[pools.a]", "host.toml pools.a.kind"),
+        ("[pools.a]\nkind = 'directory'", "host.toml pools.a.path"),
+        ("[pools.a]\nkind = 'directory'\npath = 'a'", "host.toml pools.a.path"),
+        ("[pools.a]\nkind = 'directory'\npath = '/a'\nsize = 1", "host.toml pools.a"),
+    ],
+)
+def test_a_bad_host_toml(text: str, key: str) -> None:
+    (line,) = faults({}, text)
+    assert line.startswith(f"{key}: ")
+
+
+class Noting(Mapping[str, str]):
+    """An environment that notes which variables it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_every_variable_is_documented() -> None:
+    noting = Noting()
+    parse(noting)
+    documented = {variable.name for variable in reference.VARIABLES}
+    assert noting.asked | {"HOLDFAST_CONFIG"} == documented
