@@ -22,7 +22,7 @@ fetch_guest() {
 
 build_guest() {
     step "the guest: tests/guest/$GUEST" build_into "$DEMO/guest"
-    image=$(cat "$DEMO/guest")/disk.raw
+    image=$(find "$(cat "$DEMO/guest")" -name disk.raw -o -name disk.qcow2)
     volume=$(basename "$(dirname "$image")").raw
 }
 
