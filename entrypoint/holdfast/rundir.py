@@ -32,7 +32,8 @@ class RunDirectory:
             raise LockHeld(f"another launcher runs this VM here: it holds {self.path}") from error
         except OSError as error:
             raise HostLacks(
-                f"{self.path}: {error.strerror}", hint="mount a tmpfs there: --tmpfs /run"
+                f"{self.path} cannot be made: {error.strerror}",
+                hint="With `--read-only`, add `--tmpfs /run` to docker run.",
             ) from error
         self._empty()
         os.chown(self.path, -1, self._who.gid)

@@ -74,8 +74,8 @@ def test_boots_privileged_as_the_origin_ran(start: Start, privileged: list[str],
 def test_qemu_is_confined_and_no_secret_shows(
     start: Start, ceph: Ceph, etcd_server: Etcd, vm: str
 ) -> None:
-    password = "swordfish-77"
-    etcd_server.put(vm, spice_password=password)
+    ticket = "swordfish-77"
+    etcd_server.put(vm, spice_password=ticket)
     container = start(*RIGHTS)
     container.ready()
     status = dict(
@@ -96,7 +96,7 @@ def test_qemu_is_confined_and_no_secret_shows(
         "console": container.console,
         "status": etcd_server.get(f"/kvm/{vm}/status") or "",
     }
-    for secret in (*ceph.keys, password):
+    for secret in (*ceph.keys, ticket):
         assert [place for place, text in shown.items() if secret in text] == []
 
 

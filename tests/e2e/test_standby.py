@@ -1,6 +1,7 @@
 """Two containers for one VM, as two hosts would run them: it runs in one place."""
 
 import json
+
 import pytest
 from container import RIGHTS, Ceph, Container, Runner, logged
 from etcd import Etcd
