@@ -1,0 +1,105 @@
+"""The command lines of the two old kvm@.service units, word for word; only the image is another one."""
+
+import shlex
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from container import Ceph, Container, Runner, docker, lan_on, listening, taps
+from etcd import Etcd
+
+pytestmark = pytest.mark.e2e
+
+DEFAULT_PORT = 2379
+SPICE_PORT = 5909
+MAC = "52:54:00:00:77:0a"
+ULEXUS = """
+    --rm --privileged --net=host --pid=host --ipc=host --name kvm-9
+    -e BRIDGE_IF=public -e INSTANCE -e HOSTNAME -v /etc/ceph:/etc/ceph holdfast
+"""
+INTERSOFTLAB = """
+    -i --rm --name=kvm-9 --privileged --net=host --pid=host --ipc=host -v /etc/ceph:/etc/ceph:ro
+    -e ETCD_ENDPOINTS=http://127.0.0.1:2379 -e LOCK=/kvm/9/lock -e BRIDGE_IF=qemu0 holdfast
+    -name 9 -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+x2apic -vga qxl
+    -spice port=5909,addr=127.0.0.1,disable-ticketing -k en-us -m 192
+    -drive format=rbd,file=rbd:rbd/vm9,cache=writeback,if=virtio
+    -drive file=/iso/virtio-win.iso,media=cdrom
+    -netdev bridge,br=qemu0,id=net0 -device virtio-net,netdev=net0,mac=52:54:00:00:77:0a
+    -balloon virtio -machine accel=kvm -watchdog i6300esb -watchdog-action debug
+"""
+
+
+@pytest.fixture
+def etcd() -> Iterator[Etcd]:
+    """Where the old units looked for it, unless somebody else's is there."""
+    if listening(DEFAULT_PORT):
+        pytest.skip(f"port {DEFAULT_PORT} of this machine is taken")
+    with tempfile.TemporaryDirectory() as directory:
+        server = Etcd(Path(directory) / "data")
+        server.port, server.url = DEFAULT_PORT, f"http://127.0.0.1:{DEFAULT_PORT}"
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def disk(ceph: Ceph) -> Iterator[str]:
+    yield ceph.boot_disk("vm9")
+    ceph.rbd("rm", "--no-progress", "rbd/vm9")
+
+
+def words(command: str, ceph: Ceph, privileged: list[str]) -> list[str]:
+    """As a shell would split them. /etc/ceph is the test's own, and privileged what is possible."""
+    text = command.replace("-v /etc/ceph:", f"-v {ceph.conf}:")
+    return shlex.split(text.replace("--privileged", shlex.join(privileged)))
+
+
+def test_the_unit_of_ulexus(
+    run: Runner, etcd: Etcd, ceph: Ceph, disk: str, privileged: list[str]
+) -> None:
+    etcd.put("9", host="host-a", ram="192", mac=MAC, rbd=disk, spice_port=str(SPICE_PORT))
+    etcd.put("9", extra_flags="-device virtio-balloon-pci")
+    with lan_on("public", "10.77.202"):
+        environ = {"INSTANCE": "9", "HOSTNAME": "host-a"}
+        container = run.literally(words(ULEXUS, ceph, privileged), environ)
+        expect_the_vm(container, etcd, "public")
+        assert container.stop() == 0
+
+
+def test_the_unit_of_intersoftlab(
+    run: Runner, etcd: Etcd, ceph: Ceph, disk: str, privileged: list[str]
+) -> None:
+    with lan_on("qemu0", "10.77.203"):
+        container = run.literally(words(INTERSOFTLAB, ceph, privileged))
+        if not runs_with_kvm(container):
+            command = INTERSOFTLAB.replace("accel=kvm", "accel=tcg")
+            container = run.literally(words(command, ceph, privileged))
+        expect_the_vm(container, etcd, "qemu0")
+        for old in ("-balloon virtio", "-watchdog i6300esb", "/iso/virtio-win.iso"):
+            assert old in container.log, f"no warning for {old}:\n{container.log}"
+        assert container.stop() == 0
+
+
+def runs_with_kvm(container: Container) -> bool:
+    """The old options insist on KVM: without it they are refused, and say why."""
+    try:
+        container.says("QEMU is up", timeout=60)
+    except AssertionError:
+        assert container.ends() == 77, container.story()
+        assert "KVM" in container.log
+        return False
+    return True
+
+
+def expect_the_vm(container: Container, etcd: Etcd, bridge: str) -> None:
+    ready = container.ready()
+    assert ready["boot"] == "1"
+    assert ready["address"].startswith("10.77.20")
+    assert f"mac={MAC}" in container.console
+    assert docker("inspect", "--format={{.State.Running}}", "kvm-9").strip() == "true"
+    assert etcd.get("/kvm/9/lock")
+    assert listening(SPICE_PORT)
+    assert len(taps(bridge)) == 1
