@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from holdfast import __version__, log
 from holdfast.errors import HoldfastError, UsageError
@@ -24,6 +23,7 @@ The environment and the keys are described in docs/keys.md."""
 def run(arguments: Arguments, environ: Environment) -> int:
     """The way of a key: settings, host, then under the lock or alone; each step in its own module."""
     from holdfast import probe, settings  # noqa: PLC0415 - `--help` and `version` need neither
+    from holdfast.cli.subject import from_file, host_toml  # noqa: PLC0415
     from holdfast.events import Events  # noqa: PLC0415
     from holdfast.run import alone, exclusively, replaced  # noqa: PLC0415
 
@@ -31,12 +31,13 @@ def run(arguments: Arguments, environ: Environment) -> int:
     config = settings.parse(environ, host_toml=host_toml(environ), options=options)
     log.configure(level=config.log_level, as_json=config.log_format == "json")
     host = probe.probe(config.host)
+    raw = from_file(config.vm_file) if config.vm_file else {}
     if config.exec_:
-        return replaced(config, host, vm_file(config.vm_file))
+        return replaced(config, host, raw)
     with Events() as events:
         if config.endpoints:
             return exclusively(config, host, events)
-        return alone(config, host, events, vm_file(config.vm_file))
+        return alone(config, host, events, raw)
 
 
 def named(arguments: Arguments, environ: Environment) -> tuple[Arguments, Environment]:
@@ -46,26 +47,6 @@ def named(arguments: Arguments, environ: Environment) -> tuple[Arguments, Enviro
     if len(arguments) > 1:
         raise UsageError(f"run takes one VM, not {' '.join(arguments)}", hint=USAGE)
     return (), {**environ, "VM": arguments[0]}
-
-
-def host_toml(environ: Environment) -> str | None:
-    path = Path(environ.get("HOLDFAST_CONFIG") or "/etc/holdfast/host.toml")
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    if environ.get("HOLDFAST_CONFIG"):
-        raise UsageError(f"HOLDFAST_CONFIG: there is no file {path}")
-    return None
-
-
-def vm_file(path: str) -> dict[str, bytes]:
-    from holdfast.description import raw_from_file  # noqa: PLC0415
-
-    if not path:
-        return {}
-    try:
-        return dict(raw_from_file(Path(path).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UsageError(f"VM_FILE: {path}: {error.strerror}") from error
 
 
 def check(arguments: Arguments, environ: Environment) -> int:

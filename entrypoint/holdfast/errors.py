@@ -90,10 +90,10 @@ class ConfigError(BadInput):
 
 
 def shortened(value: str) -> str:
-    """A value as it may be shown: printable, quoted, and not longer than a line.
+    r"""A value as it may be shown: printable, quoted, and not longer than a line.
 
-    >>> shortened("a\\nb")
-    "'a\\\\nb'"
+    >>> shortened("a\nb")
+    "'a\\nb'"
     """
     text = ascii(value) if not value.isprintable() else repr(value)
     return text if len(text) <= SHOWN_VALUE_LENGTH else text[: SHOWN_VALUE_LENGTH - 4] + "...'"

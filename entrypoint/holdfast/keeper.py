@@ -4,16 +4,21 @@ It never touches QEMU. What it finds goes to the supervisor as an event; that on
 in its own loop, so that a request which hangs here cannot hold up a stop.
 """
 
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Self
+from typing import Any, Self
 
 from holdfast import log
 from holdfast.errors import HoldfastError, Unreachable
 from holdfast.lock import Hold, boottime
-from holdfast.ownership import Verdict
+from holdfast.ownership import Image, Verdict
 from holdfast.txn import Reply
+from holdfast.watch import Watch
+
+# Written by us, or acted on at once, or read by the operator only.
+NOT_FOR_A_START = frozenset({"lock", "epoch", "fence", "status", "last", "power", "pinned"})
 
 
 class Finding(Enum):
@@ -24,7 +29,13 @@ class Finding(Enum):
 class Keeper(threading.Thread):
     """`hold_on`: run on without etcd, as nobody can start the VM without raising the epoch there."""
 
-    def __init__(self, hold: Hold, revision: int, notify: Callable[[Finding], None]) -> None:
+    def __init__(
+        self,
+        hold: Hold,
+        revision: int,
+        notify: Callable[[Finding], None],
+        status: Mapping[str, object],
+    ) -> None:
         super().__init__(name="keeper", daemon=True)
         self.hold_on = False
         self._hold = hold
@@ -32,9 +43,12 @@ class Keeper(threading.Thread):
         self._wake = threading.Event()
         self._closed = False
         self._trouble = ""
+        self._status: dict[str, Any] = dict(status)
+        self._unpublished = False  # until QEMU is there
+        self._pending: set[str] = set()
         self._looked = boottime()
         self._watched = {hold.names.lock, hold.names.epoch, hold.names.power}
-        self._watch = hold.store.watch(self._prefixes(), revision, self._changed)
+        self._watch = Watch(hold.store, self._prefixes(), revision, self._changed)
         self.start()
 
     def __enter__(self) -> Self:
@@ -50,14 +64,32 @@ class Keeper(threading.Thread):
         self._watch.close()
         self.join()
 
+    def record(self, images: Sequence[Image], *, qemu: str) -> None:
+        """Write down who may be writing from now on; `cont` may follow. Called by the main thread."""
+        self._hold.record(images)
+        self._status["qemu"] = qemu
+        self._unpublished = True
+        self._wake.set()
+
+    def deadline(self) -> float:
+        return self._hold.deadline()
+
+    def in_doubt(self) -> bool:
+        return boottime() > self._hold.deadline()
+
     def _prefixes(self) -> list[str]:
         names = self._hold.names
         own = names.epoch.removesuffix("epoch")
         return [own] if names.lock.startswith(own) else [own, names.lock]
 
     def _changed(self, keys: frozenset[str]) -> None:
+        """Called by the watch."""
+        prefix = self._hold.names.epoch.removesuffix("epoch")
+        edited = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
+        self._pending |= {key for key in edited if key not in NOT_FOR_A_START}
         if not keys or keys & self._watched:
             self._looked = 0.0
+        if not keys or self._pending or keys & self._watched:
             self._wake.set()
 
     def run(self) -> None:
@@ -86,11 +118,22 @@ class Keeper(threading.Thread):
         a watch that is dead without an error must not hide a new owner for long.
         """
         renewed = self._hold.renew()
+        self._publish()
         if renewed and boottime() - self._looked < self._hold.times.ttl:
             return
         verdict, reply = self._hold.look()
         self._looked = boottime()
         self._act(verdict, reply)
+
+    def _publish(self) -> None:
+        """What operators read, when it has changed."""
+        if new := sorted(self._pending - set(self._status.get("next_start", ()))):
+            log.info("changed keys apply at the VM's next start", keys=" ".join(new))
+            self._status["next_start"] = sorted(self._pending)
+            self._unpublished = True
+        if self._unpublished:
+            self._hold.publish(json.dumps(self._status, separators=(",", ":")).encode())
+            self._unpublished = False
 
     def _act(self, verdict: Verdict, reply: Reply) -> None:
         power = reply.items.get(self._hold.names.power)

@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from holdfast.errors import ConfigError, Fault, OwnershipLost
+from holdfast import claim
+from holdfast.claim import claimant
+from holdfast.errors import OwnershipLost
 from holdfast.host import Host
 from holdfast.lease import LeaseTimes
 from holdfast.ownership import (
@@ -21,14 +23,12 @@ from holdfast.ownership import (
     Names,
     Standing,
     Verdict,
-    barred,
-    decode_claim,
-    decode_fence,
     encode,
     judge,
+    number,
 )
 from holdfast.store import Store
-from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
+from holdfast.txn import Delete, Operation, Put, Range, Reply, Unchanged
 
 
 def boottime() -> float:
@@ -56,7 +56,6 @@ class Hold:
         self._confirmed = 0.0  # when the last good renewal was sent
         self._fence = 0
         self._claims: dict[str, int] = {}
-        self._status = b"{}"
         self._turn = threading.RLock()
 
     # -- taking
@@ -95,7 +94,7 @@ class Hold:
     def raise_epoch(self, seen: Reply) -> None:
         """Step 2: from here on all that an earlier owner still sends fails its compare."""
         item = seen.items.get(self.names.epoch)
-        self.epoch = _number(item) + 1
+        self.epoch = number(item) + 1
         written = self._write(
             [Unchanged(key=self.names.epoch, revision=item.mod_revision if item else 0)],
             [Put(key=self.names.epoch, value=str(self.epoch).encode())],
@@ -111,40 +110,12 @@ class Hold:
             item = claims.items.get(key)
             compare.append(Unchanged(key=key, revision=claims.revision_of(key)))
             puts.append(Put(key=key, value=self._claim_value()))
-            if item and (owner := _claimant(item, image)).vm != self._vm:
-                theirs = self._take_over(image, owner)
-                compare += theirs[0]
-                puts += theirs[1]
+            if item and (owner := claimant(item, image)).vm != self._vm:
+                takeover = claim.take_over(self.store, self.names, self._host, image, owner)
+                compare += takeover.compare
+                puts += takeover.puts
         written = self._write([*self._ours(), *compare], puts) if puts else {}
         self._claims = {key: written[key] for key in map(self._claim_key, images)}
-
-    def _take_over(self, image: Image, owner: Claim) -> tuple[list[Unchanged], list[Put]]:
-        """A claim that another VM left behind: it may go on no more, so its epoch is raised."""
-        theirs = Names.of(self.names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
-        reply = self.store.read(
-            *(Range(key=key) for key in (theirs.lock, theirs.epoch, theirs.fence))
-        )
-        if theirs.lock in reply.items:
-            raise ConfigError(
-                [
-                    Fault(
-                        key=f"disks/{image.disk}",
-                        value=image.id,
-                        rule=f"is in use by VM {owner.vm}",
-                    )
-                ]
-            )
-        fence = reply.items.get(theirs.fence)
-        if fence and (fault := barred(decode_fence(fence.value), self._host.machine_id)):
-            raise ConfigError(
-                [Fault(key=f"disks/{image.disk}", rule=f"VM {owner.vm} left it: {fault.rule}")]
-            )
-        compare = [
-            Unchanged(key=key, revision=reply.revision_of(key))
-            for key in (theirs.lock, theirs.epoch, theirs.fence)
-        ]
-        epoch = _number(reply.items.get(theirs.epoch)) + 1
-        return compare, [Put(key=theirs.epoch, value=str(epoch).encode())]
 
     def record(self, images: Sequence[Image]) -> None:
         """Step 6: who may be writing from now on. Only after this may the guest run."""
@@ -163,8 +134,6 @@ class Hold:
             ]
             written = self._write(compare, [Put(key=self.names.fence, value=encode(fence))])
             self._fence = written[self.names.fence]
-        if self.in_doubt():
-            raise OwnershipLost("the lease could not be renewed in time while the VM was starting")
 
     # -- holding
 
@@ -195,14 +164,10 @@ class Hold:
         with self._turn:
             epoch = Unchanged(key=self.names.epoch, revision=self.standing.epoch)
             fence = Unchanged(key=self.names.fence, revision=self._fence)
-            if self._lock([epoch, fence, *self._claimed()], []) is None:
-                return False
-            self.publish(self._status)
-            return True
+            return self._lock([epoch, fence, *self._claimed()], []) is not None
 
     def publish(self, status: bytes) -> None:
         """For operators; it goes with the lease."""
-        self._status = status
         put = Put(key=self.names.status, value=status, lease=self.lease)
         self.store.txn([Unchanged(key=self.names.lock, revision=self.standing.lock)], [put])
 
@@ -227,8 +192,8 @@ class Hold:
             self.abandon()
 
     @property
-    def inherited(self) -> bool:
-        """The record of an owner that did not stop cleanly is still there, as it left it."""
+    def recorded(self) -> bool:
+        """A record is there: an earlier owner's that did not stop cleanly, or ours."""
         return self._fence != 0
 
     def abandon(self) -> None:
@@ -291,15 +256,3 @@ def _written(
         item.key: item.mod_revision for item in items if item.mod_revision != before.get(item.key)
     }
     return ours if len(ours) == len(puts) else None
-
-
-def _number(item: Item | None) -> int:
-    return int(item.value) if item else 0
-
-
-def _claimant(item: Item, image: Image) -> Claim:
-    try:
-        return decode_claim(item.value)
-    except (ValueError, TypeError) as error:
-        rule = f"its claim {item.key} is of a newer Holdfast, or damaged"
-        raise ConfigError([Fault(key=f"disks/{image.disk}", rule=rule)]) from error

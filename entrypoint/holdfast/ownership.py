@@ -13,7 +13,7 @@ from typing import Any
 
 from holdfast.errors import Fault
 from holdfast.machine import Disk, RbdImage
-from holdfast.txn import Reply
+from holdfast.txn import Item, Reply
 
 VERSION = 1
 
@@ -172,3 +172,8 @@ def decode_lock(value: bytes) -> str:
         return str(json.loads(value)["host"])
     except (ValueError, KeyError, TypeError):
         return value[:64].decode(errors="replace") or "another host"
+
+
+def number(item: Item | None) -> int:
+    """An epoch; a VM that never ran has 0."""
+    return int(item.value) if item else 0

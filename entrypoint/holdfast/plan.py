@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from holdfast import bridge, capability, cloudinit, device, seed
+from holdfast import bridge, capability, cloudinit, device, qemu, seed
 from holdfast.cloudinit import Documents
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault
@@ -57,6 +57,8 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     missing = frozenset(disk.name for disk in disks if is_old_cdrom(disk))
     capability.require(*capability.CONFINE)
     check_accelerator(machine, adapted, host)
+    if adapted is None:
+        qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
     check_network(machine, adapted, settings)
     check_disks([disk for disk in disks if disk.name not in missing], adapted, settings)
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
@@ -99,7 +101,10 @@ def check_network(machine: Machine, adapted: Adapted | None, settings: Settings)
     capability.require(capability.Capability.NET_ADMIN)
     device.require(device.TUN)
     for nic, name in bridges.items():
-        bridge.check(name, permitted=settings.host_config.bridges, key=f"nics/{nic}/bridge")
+        # BRIDGE_IF and the arguments are the operator's own words.
+        own = adapted is not None or name == settings.bridge
+        permitted = None if own else settings.host_config.bridges
+        bridge.check(name, permitted=permitted, key=f"nics/{nic}/bridge")
 
 
 def check_disks(disks: Sequence[Disk], adapted: Adapted | None, settings: Settings) -> None:

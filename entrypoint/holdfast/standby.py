@@ -4,6 +4,7 @@ Whoever waits holds no lease and takes nothing: a standby that takes a lock and 
 end an owner that is holding on without etcd.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from holdfast.ownership import Names, barred, decode_fence, decode_lock
 from holdfast.plan import Plan
 from holdfast.rundir import BEAT, beat
 from holdfast.settings import Settings
-from holdfast.store import Store, Watch
+from holdfast.store import Store
 from holdfast.txn import Range, Reply
+from holdfast.watch import Watch
 
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
 RETRY = 2.0  # between two tries after something failed that may pass
@@ -107,8 +109,8 @@ class Standby:
             ranges.append(Range(key=settings.lock))
         seen = self._store.read(*ranges)
         if self._watch is None:
-            self._watch = self._store.watch(
-                [one.key for one in ranges], seen.revision, self._changed
+            self._watch = Watch(
+                self._store, [one.key for one in ranges], seen.revision, self._changed
             )
         return seen
 
@@ -164,7 +166,8 @@ class Standby:
             hold.raise_epoch(seen)
             hold.claim(made.images, claims)
         except HoldfastError:
-            hold.abandon()
+            with contextlib.suppress(Unreachable):  # the lease ends by itself
+                hold.abandon()
             raise
         log.info("the VM is ours", epoch=hold.epoch, ttl=hold.times.ttl)
         return Ours(plan=made, hold=hold, revision=claims.revision)

@@ -1,13 +1,13 @@
-"""etcd through python-etcd3: endpoints in turn, a deadline on every request, watches that resume.
+"""etcd through python-etcd3: endpoints in turn, a deadline on every request.
 
 Of python-etcd3 only the connection and the generated stubs are used. Its `Lock` fails under
 contention, its calls may block for ever without a timeout, and its transaction drops the revision.
-This is the only module that knows gRPC.
+Only this module and `watch` know gRPC.
 """
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -154,15 +154,6 @@ class Store:
                 )
             )
 
-    def watch(
-        self, prefixes: Sequence[str], revision: int, on_change: Callable[[frozenset[str]], None]
-    ) -> "Watch":
-        """Call `on_change` with the keys written after `revision`, until the Watch is closed.
-
-        It is called with no keys after a break or a compaction: something may have been missed.
-        """
-        return Watch(self, prefixes, revision, on_change)
-
     def client(self) -> Client:
         """A connection to the endpoint that answered last."""
         return self._client(self.endpoints[self._first % len(self.endpoints)])
@@ -209,71 +200,6 @@ class Store:
             client.close()
 
 
-class Watch(threading.Thread):
-    """A watch on several prefixes that survives breaks of its stream and compactions of the store."""
-
-    PAUSE = 0.5  # seconds between two tries
-
-    def __init__(
-        self,
-        store: Store,
-        prefixes: Sequence[str],
-        revision: int,
-        on_change: Callable[[frozenset[str]], None],
-    ) -> None:
-        super().__init__(name="watch", daemon=True)
-        self._store = store
-        self._prefixes = prefixes
-        self._next = revision + 1
-        self._on_change = on_change
-        self._closed = threading.Event()
-        self._stream: Any = None
-        self.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._closed.set()
-        if self._stream is not None:
-            self._stream.cancel()
-
-    def run(self) -> None:
-        while not self._closed.is_set():
-            with contextlib.suppress(grpc.RpcError, HoldfastError):
-                self._follow()
-            if self._closed.wait(self.PAUSE):
-                return
-            self._store.next_endpoint()
-            self._on_change(frozenset())
-
-    def _follow(self) -> None:
-        client = self._store.client()
-        self._stream = client.watch.Watch(self._requests(), **client.authentication)
-        for reply in self._stream:
-            if self._closed.is_set():
-                return
-            if reply.canceled:  # compacted away, or refused
-                self._next = max(self._next, reply.compact_revision)
-                return
-            if reply.events:
-                self._next = reply.header.revision + 1
-                self._on_change(
-                    frozenset(event.kv.key.decode(errors="replace") for event in reply.events)
-                )
-
-    def _requests(self) -> Iterator[Any]:
-        for prefix in self._prefixes:
-            request = rpc.WatchCreateRequest(
-                key=prefix.encode(), range_end=_range_end(prefix), start_revision=self._next
-            )
-            yield rpc.WatchRequest(create_request=request)
-        self._closed.wait()  # the stream lives as long as its requests
-
-
 def _connect(endpoint: Endpoint, settings: Settings, timeout: float) -> Client:
     try:
         return Client(endpoint, settings, timeout)
@@ -296,7 +222,7 @@ def _reason(error: grpc.RpcError) -> str:
     return f"{error.code().name.lower().replace('_', ' ')}, {error.details()}"
 
 
-def _range_end(prefix: str) -> bytes:
+def range_end(prefix: str) -> bytes:
     """The first key after all that begin with the prefix (rpc.proto: range_end)."""
     key = prefix.encode()
     return key[:-1] + bytes([key[-1] + 1])
@@ -328,7 +254,7 @@ def _operation(one: Operation) -> Any:
         case Delete():
             return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=one.key.encode()))
         case Range():
-            end = _range_end(one.key) if one.prefix else b""
+            end = range_end(one.key) if one.prefix else b""
             return rpc.RequestOp(
                 request_range=rpc.RangeRequest(key=one.key.encode(), range_end=end)
             )

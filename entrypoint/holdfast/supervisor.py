@@ -3,15 +3,14 @@
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 
 from holdfast import log
+from holdfast.ending import Ending, How
 from holdfast.errors import InternalError
 from holdfast.events import STOP_SIGNALS, Events
-from holdfast.keeper import Finding
+from holdfast.keeper import Finding, Keeper
 from holdfast.lifecycle import Action, Event, State, step
-from holdfast.lock import Hold, boottime
+from holdfast.lock import boottime
 from holdfast.process import Child, reap_orphans
 from holdfast.qmp import Disconnected, Message, Qmp
 from holdfast.rundir import BEAT, beat
@@ -22,29 +21,6 @@ RESUME_AGAIN = 5.0  # between two tries to go on after an I/O error
 FENCED = "transport endpoint shutdown"  # ESHUTDOWN: Ceph has shut this client out (librbd, -108)
 
 
-class How(StrEnum):
-    """How the VM ended."""
-
-    powered_off = "guest powered off"
-    stopped = "stopped"
-    switched_off = "switched off by its power key"
-    forced = "killed after stop_timeout"
-    lost = "ownership lost"
-    crashed = "QEMU ended by itself"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """`status` is QEMU's as subprocess gives it. `killed`: by a signal, so it did not close its disks."""
-
-    how: How
-    status: int
-
-    @property
-    def killed(self) -> bool:
-        return self.status < 0
-
-
 class Supervisor:
     def __init__(
         self,
@@ -53,14 +29,13 @@ class Supervisor:
         events: Events,
         *,
         stop_timeout: float,
-        hold: Hold | None,
+        keeper: Keeper | None,
     ) -> None:
-        self.hold_on = False  # run on although ownership is in doubt
         self._child = child
         self._qmp = qmp
         self._events = events
         self._stop_timeout = stop_timeout
-        self._hold = hold
+        self._keeper = keeper
         self._state = State.prelaunch
         self._how: How | None = None
         self._timers: dict[Callable[[], None], float] = {}
@@ -82,14 +57,21 @@ class Supervisor:
             time.monotonic()
         ):  # a stop that was asked for during the start
             self._handle(event)
-        self._go(Event.start)
+        self._begin()
         while self._status is None:
             for event in self._events.wait(self._next()):
                 self._handle(event)
             self._ring()
         self._events.forget(self._child.output)
         self._unhear()
-        return Ending(how=self._how or How.crashed, status=self._status)
+        return Ending(how=self._how or How.crashed, qemu=self._status)
+
+    def _begin(self) -> None:
+        """The guest's first instruction: the record is written, and the lease is still good."""
+        if self._keeper and self._keeper.in_doubt():
+            self._lose("the lease could not be renewed while the VM was starting")
+        else:
+            self._go(Event.start)
 
     # -- what happens
 
@@ -212,9 +194,9 @@ class Supervisor:
 
     def _doubt(self) -> float | None:
         """Seconds until ownership is in doubt; None where that stops nothing."""
-        if self._hold is None or self.hold_on or self._state in (State.killing, State.gone):
+        if self._keeper is None or self._keeper.hold_on:
             return None
-        return self._hold.deadline() - boottime()
+        return None if self._how is How.lost else self._keeper.deadline() - boottime()
 
     def _ring(self) -> None:
         now = time.monotonic()

@@ -49,6 +49,13 @@ def status(etcd: Etcd, vm: str, key: str = "status") -> dict[str, object]:
     return found
 
 
+def eventually(condition: Callable[[], bool], timeout: float = 10) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+
+
 def test_a_vm_runs_and_stops_cleanly(
     launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str], pool: Path
 ) -> None:
@@ -57,6 +64,7 @@ def test_a_vm_runs_and_stops_cleanly(
     assert launcher.ready()["boot"] == "1"
     assert status(etcd_server, vm)["host"] == "host-a"
     assert status(etcd_server, vm)["state"] == "running"
+    assert status(etcd_server, vm)["qemu"]
     launcher.signal()
     assert launcher.ends() == 0
     assert "GUEST-DOWN" in launcher.console
@@ -166,10 +174,9 @@ def test_a_guest_that_powers_off_stays_off(
     etcd_server.put(vm, **{**keys, "cmdline": "console=ttyS0 quiet poweroff-after=1"})
     launcher = launch(on(etcd_server, vm))
     standby = launch(on(etcd_server, vm, HOSTNAME="host-b"))
-    ended = [
-        one for one in (launcher, standby) if one.says("the VM is ours|waiting: the VM runs on")
-    ]
-    owner = next(one for one in ended if "is ours" in one.log)
+    for one in (launcher, standby):
+        one.says("the VM is ours|waiting: the VM runs on")
+    owner = launcher if "is ours" in launcher.log else standby
     other = standby if owner is launcher else launcher
     assert owner.ends(120) == 0
     other.says("waiting: the VM is switched off")
@@ -309,6 +316,18 @@ def test_a_revoked_lease_is_taken_again(
     etcd_server.ctl("del", f"/kvm/{vm}/lock")
     launcher.says("it is ours again")
     assert etcd_server.get(f"/kvm/{vm}/lock")
+    eventually(lambda: status(etcd_server, vm).get("state") == "running")
+
+
+def test_an_edited_key_waits_for_the_next_start(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm))
+    launcher.ready()
+    etcd_server.put(vm, ram="256")
+    launcher.says("apply at the VM's next start.*ram")
+    eventually(lambda: status(etcd_server, vm).get("next_start") == ["ram"])
 
 
 def test_a_dead_qemu_is_reported(

@@ -1,0 +1,44 @@
+"""A disk that another VM has claimed: refused while that VM is there, taken from it when it is not."""
+
+from dataclasses import dataclass
+
+from holdfast.errors import ConfigError, Fault
+from holdfast.host import Host
+from holdfast.ownership import Claim, Image, Names, barred, decode_claim, decode_fence, number
+from holdfast.store import Store
+from holdfast.txn import Item, Put, Range, Unchanged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Takeover:
+    """What the transaction that takes a claim must compare and put besides."""
+
+    compare: list[Unchanged]
+    puts: list[Put]
+
+
+def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim) -> Takeover:
+    """The other VM's epoch is raised in the same transaction: whoever held it may go on no more."""
+    key = f"disks/{image.disk}"
+    theirs = Names.of(names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
+    judged = (theirs.lock, theirs.epoch, theirs.fence)
+    reply = store.read(*(Range(key=one) for one in judged))
+    if theirs.lock in reply.items:
+        raise ConfigError([Fault(key=key, value=image.id, rule=f"is in use by VM {owner.vm}")])
+    fence = reply.items.get(theirs.fence)
+    fault = barred(decode_fence(fence.value), host.machine_id) if fence else None
+    if fault:
+        raise ConfigError([Fault(key=key, rule=f"VM {owner.vm} left it: {fault.rule}")])
+    epoch = number(reply.items.get(theirs.epoch)) + 1
+    return Takeover(
+        compare=[Unchanged(key=one, revision=reply.revision_of(one)) for one in judged],
+        puts=[Put(key=theirs.epoch, value=str(epoch).encode())],
+    )
+
+
+def claimant(item: Item, image: Image) -> Claim:
+    try:
+        return decode_claim(item.value)
+    except (ValueError, TypeError) as error:
+        rule = f"its claim {item.key} is of a newer Holdfast, or damaged"
+        raise ConfigError([Fault(key=f"disks/{image.disk}", rule=rule)]) from error

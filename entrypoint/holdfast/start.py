@@ -1,0 +1,53 @@
+"""One run of QEMU: volumes, QEMU paused, the record, and only then the guest."""
+
+from contextlib import ExitStack
+
+from holdfast import log
+from holdfast.confinement import Identity, identity
+from holdfast.ending import Ending
+from holdfast.events import Events
+from holdfast.host import Host, Kvm, kvm_lack
+from holdfast.keeper import Keeper
+from holdfast.launch import Launch
+from holdfast.machine import Accelerator
+from holdfast.plan import Plan
+from holdfast.process import uid_map_end
+from holdfast.rundir import RunDirectory
+from holdfast.storage import local
+from holdfast.supervisor import Supervisor
+
+
+def start(plan: Plan, host: Host, events: Events, keeper: Keeper | None = None) -> Ending:
+    """Returns when QEMU is reaped; whatever is raised, it is gone by then."""
+    for line in [*about_kvm(host, plan), *plan.warnings]:
+        log.warning(line)
+    make_volumes(plan)
+    who = own_identity(plan, host)
+    with RunDirectory(plan.machine.vm or "qemu", who) as rundir, ExitStack() as stack:
+        child, qmp = Launch(plan, host, who, rundir).spawn(stack)
+        if keeper is not None:
+            keeper.record(plan.images, qemu=qmp.version)
+        timeout = plan.machine.stop_timeout
+        return Supervisor(child, qmp, events, stop_timeout=timeout, keeper=keeper).run()
+
+
+def make_volumes(plan: Plan) -> None:
+    for disk in plan.disks:
+        if local.create(disk):
+            log.info(f"disk {disk.name}: created {disk.backend}", bytes=disk.size)
+
+
+def own_identity(plan: Plan, host: Host) -> Identity:
+    kvm = host.accelerator(plan.machine.accelerator) is Accelerator.kvm
+    gid = host.kvm_gid if kvm else None
+    return identity(plan.machine.vm, uid_map_end=uid_map_end(), kvm_gid=gid)
+
+
+def about_kvm(host: Host, plan: Plan) -> list[str]:
+    """One warning, where the VM takes the slow way because the fast one is closed."""
+    chosen = plan.adapted.names_accelerator if plan.adapted else False
+    wanted = plan.machine.accelerator
+    if chosen or wanted is not Accelerator.auto or host.kvm is Kvm.usable:
+        return []
+    lack = kvm_lack(host.kvm)
+    return [f"running without KVM, many times slower: {lack.message}. {lack.hint}"]
