@@ -17,6 +17,7 @@ demo-down: ## remove all that the demo made
 	@tests/demo/down
 
 test: lint ## everything, in one container (ARGS=... goes to pytest)
+	@tests/setup/installed
 	@tests/setup/engine tests/setup/suite $(ARGS)
 
 test-unit: lint ## lint, unit and golden tests, in seconds

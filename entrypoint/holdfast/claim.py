@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
-from holdfast.ownership import Claim, Image, Names, barred, decode_claim, decode_fence, number
+from holdfast.ownership import Claim, Image, Names, barred, decode_claim, number
 from holdfast.store import Store
 from holdfast.txn import Item, Put, Range, Unchanged
 
@@ -25,9 +25,7 @@ def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim
     reply = store.read(*(Range(key=one) for one in judged))
     if theirs.lock in reply.items:
         raise ConfigError([Fault(key=key, value=image.id, rule=f"is in use by VM {owner.vm}")])
-    fence = reply.items.get(theirs.fence)
-    fault = barred(decode_fence(fence.value), host.machine_id) if fence else None
-    if fault:
+    if fault := barred(reply.items.get(theirs.fence), host.machine_id):
         raise ConfigError([Fault(key=key, rule=f"VM {owner.vm} left it: {fault.rule}")])
     epoch = number(reply.items.get(theirs.epoch)) + 1
     return Takeover(

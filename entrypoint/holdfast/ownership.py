@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from typing import Any
 
-from holdfast.errors import Fault
+from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Disk, RbdImage
 from holdfast.txn import Item, Reply
 
@@ -122,21 +122,35 @@ def _image(disk: Disk, machine_id: str, fsid: str) -> Image:
     return Image(disk=disk.name, kind="file", id=f"file/{machine_id}{disk.backend.path}")
 
 
-def barred(fence: Fence, machine_id: str) -> Fault | None:
-    """Why the disks of an owner that did not stop cleanly may not be taken by this machine."""
-    for image in fence.images:
-        if image.kind == "rbd":
-            return Fault(
-                key=f"disks/{image.disk}",
-                rule=f"{fence.host} ran this VM last (epoch {fence.epoch}) and did not stop cleanly: its QEMU may "
-                f"still write to {image.id}, and this version cannot shut it out of Ceph",
-            )
-        if fence.machine_id != machine_id:
-            return Fault(
-                key=f"disks/{image.disk}",
-                rule=f"{image.id} is a file on {fence.host}, which did not stop cleanly: only that machine may go on with it",
-            )
-    return None
+def barred(item: Item | None, machine_id: str) -> Fault | None:
+    """Why the disks of an owner that did not stop cleanly may not be taken by this machine.
+
+    `item` is the fence record that it left, None where it left none.
+    """
+    if item is None:
+        return None
+    try:
+        fence = decode_fence(item.value)
+    except (ValueError, TypeError, KeyError):
+        return Fault(key=item.key, rule="is the record of a newer Holdfast, or damaged")
+    faults = (_bar(fence, image, machine_id) for image in fence.images)
+    return next(filter(None, faults), None)
+
+
+def _bar(fence: Fence, image: Image, machine_id: str) -> Fault | None:
+    if image.kind == "rbd":
+        rule = (
+            f"{fence.host} ran this VM last (epoch {fence.epoch}) and did not stop cleanly: its QEMU "
+            f"may still write to {image.id}, and this version cannot shut it out of Ceph"
+        )
+    elif fence.machine_id != machine_id:
+        rule = (
+            f"{image.id} is a file on {fence.host}, which did not stop cleanly: only that machine "
+            "may go on with it"
+        )
+    else:
+        return None
+    return Fault(key=f"disks/{image.disk}", rule=rule)
 
 
 class Verdict(Enum):
@@ -176,4 +190,12 @@ def decode_lock(value: bytes) -> str:
 
 def number(item: Item | None) -> int:
     """An epoch; a VM that never ran has 0."""
-    return int(item.value) if item else 0
+    if item is None:
+        return 0
+    try:
+        return int(item.value)
+    except ValueError as error:
+        fault = Fault(
+            key=item.key, value=item.value.decode(errors="replace"), rule="must be a number"
+        )
+        raise ConfigError([fault], hint="Holdfast writes it; nobody else should") from error

@@ -17,7 +17,7 @@ from holdfast.events import STOP_SIGNALS, Events
 from holdfast.host import Host
 from holdfast.lock import Hold
 from holdfast.machine import Power
-from holdfast.ownership import Names, barred, decode_fence, decode_lock
+from holdfast.ownership import Names, barred, decode_lock
 from holdfast.plan import Plan
 from holdfast.rundir import BEAT, beat
 from holdfast.settings import Settings
@@ -123,9 +123,7 @@ class Standby:
         described = describe(self._settings, *self._keys(seen))
         self._check(described, seen)
         made = plan.make(self._settings, self._host, described)
-        fence = seen.items.get(self._names.fence)
-        fault = barred(decode_fence(fence.value), self._host.machine_id) if fence else None
-        if fault:
+        if fault := barred(seen.items.get(self._names.fence), self._host.machine_id):
             raise Obstacle(
                 f"{fault}. If that host is dead for certain: etcdctl del {self._names.fence}"
             )

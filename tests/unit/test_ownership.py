@@ -69,15 +69,32 @@ def test_a_record_of_a_newer_version_is_not_guessed_at() -> None:
         decode_fence(newer)
 
 
+def left(value: bytes) -> Item:
+    return Item(key="/kvm/7/fence", value=value, mod_revision=1)
+
+
 def test_an_unclean_owner_bars_its_rbd_image_everywhere() -> None:
-    fault = barred(fence("rbd"), "m1")
+    fault = barred(left(encode(fence("rbd"))), "m1")
     assert fault is not None
     assert "did not stop cleanly" in fault.rule
 
 
 def test_a_local_file_goes_on_only_where_it_lies() -> None:
-    assert barred(fence("file"), "m1") is None
-    assert barred(fence("file"), "m2") is not None
+    assert barred(left(encode(fence("file"))), "m1") is None
+    assert barred(left(encode(fence("file"))), "m2") is not None
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"[]", b"{}", b'{"version":1}', b'{"version":2,"images":[]}']
+)
+def test_a_record_that_cannot_be_read_bars_everybody(value: bytes) -> None:
+    fault = barred(left(value), "m1")
+    assert fault is not None
+    assert "newer Holdfast, or damaged" in fault.rule
+
+
+def test_no_record_bars_nobody() -> None:
+    assert barred(None, "m1") is None
 
 
 def test_only_what_may_be_written_is_claimed() -> None:

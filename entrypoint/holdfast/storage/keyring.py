@@ -1,5 +1,7 @@
 """The cephx user and key of this host, from the keyrings beside its ceph.conf."""
 
+import base64
+import binascii
 import configparser
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +10,7 @@ from holdfast.errors import ConfigError, HostLacks
 
 OWN_USER = "holdfast"
 ADMIN = "admin"
+KEY_HEADER = 12  # bytes: type, time, and the length of the secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,7 @@ def find(conf: Path, user: str = "") -> Keyring:
     wanted = [user] if user else [OWN_USER, ADMIN, *(keys if len(keys) == 1 else [])]
     for name in wanted:
         if name in keys:
+            _check_key(name, keys[name], directory)
             return Keyring(conf=str(conf), user=name, key=keys[name])
     if not keys and _without_cephx(conf):
         return Keyring(conf=str(conf), user=user or ADMIN)
@@ -40,6 +44,19 @@ def find(conf: Path, user: str = "") -> Keyring:
         hint=f"ceph auth get-or-create client.{user or OWN_USER} mon 'profile rbd' osd 'profile rbd pool=POOL' "
         f"-o {directory}/ceph.client.{user or OWN_USER}.keyring",
     )
+
+
+def _check_key(user: str, key: str, directory: Path) -> None:
+    """Ceph says of a damaged key no more than "invalid argument"."""
+    try:
+        whole = len(base64.b64decode(key, validate=True)) > KEY_HEADER
+    except binascii.Error:
+        whole = False
+    if not whole:
+        raise ConfigError(
+            f"{directory}: the key of client.{user} is damaged",
+            hint=f"ceph auth get client.{user} -o {directory}/ceph.client.{user}.keyring",
+        )
 
 
 def _keys(directory: Path) -> dict[str, str]:
@@ -63,7 +80,7 @@ def _parsed(path: Path) -> configparser.RawConfigParser:
     # Ceph indents options and repeats sections as it likes.
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return parser  # another file may hold the key
     try:
