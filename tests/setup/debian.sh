@@ -31,6 +31,7 @@ install_packages() {
     shift
     may_install "$what" "apt-get install --no-install-recommends $*"
     say "installing $what: $*"
+    as_root true
     # The package lists may be missing or old; new ones are fetched only when these fail.
     apt_install "$@" 2>/dev/null ||
         { as_root apt-get update -qq && apt_install "$@"; } ||
