@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # The demo's VM: its keys, written with etcdctl as a user would, and what etcd says of it. Sourced, never run.
-# Whoever sources this sets etcdctl=(...), the command that reaches the demo's etcd.
-# shellcheck disable=SC2154  # etcdctl, ram and ready are theirs
+# Whoever sources this sets etcdctl=(...), the command that reaches the demo's etcd, and lan=(...), which
+# runs another one where its network is.
+# shellcheck disable=SC2154  # etcdctl, lan, ram and ready are theirs
 
 VM=demo
 KEYS=/kvm/$VM
@@ -38,9 +39,14 @@ said() {
     [ "$words" = "$ready" ] || printf '%s' "${words%% *}"
 }
 
+# A guest whose cloud-init is of another mind tells nothing, but it has a lease.
+address() {
+    said address | grep . || "${lan[@]}" awk 'END { print $3 }' "/run/lan-$BRIDGE.leases"
+}
+
 show_vm() {
     note "lock     $(value lock)"
     note "status   $(value status)"
     note "epoch    $(value epoch)"
-    note "guest    $(said hostname), address $(said address)${1:+, $1}"
+    note "guest    $(value hostname), address $(address)${1:+, $1}"
 }
