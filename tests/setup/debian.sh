@@ -15,14 +15,10 @@ die() {
 EX_UNAVAILABLE=69
 EX_NOPERM=77
 
+may_be_root() { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }
+
 as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo "$@"
-    else
-        die "$EX_NOPERM" "root is needed for: $* (and there is no sudo here)"
-    fi
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 # install_packages WHAT PACKAGE...
@@ -31,7 +27,7 @@ install_packages() {
     shift
     may_install "$what" "apt-get install --no-install-recommends $*"
     say "installing $what: $*"
-    as_root true
+    may_be_root || die "$EX_NOPERM" "root is needed for that, and there is no sudo here"
     # The package lists may be missing or old; new ones are fetched only when these fail.
     apt_install "$@" 2>/dev/null ||
         { as_root apt-get update -qq && apt_install "$@"; } ||
