@@ -19,6 +19,11 @@ usage: holdfast [run [VM]]           run the VM that the environment or VM names
 
 The environment and the keys are described in docs/keys.md."""
 
+NAME_IT = (
+    "With its keys in etcd: `docker run -e VM=<name> -e ETCD_ENDPOINTS=http://<etcd>:2379 ...`; "
+    "without etcd: `-e VM_FILE=<vm.yaml>`. `holdfast help` tells more."
+)
+
 
 def run(arguments: Arguments, environ: Environment) -> int:
     """The way of a key: settings, host, then under the lock or alone; each step in its own module."""
@@ -29,6 +34,8 @@ def run(arguments: Arguments, environ: Environment) -> int:
 
     options, environ = named(arguments, environ)
     config = settings.parse(environ, host_toml=host_toml(environ), options=options)
+    if not config.vm and not config.options:
+        raise UsageError("no VM is named", hint=NAME_IT)
     log.configure(level=config.log_level, as_json=config.log_format == "json")
     host = probe.probe(config.host)
     raw = from_file(config.vm_file) if config.vm_file else {}

@@ -60,7 +60,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     if adapted is None:
         qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
     check_network(machine, adapted, settings)
-    check_disks([disk for disk in disks if disk.name not in missing], adapted, settings)
+    check_files([disk for disk in disks if disk.name not in missing], machine, adapted, settings)
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
     fsid = rbd.inspect(disks, ceph).fsid if ceph else ""
     return Plan(
@@ -107,10 +107,16 @@ def check_network(machine: Machine, adapted: Adapted | None, settings: Settings)
         bridge.check(name, permitted=permitted, key=f"nics/{nic}/bridge")
 
 
-def check_disks(disks: Sequence[Disk], adapted: Adapted | None, settings: Settings) -> None:
+def check_files(
+    disks: Sequence[Disk], machine: Machine, adapted: Adapted | None, settings: Settings
+) -> None:
     """Keys come from etcd and are held to image_paths; arguments are the operator's own."""
     allowed = settings.host_config.image_paths if adapted is None else ("/",)
-    if faults := local.check(disks, allowed, formats=adapted is None):
+    source = adapted or machine
+    faults = local.check(disks, allowed, formats=adapted is None)
+    for key, path in (("kernel", source.kernel), ("initrd", source.initrd)):
+        faults += local.check_file(key, path, allowed) if path else []
+    if faults:
         raise ConfigError(faults)
 
 

@@ -7,7 +7,7 @@ Only this module and `watch` know gRPC.
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,14 +23,16 @@ from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
 # A proxy variable meant for the web must not catch etcd's requests.
 CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1000),  # this is also what one connection gets to come up
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_http_proxy", 0),
 )
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 ELSEWHERE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
-Call = Callable[["Client", float], Any]
+# What a stub is called with beside the request: deadline, rights, whether to wait for a connection.
+Options = Mapping[str, Any]
+Call = Callable[["Client", Options], Any]
 
 
 class Client:
@@ -109,9 +111,7 @@ class Store:
             success=[_operation(one) for one in success],
             failure=[_operation(one) for one in failure],
         )
-        reply = self._call(
-            lambda client, timeout: client.kv.Txn(request, timeout, **client.authentication)
-        )
+        reply = self._call(lambda client, options: client.kv.Txn(request, **options))
         items = (kv for one in reply.responses for kv in one.response_range.kvs)
         return Reply(
             succeeded=reply.succeeded,
@@ -126,21 +126,15 @@ class Store:
     def grant(self, ttl: int) -> tuple[int, int]:
         """A new lease: its id, and the TTL that etcd really gave."""
         request = rpc.LeaseGrantRequest(TTL=ttl)
-        reply = self._call(
-            lambda client, timeout: client.lease.LeaseGrant(
-                request, timeout, **client.authentication
-            )
-        )
+        reply = self._call(lambda client, options: client.lease.LeaseGrant(request, **options))
         return reply.ID, reply.TTL
 
     def keep_alive(self, lease: int) -> int:
         """Renew once. 0: the lease is gone (etcd does not call that an error)."""
         request = rpc.LeaseKeepAliveRequest(ID=lease)
 
-        def renew(client: Client, timeout: float) -> int:
-            replies = client.lease.LeaseKeepAlive(
-                iter([request]), timeout, **client.authentication
-            )
+        def renew(client: Client, options: Options) -> int:
+            replies = client.lease.LeaseKeepAlive(iter([request]), **options)
             return max(0, int(next(replies).TTL))
 
         return int(self._call(renew))
@@ -148,11 +142,7 @@ class Store:
     def revoke(self, lease: int) -> None:
         request = rpc.LeaseRevokeRequest(ID=lease)
         with contextlib.suppress(OwnershipLost):  # already gone
-            self._call(
-                lambda client, timeout: client.lease.LeaseRevoke(
-                    request, timeout, **client.authentication
-                )
-            )
+            self._call(lambda client, options: client.lease.LeaseRevoke(request, **options))
 
     def client(self) -> Client:
         """A connection to the endpoint that answered last."""
@@ -176,13 +166,29 @@ class Store:
         )
 
     def _request(self, endpoint: Endpoint, call: Call) -> Any:
-        self.requests += 1
+        """Once as the connection is; if there is none, again while it is being made. gRPC brings a
+        connection up only while a call waits for it.
+        """
         try:
-            return call(self._client(endpoint), self.timeout)
+            return self._once(endpoint, call, wait_for_ready=False)
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.UNAUTHENTICATED and endpoint in self._clients:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            with contextlib.suppress(grpc.RpcError):
+                return self._once(endpoint, call, wait_for_ready=True)
+            raise
+
+    def _once(self, endpoint: Endpoint, call: Call, *, wait_for_ready: bool) -> Any:
+        self.requests += 1
+        options = {"timeout": self.timeout, "wait_for_ready": wait_for_ready}
+        client = self._client(endpoint)
+        try:
+            return call(client, {**options, **client.authentication})
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 self._drop(endpoint)  # the token has run out: a new connection asks for a new one
-                return call(self._client(endpoint), self.timeout)
+                client = self._client(endpoint)
+                return call(client, {**options, **client.authentication})
             if error.code() in ELSEWHERE:
                 raise
             raise _refusal(endpoint, error) from error

@@ -57,7 +57,9 @@ class Watch(threading.Thread):
 
     def _follow(self) -> None:
         client = self._store.client()
-        self._stream = client.watch.Watch(self._requests(), **client.authentication)
+        self._stream = client.watch.Watch(
+            self._requests(), wait_for_ready=True, **client.authentication
+        )
         for reply in self._stream:
             if self._closed.is_set():
                 return

@@ -419,3 +419,22 @@ def test_options_that_end_supervision_are_refused(launch: Launch) -> None:
     launcher = launch({}, "-daemonize")
     assert launcher.ends() == 64
     assert "-daemonize" in launcher.log
+
+
+def test_a_kernel_that_is_not_there_is_named(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **{**keys, "kernel": keys["kernel"] + ".missing"})
+    launcher = launch(on(etcd_server, vm))
+    assert launcher.ends() == 78
+    assert re.search(r"kernel: .*does not exist on this host", launcher.log)
+    assert etcd_server.get(f"/kvm/{vm}/epoch") is None
+
+
+def test_a_damaged_record_bars_the_vm(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    etcd_server.put(vm, **keys, fence="{}")
+    launcher = launch(on(etcd_server, vm))
+    launcher.says("waiting: .*newer Holdfast, or damaged")
+    assert not etcd_server.get(f"/kvm/{vm}/lock")

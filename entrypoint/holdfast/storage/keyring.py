@@ -1,8 +1,8 @@
 """The cephx user and key of this host, from the keyrings beside its ceph.conf."""
 
 import base64
-import binascii
 import configparser
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from holdfast.errors import ConfigError, HostLacks
 
 OWN_USER = "holdfast"
 ADMIN = "admin"
-KEY_HEADER = 12  # bytes: type, time, and the length of the secret
+KEY_HEADER = struct.Struct("<HIIH")  # type, seconds, nanoseconds, length of the secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,20 @@ def find(conf: Path, user: str = "") -> Keyring:
 
 def _check_key(user: str, key: str, directory: Path) -> None:
     """Ceph says of a damaged key no more than "invalid argument"."""
-    try:
-        whole = len(base64.b64decode(key, validate=True)) > KEY_HEADER
-    except binascii.Error:
-        whole = False
-    if not whole:
+    if not _is_whole(key):
         raise ConfigError(
             f"{directory}: the key of client.{user} is damaged",
             hint=f"ceph auth get client.{user} -o {directory}/ceph.client.{user}.keyring",
         )
+
+
+def _is_whole(key: str) -> bool:
+    try:
+        data = base64.b64decode(key, validate=True)
+        length = int(KEY_HEADER.unpack_from(data)[-1])
+    except (ValueError, struct.error):
+        return False
+    return len(data) == KEY_HEADER.size + length > KEY_HEADER.size
 
 
 def _keys(directory: Path) -> dict[str, str]:
@@ -66,7 +71,7 @@ def _keys(directory: Path) -> dict[str, str]:
         parser = _parsed(path)
         for section in parser.sections():
             if section.startswith("client.") and parser.has_option(section, "key"):
-                keys.setdefault(section.removeprefix("client."), parser.get(section, "key"))
+                keys.setdefault(section.removeprefix("client."), parser.get(section, "key") or "")
     return keys
 
 

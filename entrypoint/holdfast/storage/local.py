@@ -40,6 +40,17 @@ def check(
     return faults
 
 
+def check_file(key: str, path: str, image_paths: Sequence[str]) -> list[Fault]:
+    """What stands against a file that is no disk, a kernel for one."""
+    try:
+        _check_path(path, image_paths)
+        if not Path(path).is_file():
+            raise _Unfit("is not a regular file")
+    except _Unfit as unfit:
+        return [Fault(key=key, value=path, rule=str(unfit))]
+    return []
+
+
 class _Unfit(Exception):
     pass
 
@@ -48,12 +59,12 @@ def _check(disk: Disk, image_paths: Sequence[str]) -> None:
     match disk.backend:
         case LocalPath(path=path):
             _check_path(path, image_paths)
-            _check_file(disk, path)
+            _check_storage(disk, path)
         case Volume() as volume:
             _check_pool(volume)
             if os.path.lexists(volume.path):
                 _check_path(volume.path, [volume.directory])
-                _check_file(disk, volume.path)
+                _check_storage(disk, volume.path)
             elif disk.size is None:
                 raise _Unfit("the volume does not exist: give disks/<name>/size to create it")
         case RbdImage():
@@ -72,7 +83,7 @@ def _check_path(path: str, allowed: Sequence[str]) -> None:
         )
 
 
-def _check_file(disk: Disk, path: str) -> None:
+def _check_storage(disk: Disk, path: str) -> None:
     mode = Path(path).stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise _Unfit("is neither a regular file nor a block device")
