@@ -1,7 +1,7 @@
 """Holdfast as its users run it: `docker run` of the image, its log and its guest's console read along.
 
-A test may itself run in a container beside the ones it starts. Bind mounts and names of processes are
-the machine's, so files lie under the cache, which has the same path on both sides.
+A test may itself run in a container beside the ones that it starts: bind mounts and numbers of
+processes are the machine's. tests/setup/suite gives it the machine's paths and processes.
 """
 
 import json
@@ -132,24 +132,11 @@ def run(engine: None) -> Iterator[Runner]:
         yield Runner(stack)
 
 
-@pytest.fixture
-def shared(guest: Path) -> Iterator[Path]:
-    """A directory for bind mounts."""
-    with tempfile.TemporaryDirectory(dir=guest.parent, prefix="run-") as path:
-        Path(path).chmod(0o755)
-        yield Path(path)
-
-
 @pytest.fixture(scope="session")
 def privileged(engine: None) -> list[str]:
     """`--privileged`, through the runtime of tests/setup where this machine cannot grant all of it."""
-    plain = ["--privileged"]
-    ways = [plain, ["--runtime=nores", *plain]]
-    for way in ways:
-        command = ["docker", "run", "--rm", *way, "--entrypoint=true", IMAGE]
-        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-            return way
-    pytest.fail("no privileged container can be started here; tests/setup has a runtime for it")
+    runtime = os.environ.get("PRIVILEGED_RUNTIME", "runc")
+    return ["--privileged"] if runtime == "runc" else [f"--runtime={runtime}", "--privileged"]
 
 
 @contextmanager
@@ -197,26 +184,18 @@ class Ceph:
 
 
 @pytest.fixture(scope="session")
-def ceph(engine: None, guest: Path) -> Iterator[Ceph]:
+def ceph(engine: None, guest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     # Twenty-two ports from here on, below those that the kernel gives away by itself.
     port = 20000 + os.getpid() % 500 * 24
-    with tempfile.TemporaryDirectory(dir=guest.parent, prefix="ceph-") as conf:
-        mounts = [f"--volume={conf}:{conf}", f"--volume={guest}:/guest:ro"]
-        variables = [f"--env=CEPH_PORT={port}"]
-        words = [
-            "--network=host",
-            *mounts,
-            *variables,
-            "holdfast-ceph",
-            conf,
-            "/var/lib/ceph-node",
-        ]
-        container = Container(words)
-        try:
-            container.says("(?m)^ready$", where="console", timeout=60)
-            yield Ceph(conf=Path(conf), container=container)
-        finally:
-            container.close()
+    conf = tmp_path_factory.mktemp("ceph")
+    mounts = [f"--volume={conf}:{conf}", f"--volume={guest}:/guest:ro"]
+    words = ["--network=host", *mounts, f"--env=CEPH_PORT={port}", "holdfast-ceph"]
+    container = Container([*words, str(conf), "/var/lib/ceph-node"])
+    try:
+        container.says("(?m)^ready$", where="console", timeout=60)
+        yield Ceph(conf=conf, container=container)
+    finally:
+        container.close()
 
 
 def taps(bridge: str) -> set[str]:

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from container import ceph, engine, lan, privileged, run, shared
+from container import ceph, engine, lan, privileged, run
 
-__all__ = ["ceph", "engine", "lan", "privileged", "run", "shared"]
+__all__ = ["ceph", "engine", "lan", "privileged", "run"]
 
 
 @pytest.fixture
@@ -18,6 +18,6 @@ def vm(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def boot_disk(shared: Path, guest: Path) -> Path:
-    """A disk file with the small guest on it; `shared` is where it lies."""
-    return Path(shutil.copy(guest / "disk.raw", shared / "disk.raw"))
+def boot_disk(tmp_path: Path, guest: Path) -> Path:
+    """A disk file with the small guest on it; `tmp_path` is where it lies."""
+    return Path(shutil.copy(guest / "disk.raw", tmp_path / "disk.raw"))

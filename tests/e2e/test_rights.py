@@ -19,9 +19,9 @@ def only(*capabilities: str) -> list[str]:
 
 
 @pytest.fixture
-def start(run: Runner, lan: str, shared: Path, boot_disk: Path) -> Start:
+def start(run: Runner, lan: str, tmp_path: Path, boot_disk: Path) -> Start:
     """A VM with a bridge and a disk; `ready` is the guest's own word that it has both."""
-    (shared / "vm.yaml").write_text(
+    (tmp_path / "vm.yaml").write_text(
         f"ram: 192\ndisks/root/path: {IMAGES}/{boot_disk.name}\nstop_timeout: 30\n",
         encoding="utf-8",
     )
@@ -29,7 +29,7 @@ def start(run: Runner, lan: str, shared: Path, boot_disk: Path) -> Start:
     def with_options(*options: str) -> Container:
         return run(
             "--net=host",
-            f"--volume={shared}:{IMAGES}",
+            f"--volume={tmp_path}:{IMAGES}",
             *options,
             VM_FILE=f"{IMAGES}/vm.yaml",
             BRIDGE_IF=lan,

@@ -14,14 +14,14 @@ STOP_TIMEOUT = 6
 
 
 @pytest.fixture
-def options(shared: Path, boot_disk: Path, etcd_server: Etcd, vm: str) -> list[str]:
+def options(tmp_path: Path, boot_disk: Path, etcd_server: Etcd, vm: str) -> list[str]:
     """Of `docker run`, for a VM on a disk file, without a network of its own."""
     etcd_server.put(vm, ram="192", disks__root__path=f"{IMAGES}/{boot_disk.name}")
     etcd_server.put(vm, nics__lan__mode="user", stop_timeout=str(STOP_TIMEOUT))
     variables = {"VM": vm, "HOSTNAME": "host-a", "ETCD_ENDPOINTS": etcd_server.url}
     return [
         "--net=host",
-        f"--volume={shared}:{IMAGES}",
+        f"--volume={tmp_path}:{IMAGES}",
         *(f"--env={name}={value}" for name, value in variables.items()),
     ]
 
