@@ -1,11 +1,12 @@
 """Holdfast's table of contents: which command, and for `run` what happens in which order."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from holdfast import __version__, log
-from holdfast.errors import HoldfastError, UsageError
+from holdfast.errors import HoldfastError, InternalError, UsageError
 
 Arguments = Sequence[str]
 Environment = Mapping[str, str]
@@ -101,12 +102,25 @@ def dispatch(arguments: Arguments, environ: Environment) -> int:
 
 def main() -> None:
     """The one place where an error becomes an exit status."""
+    status = InternalError.status
     try:
-        sys.exit(dispatch(sys.argv[1:], os.environ))
+        status = dispatch(sys.argv[1:], os.environ)
     except HoldfastError as error:
         for line in error.lines():
             log.error(line)
-        sys.exit(error.status)
+        status = error.status
+    except Exception:  # noqa: BLE001 - shown in full, and no way out may lead past `leave`
+        sys.excepthook(*sys.exc_info())
+    leave(status)
+
+
+def leave(status: int) -> None:
+    """At once: a thread of gRPC's may have one of its locks when the interpreter takes it down, and
+    would keep the usual exit waiting for ever.
+    """
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
