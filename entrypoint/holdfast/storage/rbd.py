@@ -5,6 +5,7 @@ process of their own that ends: `python3 -m holdfast.storage.rbd`, JSON in, JSON
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -83,7 +84,9 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """The other end of the pipe."""
-    json.dump(_answer(json.load(sys.stdin)), sys.stdout)
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as pipe:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # librados talks to both
+        json.dump(_answer(json.load(sys.stdin)), pipe)
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
