@@ -95,7 +95,8 @@ def test_who_follows_the_advice_gets_there(start: Start, options: list[str]) -> 
     pytest.fail(f"there was no end of it: {shlex.join(options)}")
 
 
-def test_a_user_who_is_not_root_is_told(start: Start) -> None:
+def test_a_user_who_is_not_root_is_told(start: Start, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
     container = start("--user=1000", *RIGHTS)
     assert container.ends() == 77
     assert "uid 1000" in container.log
