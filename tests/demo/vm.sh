@@ -7,6 +7,7 @@
 VM=demo
 KEYS=/kvm/$VM
 BRIDGE=holdfast0
+nic=(nics/nic0/bridge "$BRIDGE")
 DATA_SIZE=64M
 
 # describe ROOT-KEY VALUE: the keys of a VM that boots from this disk.
@@ -19,7 +20,7 @@ describe() {
     put "$1" "$2"
     put disks/data/pool default
     put disks/data/size "$DATA_SIZE"
-    put nics/nic0/bridge "$BRIDGE"
+    put "${nic[@]}"
     put ram "$ram"
     put hostname "$VM-guest"
     type_in_file tests/demo/cloud-config.yaml "${etcdctl[@]}" put "$KEYS/cloud-config"
