@@ -1,0 +1,389 @@
+"""A VM whose disk is an image in a real Ceph: it boots, stops, is refused, is shut out."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+from ceph import Ceph, keyring, serving
+from etcd import Etcd, free_port
+from launcher import Launcher, alive, gone
+
+pytestmark = pytest.mark.integration
+
+Launch = Callable[..., Launcher]
+BRIDGE = f"hf{os.getpid() % 10**7}"
+NUMBERS = count(1)
+RESTART = 90  # seconds: a new client waits half a minute for a dead one's watch
+
+
+@pytest.fixture(scope="module")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    with serving(tmp_path_factory.mktemp("ceph")) as cluster:
+        yield cluster
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A VM with its image, and a host with client.holdfast's keyring, closed to all but root."""
+
+    vm: str
+    image: str
+    etcd: Etcd
+    ceph: Ceph
+    conf: Path
+
+    @property
+    def host(self) -> dict[str, str]:
+        endpoints = self.etcd.url
+        return {
+            "VM": self.vm,
+            "ETCD_ENDPOINTS": endpoints,
+            "CEPH_CONF": str(self.conf),
+            "TTL": "5",
+        }
+
+    @property
+    def impatient(self) -> dict[str, str]:
+        return {**self.host, "LOCK_WAIT": "0"}
+
+    @property
+    def other_host(self) -> dict[str, str]:
+        return {**self.host, "HOSTNAME": "host-b"}
+
+    def put(self, **keys: str) -> None:
+        self.etcd.put(self.vm, **keys)
+
+    def record(self, key: str) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.etcd.get(f"/kvm/{self.vm}/{key}") or "{}")
+        return found
+
+    def assert_untouched(self) -> None:
+        written = {"lock", "epoch", "fence", "status", "last"}
+        assert not written & {key.rpartition("/")[2] for key in self.etcd.keys(f"/kvm/{self.vm}/")}
+        claims = self.etcd.keys("/kvm/_claims/")
+        assert not [key for key in claims if key.endswith(f"/{self.vm}")]
+
+
+@pytest.fixture
+def site(
+    request: pytest.FixtureRequest, etcd_server: Etcd, ceph: Ceph, guest: Path, tmp_path: Path
+) -> Site:
+    """A VM of its own for each test."""
+    name = request.node.name.removeprefix("test_").lower()
+    vm = f"{next(NUMBERS)}-{re.sub(r'[^a-z0-9]+', '-', name)[:40].strip('-')}"
+    ceph.put(f"rbd/{vm}", guest / "disk.raw")
+    conf = ceph.etc(tmp_path / "etc-ceph", "holdfast")
+    return Site(vm=vm, image=f"rbd/{vm}", etcd=etcd_server, ceph=ceph, conf=conf)
+
+
+def switches(words: str) -> str:
+    """Words that change what the guest does; it reads them in its seed."""
+    return f"#cloud-config\n# holdfast-test: {words}\n"
+
+
+# -- the origin's keys, on a real cluster
+
+
+def test_the_origins_keys_are_a_vm(launch: Launch, site: Site) -> None:
+    site.put(ram="192", mac="52:54:00:12:34:56", rbd=f"/{site.image}", spice_port=str(free_port()))
+    launcher = launch(site.host)
+    assert launcher.ready()["boot"] == "1"
+    assert "mac=52:54:00:12:34:56" in launcher.console
+    assert '"user":"holdfast"' in Path(f"/proc/{launcher.qemu()}/cmdline").read_text()
+    image = {"disk": "root", "kind": "rbd", "id": f"rbd/{fsid(site)}/{site.image}"}
+    assert site.record("fence")["images"] == [image]
+    launcher.signal()
+    assert launcher.ends() == 0
+    assert "GUEST-DOWN" in launcher.console
+    # The next host goes on at once, on the same disk.
+    assert launch(site.other_host).ready()["boot"] == "2"
+
+
+def fsid(site: Site) -> str:
+    found = re.search(r"fsid = (\S+)", site.conf.read_text())
+    assert found
+    return found[1]
+
+
+def test_an_image_in_a_namespace(launch: Launch, site: Site, guest: Path) -> None:
+    site.ceph.rbd("namespace", "create", f"rbd/{site.vm}")
+    site.ceph.put(f"rbd/{site.vm}/disk", guest / "disk.raw")
+    site.put(ram="192", rbd=f"rbd/{site.vm}/disk")
+    assert launch(site.host).ready()["boot"] == "1"
+
+
+def test_a_users_own_options(launch: Launch, site: Site, tmp_path: Path) -> None:
+    """As the origin's unit gave them; QEMU's default user is admin."""
+    conf = site.ceph.etc(tmp_path / "admin", "admin")
+    drive = f"format=rbd,file=rbd:{site.image},cache=writeback,if=virtio"
+    environ = {"LOCK": f"/kvm/{site.vm}/lock", "ETCD_ENDPOINTS": site.etcd.url}
+    launcher = launch({**environ, "CEPH_CONF": str(conf)}, "-m", "192", "-drive", drive)
+    assert launcher.ready()["boot"] == "1"
+    assert f"/{site.image}" in str(site.record("fence")["images"])
+    launcher.signal()
+    assert launcher.ends() == 0
+
+
+# -- refused before anything is taken
+
+
+def without_rights_to_osds(ceph: Ceph, directory: Path) -> Path:
+    return ceph.etc(directory, ceph.user("monitored", "mon", "allow r"))
+
+
+def with_rights_elsewhere(ceph: Ceph, directory: Path) -> Path:
+    caps = ("mon", "profile rbd", "osd", "profile rbd pool=vms")
+    return ceph.etc(directory, ceph.user("elsewhere", *caps))
+
+
+def with_the_right_to_read(ceph: Ceph, directory: Path) -> Path:
+    caps = ("mon", "profile rbd", "osd", "profile rbd-read-only pool=rbd")
+    return ceph.etc(directory, ceph.user("reader", *caps))
+
+
+def with_the_key_of_another(ceph: Ceph, directory: Path) -> Path:
+    conf = ceph.etc(directory)
+    keyring(directory, "holdfast", ceph.key("admin"))
+    return conf
+
+
+def with_a_damaged_key(ceph: Ceph, directory: Path) -> Path:
+    conf = ceph.etc(directory)
+    keyring(directory, "holdfast", ceph.key()[:-7])
+    return conf
+
+
+def without_keyring(ceph: Ceph, directory: Path) -> Path:
+    return ceph.etc(directory)
+
+
+def without_conf(ceph: Ceph, directory: Path) -> Path:
+    return directory / "ceph.conf"
+
+
+def with_a_monitor_that_nobody_knows(ceph: Ceph, directory: Path) -> Path:
+    conf = ceph.etc(directory, "holdfast")
+    conf.write_text("[global]\nmon_host = monitor.invalid\n")
+    return conf
+
+
+def with_another_file(ceph: Ceph, directory: Path) -> Path:
+    conf = ceph.etc(directory, "holdfast")
+    conf.write_text("<!DOCTYPE html>\n")
+    return conf
+
+
+NEEDED = "mon 'profile rbd', osd 'profile rbd pool=rbd'"
+REFUSED = [
+    (without_rights_to_osds, 69, rf"client\.monitored has no rights there: it needs {NEEDED}"),
+    (with_rights_elsewhere, 78, rf"disks/root: .*: client\.elsewhere may not .* it: it needs {NEEDED}"),
+    (with_the_right_to_read, 78, rf"disks/root: .*: client\.reader may not write to it: it needs {NEEDED}"),
+    (with_the_key_of_another, 78, r"Ceph refuses client\.holdfast.*\n.*ceph auth get client\.holdfast"),
+    (with_a_damaged_key, 78, r"the key of client\.holdfast is damaged\n.*ceph auth get client\.holdfast"),
+    (without_keyring, 78, r"no keyring for client\.holdfast or client\.admin\n.*ceph auth get-or-create"),
+    (without_conf, 77, r"ceph\.conf is missing\n.*-v /etc/ceph:/etc/ceph:ro.*CEPH_CONF"),
+    (with_a_monitor_that_nobody_knows, 69, r"Ceph does not answer: .*monitor\.invalid.*\n.*mon_host"),
+    (with_another_file, 78, r"ceph\.conf is no configuration of Ceph"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("etc", "status", "said"), REFUSED, ids=[etc.__name__ for etc, _, _ in REFUSED]
+)
+def test_a_host(
+    etc: Callable[[Ceph, Path], Path],
+    status: int,
+    said: str,
+    launch: Launch,
+    site: Site,
+    tmp_path: Path,
+) -> None:
+    site.put(rbd=site.image)
+    conf = etc(site.ceph, tmp_path / "etc")
+    refused(launch({**site.impatient, "CEPH_CONF": str(conf)}), status, said)
+    site.assert_untouched()
+
+
+FAULTY = [
+    ("rbd/nothing", r"disks/root: 'rbd/nothing': there is no such image: rbd create"),
+    ("nothing/disk", r"disks/root: 'nothing/disk': there is no pool nothing in this cluster"),
+    ("rbd/nothing/disk", r"disks/root: 'rbd/nothing/disk': there is no such image"),
+    ("rbd/disk@snapshot", r"rbd: 'rbd/disk@snapshot': names a snapshot"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rbd", "said"), FAULTY)
+def test_an_image_that_is_not_there(rbd: str, said: str, launch: Launch, site: Site) -> None:
+    site.put(rbd=rbd)
+    refused(launch(site.host), 78, said)
+    site.assert_untouched()
+
+
+def test_all_images_are_reported_together(launch: Launch, site: Site) -> None:
+    plain = f"{site.image}-plain"
+    site.ceph.rbd("create", "--size=16M", "--image-feature=layering", plain)
+    site.put(disks__root__rbd=plain, disks__more__rbd="rbd/nothing")
+    launcher = launch(site.host)
+    refused(
+        launcher,
+        78,
+        f"disks/root: .*lacks the feature .*rbd feature enable {plain} exclusive-lock",
+    )
+    assert "disks/more: 'rbd/nothing'" in launcher.log
+    site.assert_untouched()
+
+
+def test_a_cluster_that_is_down(launch: Launch, site: Site) -> None:
+    site.put(rbd=site.image)
+    with site.ceph.frozen("mon.a"):
+        refused(launch(site.impatient), 69, "Ceph does not answer")
+    with site.ceph.frozen("osd.0"):
+        refused(launch(site.impatient), 69, f"{site.image}: no OSD serves its pool")
+    site.assert_untouched()
+
+
+def refused(launcher: Launcher, status: int, said: str) -> None:
+    assert launcher.ends() == status, launcher.story()
+    assert re.search(said, launcher.log), launcher.log
+    assert "QEMU is up" not in launcher.log
+    assert "Traceback" not in launcher.log
+
+
+# -- clean and unclean ends
+
+
+def test_a_killed_host_bars_the_next_one(launch: Launch, site: Site) -> None:
+    site.put(ram="192", rbd=site.image)
+    first = launch(site.host)
+    first.ready()
+    (address,) = site.ceph.watchers(site.image)
+    first.signal(signal.SIGKILL)
+    assert gone(first.qemu())
+    second = launch(site.other_host)
+    second.says("waiting: disks/root: host-a ran this VM last .* did not stop cleanly")
+    assert re.search(
+        rf"{site.image}.*cannot shut it out.*etcdctl del /kvm/{site.vm}/fence", second.log
+    )
+    assert not site.etcd.get(f"/kvm/{site.vm}/lock")
+    # What an operator does who is certain. The first client is shut out, for the sake of the clock:
+    # Ceph itself would wait half a minute for it.
+    site.ceph.blocklist(address)
+    site.etcd.ctl("del", f"/kvm/{site.vm}/fence")
+    assert second.ready(RESTART)["boot"] == "2"
+
+
+def test_a_killed_qemu_bars_the_next_host(launch: Launch, site: Site) -> None:
+    site.put(ram="192", rbd=site.image)
+    first = launch(site.host)
+    first.ready()
+    os.kill(first.qemu(), signal.SIGKILL)
+    assert first.ends() == 128 + signal.SIGKILL
+    assert "QEMU did not close its disks in Ceph" in first.log
+    assert not site.etcd.get(f"/kvm/{site.vm}/lock")
+    second = launch({**site.other_host, "LOCK_WAIT": "0"})
+    assert second.ends() == 75
+    assert "did not stop cleanly" in second.log
+
+
+def test_a_forced_stop_is_clean(launch: Launch, site: Site) -> None:
+    """QEMU is told to quit: it flushes and closes its disks, whatever the guest does."""
+    site.put(ram="192", rbd=site.image, stop_timeout="1", user_data=switches("ignore-acpi"))
+    first = launch(site.host)
+    first.ready()
+    first.signal()
+    assert first.ends() == 0
+    assert site.record("last")["forced"] is True
+    assert not site.etcd.get(f"/kvm/{site.vm}/fence")
+    assert launch(site.other_host).ready()["boot"] == "2"
+
+
+# -- a running guest
+
+
+@pytest.fixture
+def bridge() -> Iterator[str]:
+    subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=True)
+    try:
+        subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
+        yield BRIDGE
+    finally:
+        subprocess.run(["ip", "link", "del", BRIDGE], check=True)
+
+
+def test_qemu_has_no_rights_and_nobody_sees_the_key(
+    launch: Launch, site: Site, bridge: str
+) -> None:
+    site.put(ram="192", rbd=site.image)
+    launcher = launch({**site.host, "BRIDGE_IF": bridge})
+    launcher.ready()
+    lines = Path(f"/proc/{launcher.qemu()}/status").read_text().splitlines()
+    status = dict(line.split(":\t", 1) for line in lines)
+    ids = {*status["Uid"].split(), *status["Gid"].split()}
+    assert len(ids) == 1
+    assert int(ids.pop()) > 0
+    for name in ("CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"):
+        assert int(status[name], 16) == 0, name
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert list(Path(f"/sys/class/net/{bridge}/brif").iterdir()), "a card on the bridge"
+    key = site.ceph.key()
+    assert key not in world()
+    assert key not in launcher.log + launcher.console
+    assert key not in site.etcd.ctl("get", "--prefix", "/kvm/")
+
+
+def world() -> str:
+    """What any user may read of all processes, and more."""
+    found = []
+    for file in ("cmdline", "environ"):
+        for path in Path("/proc").glob(f"[0-9]*/{file}"):
+            try:
+                found.append(path.read_text(errors="replace"))
+            except OSError:
+                pass  # it has ended
+    return "\n".join(found)
+
+
+def test_a_frozen_cluster_stalls_the_guest_and_no_more(launch: Launch, site: Site) -> None:
+    site.put(ram="192", rbd=site.image, user_data=switches("write-stamp=1"))
+    launcher = launch(site.host)
+    launcher.says("GUEST-STAMP n=2", where="console", timeout=120)
+    with site.ceph.frozen("osd.0"):
+        quiet(launcher, 6)  # longer than the lease
+        mark = len(launcher.console)
+        assert launcher.process.poll() is None
+        assert site.etcd.get(f"/kvm/{site.vm}/lock")
+    launcher.says(r"GUEST-STAMP n=\d+", where="console", after=mark)
+    assert "GUEST-STAMP-FAILED" not in launcher.console
+    assert alive(launcher.qemu())
+    launcher.signal()
+    assert launcher.ends() == 0
+
+
+def quiet(launcher: Launcher, seconds: float) -> None:
+    """Wait until the guest has said nothing for so long."""
+    said, since, end = "", time.monotonic(), time.monotonic() + 60
+    while time.monotonic() < since + seconds:
+        assert time.monotonic() < end, launcher.story()
+        if said != launcher.console:
+            said, since = launcher.console, time.monotonic()
+        time.sleep(0.1)
+
+
+def test_a_host_that_was_shut_out_ends_its_vm(launch: Launch, site: Site) -> None:
+    site.put(ram="192", rbd=site.image, user_data=switches("write-stamp=1"))
+    launcher = launch(site.host)
+    launcher.says("GUEST-STAMP n=1", where="console", timeout=120)
+    (address,) = site.ceph.watchers(site.image)
+    site.ceph.blocklist(address)
+    assert launcher.ends() == 76
+    assert "the storage has shut this host out" in launcher.log
+    assert not alive(launcher.qemu())
+    assert site.record("fence"), "it stays, for the next owner to judge"
