@@ -1,5 +1,6 @@
-"""The command lines of the two old kvm@.service units, word for word; only the image is another one."""
+"""The command lines of kvm@.service, the two old ones and ours, word for word but for the image."""
 
+import re
 import shlex
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ INTERSOFTLAB = """
     -netdev bridge,br=qemu0,id=net0 -device virtio-net,netdev=net0,mac=52:54:00:00:77:0a
     -balloon virtio -machine accel=kvm -watchdog i6300esb -watchdog-action debug
 """
+
+UNIT = Path(__file__).parents[2] / "systemd" / "kvm@.service"
 
 
 @pytest.fixture
@@ -80,6 +83,26 @@ def test_the_unit_of_intersoftlab(
         expect_the_vm(container, etcd, "qemu0")
         for old in ("-balloon virtio", "-watchdog i6300esb", "/iso/virtio-win.iso"):
             assert old in container.log, f"no warning for {old}:\n{container.log}"
+        assert container.stop() == 0
+
+
+def test_our_own_unit(run: Runner, etcd: Etcd, ceph: Ceph, disk: str, tmp_path: Path) -> None:
+    """With what systemd puts in, and folders of the test's own instead of the machine's."""
+    etcd.put("9", ram="192", mac=MAC, rbd=disk, spice_port=str(SPICE_PORT), stop_timeout="30")
+    unit = UNIT.read_text(encoding="utf-8").replace("\\\n", " ")
+    environ = dict(re.findall(r"(?m)^Environment=(\w+)=(.*)$", unit))
+    found = re.search(r"(?m)^ExecStart=/usr/bin/docker run (.*)$", unit)
+    assert found
+    command = re.sub(r"\$\{(\w+)\}", lambda name: environ[name[1]], found[1])
+    command = command.replace("%i", "9").replace("%H", "host-a")
+    mounts = {"/etc/ceph": ceph.conf, "/etc/machine-id": tmp_path / "machine-id"}
+    mounts |= {path: tmp_path / path[1:] for path in ("/etc/holdfast", "/var/lib/holdfast")}
+    mounts["/etc/machine-id"].write_text("0" * 31 + "9\n", encoding="ascii")
+    for path, ours in mounts.items():
+        command = command.replace(f"-v {path}:", f"-v {ours}:")
+    with lan_on("qemu0", "10.77.203"):
+        container = run.literally(shlex.split(command), environ)
+        expect_the_vm(container, etcd, "qemu0")
         assert container.stop() == 0
 
 
