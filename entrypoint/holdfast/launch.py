@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import secrets
 import socket
 import stat
@@ -13,7 +14,7 @@ from typing import Any
 
 from holdfast import log, qemu, seed, tap
 from holdfast.confinement import Identity
-from holdfast.errors import InternalError
+from holdfast.errors import InternalError, LockHeld
 from holdfast.host import Host
 from holdfast.machine import Machine, RbdImage
 from holdfast.plan import Plan
@@ -24,7 +25,16 @@ from holdfast.qmp import Disconnected, Qmp, QmpError
 from holdfast.rundir import RunDirectory
 from holdfast.storage import local
 
+LOCKED = re.compile(r'Failed to get ".*" lock.*image \[/dev/fdset/(\d+)\]')
 GREETING = 60.0  # seconds until QEMU must have opened its disks and speak QMP
+
+
+class Stillborn(InternalError):
+    """QEMU ended before it was ready. Its own words are in the message."""
+
+
+class ImageInUse(LockHeld):
+    """Another QEMU has a disk open: not a fault of the keys, but of the moment."""
 
 
 class Launch:
@@ -47,7 +57,7 @@ class Launch:
             argv = self._argv(wiring)
             child = Child(argv, self._who, passed(wiring))
             stack.callback(child.close)
-        self._greet(child, qmp)
+        self._greet(child, qmp, wiring)
         return child, qmp
 
     def _argv(self, wiring: Wiring) -> list[str]:
@@ -56,14 +66,25 @@ class Launch:
             return [self._host.qemu, *serve(self._plan.adapted, wiring, accelerator)]
         return qemu.command_line(self._plan.machine, self._host, wiring)
 
-    def _greet(self, child: Child, qmp: Qmp) -> None:
+    def _greet(self, child: Child, qmp: Qmp, wiring: Wiring) -> None:
         try:
             qmp.connect(GREETING)
         except (Disconnected, QmpError) as error:
             child.close()
             said = "; ".join(child.said) or error.message
+            if locked := LOCKED.search(said):
+                raise self._in_use(int(locked[1]), wiring) from error
             raise Stillborn(f"QEMU did not start: {said}") from error
         log.info("QEMU is up, paused", version=qmp.version, pid=child.pid, uid=self._who.uid)
+
+    def _in_use(self, number: int, wiring: Wiring) -> ImageInUse:
+        """QEMU knows a disk by its descriptor only."""
+        images = {wiring.disks.get(disk.name): disk.backend for disk in self._plan.disks}
+        image = images.get(number, "an image of this VM")
+        return ImageInUse(
+            f"{image} is in use: another QEMU holds its lock",
+            hint=f"stop that one first; `lsof {image}` names it",
+        )
 
     # -- what it is handed
 
@@ -169,15 +190,6 @@ class Launch:
         # It ends by itself when QEMU closes the other end.
         subprocess.Popen(["cat"], stdin=reader, start_new_session=True)
         return writer
-
-
-class Stillborn(InternalError):
-    """QEMU ended before it was ready. Its own words are in the message."""
-
-    @property
-    def locked(self) -> bool:
-        """Another QEMU has the image open: not a fault of the keys, but of the moment."""
-        return 'Failed to get "' in self.message
 
 
 def passed(wiring: Wiring) -> list[int]:

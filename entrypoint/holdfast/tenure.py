@@ -11,7 +11,7 @@ from holdfast.errors import HoldfastError, Unreachable
 from holdfast.events import Events
 from holdfast.host import Host
 from holdfast.keeper import Keeper
-from holdfast.launch import Stillborn
+from holdfast.launch import ImageInUse
 from holdfast.lock import Hold
 from holdfast.plan import Plan
 from holdfast.settings import EtcdLoss, Settings
@@ -29,13 +29,14 @@ def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending 
         keeper.hold_on = holds_on(settings, ours.plan)
         try:
             ending = start(ours.plan, host, events, keeper)
-        except HoldfastError as error:
+        except ImageInUse as error:
             give_back(hold)
-            if not isinstance(error, Stillborn) or not error.locked:
-                raise
-            log.warning(f"another QEMU has a disk of this VM: trying again in {BACK_OFF:g} s")
+            log.warning(f"{error.message}; trying again in {BACK_OFF:g} s")
             doze(events, time.monotonic() + BACK_OFF, wake=lambda _: False)
             return None
+        except HoldfastError:
+            give_back(hold)
+            raise
     if ending.how is not How.lost:
         Parting(hold, ours.plan, ending).let_go(events)
     return ending
