@@ -87,6 +87,7 @@ class Standby:
             if not self._waited and time.monotonic() + RETRY > self._patience:
                 raise
             self._pause(error.message, RETRY)
+            return None  # this is no waiting for the VM: its time is up after START
         except LockHeld as error:
             self._pause(error.message, RETRY, lock_wait=True)
         except HoldfastError as error:
@@ -95,6 +96,7 @@ class Standby:
             ):
                 raise
             self._pause("; ".join(error.lines()), LOOK_AGAIN)
+        self._waited = True
         return None
 
     # -- is it for us?
@@ -191,7 +193,6 @@ class Standby:
         limits = [now + seconds] + (
             [self._deadline] if lock_wait and self._deadline is not None else []
         )
-        self._waited = True
         doze(self._events, min(limits), wake=lambda event: isinstance(event, frozenset))
 
 
