@@ -44,8 +44,7 @@ def check_file(key: str, path: str, image_paths: Sequence[str]) -> list[Fault]:
     """What stands against a file that is no disk, a kernel for one."""
     try:
         _check_path(path, image_paths)
-        if not Path(path).is_file():
-            raise _Unfit("is not a regular file")
+        _check_regular(path)
     except _Unfit as unfit:
         return [Fault(key=key, value=path, rule=str(unfit))]
     return []
@@ -72,8 +71,9 @@ def _check(disk: Disk, image_paths: Sequence[str]) -> None:
 
 
 def _check_path(path: str, allowed: Sequence[str]) -> None:
-    if not os.path.lexists(path):
-        raise _Unfit("does not exist on this host")
+    if not Path(path).exists():
+        link = Path(path).is_symlink()
+        raise _Unfit("is a link to nothing" if link else "does not exist on this host")
     real = Path(path).resolve()
     if not any(real.is_relative_to(Path(root).resolve()) for root in allowed):
         raise _Unfit(
@@ -81,6 +81,11 @@ def _check_path(path: str, allowed: Sequence[str]) -> None:
             if str(real) != path
             else "lies outside image_paths"
         )
+
+
+def _check_regular(path: str) -> None:
+    if not Path(path).is_file():
+        raise _Unfit("is not a regular file")
 
 
 def _check_storage(disk: Disk, path: str) -> None:
