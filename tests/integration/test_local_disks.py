@@ -1,0 +1,307 @@
+"""Disks that are files of this host: what is refused, what is made, who may have them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from etcd import Etcd
+from launcher import Launcher
+
+pytestmark = pytest.mark.integration
+
+Launch = Callable[..., Launcher]
+NUMBERS = count(1)
+MIB = 1024**2
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    directory = tmp_path / "images"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def bootable(images: Path, guest: Path) -> Path:
+    return Path(shutil.copy(guest / "disk.raw", images / "disk.raw"))
+
+
+Described = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Described:
+    """A VM in a file, with the disk `root`: the environment that names it."""
+
+    def write(**disk: str) -> dict[str, str]:
+        vm = f"local{next(NUMBERS)}"
+        file = tmp_path / f"{vm}.yaml"
+        keys = "".join(f"    {key}: {value}\n" for key, value in disk.items())
+        file.write_text(f"ram: 192\ndisks:\n  root:\n{keys}", encoding="utf-8")
+        return {"VM": vm, "VM_FILE": str(file)}
+
+    return write
+
+
+def qcow2(path: Path, *options: str) -> Path:
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *options, path, "16M"], check=True)
+    return path
+
+
+# -- refused, with nothing started
+
+
+def missing(images: Path) -> Path:
+    return images / "nothing.raw"
+
+
+def directory(images: Path) -> Path:
+    (images / "directory").mkdir()
+    return images / "directory"
+
+
+def fifo(images: Path) -> Path:
+    os.mkfifo(images / "fifo")
+    return images / "fifo"
+
+
+def empty(images: Path) -> Path:
+    (images / "empty").touch()
+    return images / "empty"
+
+
+def a_link_to_nothing(images: Path) -> Path:
+    (images / "link").symlink_to("nothing.raw")
+    return images / "link"
+
+
+def a_link_that_leads_out(images: Path) -> Path:
+    (images / "link").symlink_to("/etc/passwd")
+    return images / "link"
+
+
+def a_folder_that_leads_out(images: Path) -> Path:
+    (images / "etc").symlink_to("/etc")
+    return images / "etc" / "passwd"
+
+
+def outside(images: Path) -> Path:
+    return Path("/etc/passwd")
+
+
+def terminal(images: Path) -> Path:
+    path = images / "tty"
+    os.mknod(path, 0o600 | 0o020000, os.makedev(5, 0))
+    return path
+
+
+def qcow2_image(images: Path) -> Path:
+    return qcow2(images / "disk.qcow2")
+
+
+REFUSED = [
+    (missing, "does not exist on this host"),
+    (directory, "neither a regular file nor a block device"),
+    (fifo, "neither a regular file nor a block device"),
+    (terminal, "neither a regular file nor a block device"),
+    (empty, "is empty"),
+    (a_link_to_nothing, "is a link to nothing"),
+    (a_link_that_leads_out, "is /etc/passwd, which lies outside"),
+    (a_folder_that_leads_out, "is /etc/passwd, which lies outside"),
+    (outside, "is not under image_paths of host.toml"),
+    (qcow2_image, "its header says qcow2, disks/root/format says raw"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "said"), REFUSED, ids=[one[0].__name__ for one in REFUSED])
+def test_it_is_no_disk(
+    make: Callable[[Path], Path],
+    said: str,
+    launch: Launch,
+    described: Described,
+    images: Path,
+) -> None:
+    refused(launch(described(path=str(make(images)))), rf"^.*disks/root\S*: '.*: .*({said})")
+
+
+def test_a_qcow2_that_is_none(launch: Launch, described: Described, bootable: Path) -> None:
+    launcher = launch(described(path=str(bootable), format="qcow2"))
+    refused(launcher, "its header says not qcow2, disks/root/format says qcow2")
+
+
+def test_a_qcow2_that_leads_elsewhere(
+    launch: Launch, described: Described, images: Path, bootable: Path
+) -> None:
+    backed = qcow2(images / "backed.qcow2", "-b", str(bootable), "-F", "raw")
+    refused(
+        launch(described(path=str(backed), format="qcow2")), "has a backing file.*qemu-img convert"
+    )
+    apart = qcow2(images / "apart.qcow2", "-o", f"data_file={images}/data")
+    refused(launch(described(path=str(apart), format="qcow2")), "keeps its data in another file")
+
+
+def refused(launcher: Launcher, said: str) -> None:
+    assert launcher.ends() == 78, launcher.story()
+    assert re.search(said, launcher.log, re.MULTILINE), launcher.log
+    assert "QEMU is up" not in launcher.log
+    assert "Traceback" not in launcher.log
+
+
+# -- files that are there
+
+
+@pytest.mark.parametrize("cache", ["none", "writeback", "writethrough"])
+def test_a_file_boots_and_keeps_its_owner(
+    cache: str, launch: Launch, described: Described, bootable: Path
+) -> None:
+    bootable.chmod(0o600)
+    before = bootable.stat()
+    launcher = launch(described(path=str(bootable), cache=cache))
+    assert launcher.ready()["boot"] == "1"
+    launcher.signal()
+    assert launcher.ends() == 0
+    after = bootable.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (
+        before.st_uid,
+        before.st_gid,
+        before.st_mode,
+    )
+    assert b"boot=1" in bootable.read_bytes()[40 * 512 : 41 * 512]
+
+
+def test_a_qcow2_image_boots(
+    launch: Launch, described: Described, images: Path, guest: Path
+) -> None:
+    image = images / "disk.qcow2"
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", guest / "disk.raw", image], check=True
+    )
+    assert launch(described(path=str(image), format="qcow2")).ready()["boot"] == "1"
+
+
+def test_a_disk_for_reading_is_only_read(
+    launch: Launch, described: Described, bootable: Path
+) -> None:
+    before = bootable.read_bytes()
+    launcher = launch(described(path=str(bootable), read_only="on"))
+    launcher.says("GUEST-READY .*boot=none", where="console", timeout=120)
+    assert "ro=1" in launcher.console
+    # Readers do not disturb each other.
+    launch(described(path=str(bootable), read_only="on")).says("QEMU is up")
+    launcher.signal()
+    assert launcher.ends() == 0
+    assert bootable.read_bytes() == before
+
+
+# -- one at a time
+
+
+@pytest.fixture
+def by_hand(bootable: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Somebody else's QEMU, which knows nothing of us, has the image."""
+    qemu = subprocess.Popen(
+        [
+            "qemu-system-x86_64", "-nodefaults", "-display", "none", "-S",
+            "-drive", f"file={bootable},format=raw,if=virtio", "-qmp", "stdio",
+        ],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert qemu.stdout
+        assert b"QMP" in qemu.stdout.readline()  # its disks are open by now
+        yield qemu
+    finally:
+        qemu.kill()
+        qemu.communicate()
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_an_image_that_somebody_has(launch: Launch, described: Described, bootable: Path) -> None:
+    in_use(launch(described(path=str(bootable))), bootable)
+
+
+def test_an_image_that_another_vm_has(
+    launch: Launch, described: Described, bootable: Path, images: Path
+) -> None:
+    first = launch(described(path=str(bootable)))
+    first.says("QEMU is up")
+    in_use(launch(described(path=str(bootable))), bootable)
+    # By another name it is the same file.
+    (images / "link.raw").hardlink_to(bootable)
+    in_use(launch(described(path=f"{images}/link.raw")), images / "link.raw")
+    # And the first one did not notice.
+    assert first.ready()["boot"] == "1"
+
+
+def in_use(launcher: Launcher, path: Path) -> None:
+    assert launcher.ends() == 75, launcher.story()
+    assert f"error: {path} is in use: another QEMU holds its lock" in launcher.log
+    assert "QEMU is up" not in launcher.log
+
+
+def test_under_a_lock_it_is_tried_again(
+    launch: Launch, etcd_server: Etcd, bootable: Path, by_hand: subprocess.Popen[bytes]
+) -> None:
+    """Nothing is kept while we wait: another host may be luckier."""
+    vm = f"local{next(NUMBERS)}"
+    etcd_server.put(vm, ram="192", disks__root__path=str(bootable))
+    launcher = launch({"VM": vm, "ETCD_ENDPOINTS": etcd_server.url})
+    launcher.says(f"{bootable} is in use: .*; trying again")
+    left = {key.removeprefix(f"/kvm/{vm}/") for key in etcd_server.keys(f"/kvm/{vm}/")}
+    assert left == {"ram", "disks/root/path", "epoch", "last"}
+    by_hand.kill()
+    assert launcher.ready()["boot"] == "1"
+
+
+# -- volumes
+
+
+@pytest.mark.parametrize("suffix", ["raw", "qcow2"])
+def test_a_volume_is_made_and_kept(
+    suffix: str, launch: Launch, described: Described, pool: Path
+) -> None:
+    vm = described(pool="default", size="64M", format=suffix)
+    volume = pool / f"{vm['VM']}-root.{suffix}"
+    leftover = volume.with_name(f".{volume.name}.new")
+    leftover.write_text("of a launcher that was killed")
+    launcher = launch(vm)
+    launcher.says("QEMU is up")
+    assert f"created {volume}" in launcher.log
+    assert list(pool.iterdir()) == [volume]
+    info = ["qemu-img", "info", "--force-share", "-f", suffix, "--output=json", str(volume)]
+    found = json.loads(subprocess.run(info, check=True, capture_output=True).stdout)
+    assert (found["format"], found["virtual-size"]) == (suffix, 64 * MIB)
+    assert found["actual-size"] < MIB
+    made = volume.stat().st_ino
+    ended_at_once(launcher)
+    # A second start finds it, whatever the key says by now.
+    again = launch(vm)
+    again.says("QEMU is up")
+    assert "created" not in again.log
+    assert volume.stat().st_ino == made
+
+
+def ended_at_once(launcher: Launcher) -> None:
+    """There is no system on the disk that could power down."""
+    launcher.signal()
+    launcher.says("powering the guest down")
+    launcher.signal()
+    assert launcher.ends() == 0
+
+
+def test_a_volume_that_cannot_be_made(
+    launch: Launch, described: Described, pool: Path, host_toml: Path
+) -> None:
+    refused(launch(described(pool="default")), "the volume does not exist: give disks/<name>/size")
+    vm = described(pool="default", size="64M")
+    (pool / f"{vm['VM']}-root.raw").symlink_to("/etc/passwd")
+    refused(launch(vm), "is /etc/passwd, which lies outside")
+    assert not [path for path in pool.iterdir() if not path.is_symlink()]
+    shutil.rmtree(pool)
+    refused(launch(vm), f"the pool's directory {pool} does not exist on this host")
