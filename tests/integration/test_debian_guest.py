@@ -1,0 +1,143 @@
+"""A real Debian reads its seed, answers through its guest agent, and powers down when asked to."""
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from etcd import Etcd
+from launcher import Launcher
+
+pytestmark = pytest.mark.integration
+
+VM = "debian"
+RECIPE = Path(__file__).parents[1] / "guest" / "debian"
+BOOT = 400  # seconds, without KVM on a busy machine
+POWER_DOWN = 120
+PUBLIC_KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBxWcKcGcTnGZ0C1kcWc7N3mU1q5y2yWwP9Fz2n3YV5k of-a-test"
+)
+WRITTEN = 'a, b = "c"\n{{ vm }} is no template, $HOME no variable, and this a \u00fc\n'
+USER_DATA = f"""\
+#cloud-config
+users:
+  - default
+  - name: keeper
+    shell: /bin/bash
+    sudo: "ALL=(ALL) NOPASSWD:ALL"
+    ssh_authorized_keys:
+      - {PUBLIC_KEY}
+write_files:
+  - path: /etc/holdfast-test
+    permissions: "0640"
+    encoding: b64
+    content: {base64.b64encode(WRITTEN.encode()).decode()}
+  - path: /etc/holdfast-test-plain
+    content: |
+      a, b = "c"
+runcmd:
+  - [sh, -c, 'echo "ran on $(hostname)" >>/var/lib/holdfast-test']
+"""
+
+
+@pytest.fixture(scope="module")
+def debian() -> Path:
+    done = subprocess.run([RECIPE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+class Agent:
+    """qemu-guest-agent at the other end of the VM's socket (docs/interop/qemu-ga-ref)."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(10)
+        self._socket.connect(str(path))
+        self._lines = self._socket.makefile("rb")
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+    def sync(self, timeout: float) -> None:
+        """Wait until it answers: what is said before it listens is lost."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            with suppress(TimeoutError):
+                if self.ask("guest-sync", id=42) == 42:
+                    return
+        pytest.fail("the guest agent does not answer")
+
+    def ask(self, command: str, **arguments: object) -> Any:
+        request = {"execute": command, "arguments": arguments}
+        self._socket.sendall(json.dumps(request).encode() + b"\n")
+        answer = json.loads(self._lines.readline())
+        assert "return" in answer, answer
+        return answer["return"]
+
+    def read(self, path: str) -> str:
+        handle = self.ask("guest-file-open", path=path, mode="r")
+        found = self.ask("guest-file-read", handle=handle, count=65536)
+        self.ask("guest-file-close", handle=handle)
+        return base64.b64decode(found["buf-b64"]).decode()
+
+    def run(self, *command: str) -> str:
+        path, *arguments = command
+        options = {"capture-output": True}
+        pid = self.ask("guest-exec", path=path, arg=arguments, **options)["pid"]
+        deadline = time.monotonic() + 60
+        while not (status := self.ask("guest-exec-status", pid=pid))["exited"]:
+            assert time.monotonic() < deadline, command
+            time.sleep(0.2)
+        assert status["exitcode"] == 0, status
+        return base64.b64decode(status.get("out-data", "")).decode()
+
+
+@pytest.fixture(scope="module")
+def disk(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("debian") / "disk.qcow2"
+    shutil.copyfile(debian / "disk.qcow2", path)
+    yield path
+    path.unlink()
+
+
+def test_it_does_what_its_user_data_says(
+    launch: Callable[..., Launcher], etcd_server: Etcd, disk: Path, host_toml: Path
+) -> None:
+    host_toml.write_text(f'image_paths = ["{disk.parent}"]\n', encoding="utf-8")
+    etcd_server.put(
+        VM,
+        ram="768",
+        cpus="2",
+        hostname="seeded",
+        disks__root__path=str(disk),
+        disks__root__format="qcow2",
+        nics__nic0__mode="user",
+    )
+    etcd_server.ctl("put", f"/kvm/{VM}/cloud-config", text=USER_DATA)
+    launcher = launch({"VM": VM, "ETCD_ENDPOINTS": etcd_server.url})
+    ready = launcher.ready(BOOT)
+    assert (ready["hostname"], ready["address"], ready["boot"]) == ("seeded", "10.0.2.15", "1")
+    with closing(Agent(Path("/run/holdfast") / VM / "agent")) as agent:
+        agent.sync(60)
+        assert agent.read("/etc/holdfast-test") == WRITTEN
+        assert agent.read("/etc/holdfast-test-plain") == 'a, b = "c"\n'
+        assert agent.read("/var/lib/holdfast-test") == "ran on seeded\n"
+        assert PUBLIC_KEY in agent.read("/home/keeper/.ssh/authorized_keys")
+        assert agent.run("/usr/bin/stat", "-c", "%a", "/etc/holdfast-test") == "640\n"
+        assert "NOPASSWD" in agent.run("/usr/bin/sudo", "-l", "-U", "keeper")
+        assert agent.run("/usr/bin/cloud-init", "status") == "status: done\n"
+    launcher.signal()
+    assert launcher.ends(POWER_DOWN) == 0
+    assert "GUEST-DOWN" in launcher.console
+    assert not etcd_server.get(f"/kvm/{VM}/fence")
+    last = json.loads(etcd_server.get(f"/kvm/{VM}/last") or "{}")
+    assert (last["why"], last["forced"]) == ("stopped", False)
