@@ -250,6 +250,15 @@ def test_a_cluster_that_is_down(launch: Launch, site: Site) -> None:
     site.assert_untouched()
 
 
+def test_a_first_start_does_not_wait_for_ever(launch: Launch, site: Site, tmp_path: Path) -> None:
+    site.put(rbd=site.image)
+    conf = with_a_monitor_that_nobody_knows(site.ceph, tmp_path / "etc")
+    launcher = launch({**site.host, "CEPH_CONF": str(conf), "LOCK_WAIT": "4"})
+    launcher.says("waiting: Ceph does not answer")
+    refused(launcher, 69, "error: Ceph does not answer")
+    site.assert_untouched()
+
+
 def refused(launcher: Launcher, status: int, said: str) -> None:
     assert launcher.ends() == status, launcher.story()
     assert re.search(said, launcher.log), launcher.log
