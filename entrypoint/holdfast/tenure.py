@@ -30,12 +30,12 @@ def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending 
         try:
             ending = start(ours.plan, host, events, keeper)
         except ImageInUse as error:
-            give_back(hold)
+            give_back(hold, keeper)
             log.warning(f"{error.message}; trying again in {BACK_OFF:g} s")
             doze(events, time.monotonic() + BACK_OFF, wake=lambda _: False)
             return None
         except HoldfastError:
-            give_back(hold)
+            give_back(hold, keeper)
             raise
     if ending.how is not How.lost:
         Parting(hold, ours.plan, ending).let_go(events)
@@ -63,8 +63,9 @@ def description(plan: Plan, host: Host, hold: Hold) -> dict[str, object]:
     }
 
 
-def give_back(hold: Hold) -> None:
+def give_back(hold: Hold, keeper: Keeper) -> None:
     """A start that failed: our guest has never run, so only a predecessor's record stays."""
+    keeper.close()  # it would miss the lock, and take it again
     with contextlib.suppress(Unreachable):  # the lease ends by itself
         try:
             hold.release(last("failed to start", 70, hold), clean=not hold.recorded)
