@@ -3,8 +3,10 @@
 # shellcheck disable=SC2034  # for the programs that source it
 
 PATH=/bin:/sbin
-COUNTER=40 # sector of the boot counter: behind a GPT's entries, before an ISO's descriptors and any partition
-STAMP=41   # sector that write-stamp writes
+COUNTER=40  # sector of the boot counter: behind a GPT's entries, before an ISO's descriptors and any partition
+STAMP=41    # sector that write-stamp and write-journal write
+JOURNAL=128 # first sector of the journal
+GAP=64      # sectors between the journals of two boots
 
 # A line is one write, so that lines of two programs never mix.
 say() { echo "$*" >/dev/console; }

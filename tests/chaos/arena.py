@@ -1,0 +1,93 @@
+"""All that a case of the suite works with: hosts, etcd, VMs, the watcher, the checker."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from chaos import journal
+from chaos.disk import Disk
+from chaos.figures import Figures
+from chaos.host import Host, Launcher
+from chaos.members import Members
+from chaos.watcher import Sighting, Watcher
+
+TTL = 5
+HOLDS, STOPS = "hold", "stop"
+
+
+def eventually(condition: Callable[[], object], timeout: float = 30, what: str = "it") -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} never came true"
+        time.sleep(0.05)
+
+
+class Vm:
+    """One VM of a case. `start` runs a launcher for it; `verify` has its disks checked."""
+
+    def __init__(self, name: str, etcd: Members, toml: Path, keys: Mapping[str, str]) -> None:
+        self.name = name
+        self.etcd = etcd
+        self.toml = toml
+        self.launchers: list[Launcher] = []
+        etcd.put(name, **keys)
+
+    def start(
+        self,
+        host: Host,
+        ttl: int = TTL,
+        inside: str = "",
+        run_options: str = "size=64m",
+        **environ: str,
+    ) -> Launcher:
+        own = {
+            "VM": self.name,
+            "ETCD_ENDPOINTS": self.etcd.url,
+            "TTL": str(ttl),
+            "HOLDFAST_CONFIG": str(self.toml),
+        }
+        launcher = host.start({**own, **environ}, inside=inside, run_options=run_options)
+        self.launchers.append(launcher)
+        return launcher
+
+    def key(self, name: str) -> str:
+        return f"/kvm/{self.name}/{name}"
+
+    def get(self, name: str) -> str | None:
+        return self.etcd.get(self.key(name))
+
+    def epochs(self) -> dict[str, int]:
+        """Which epoch each boot of the guest belongs to."""
+        return {one.uuid: one.epoch for each in self.launchers for one in each.writers()}
+
+
+class Arena:
+    def __init__(self, hosts: list[Host], watcher: Watcher, figures: Figures) -> None:
+        self.hosts = hosts
+        self.watcher = watcher
+        self.figures = figures
+
+    def takeover(self, vm: Vm, since: float, what: str) -> Sighting:
+        """Wait for the guest's first instruction after `since`, and write down how long it took."""
+        seen = self.watcher.runs(vm.name, since)
+        self.figures.took(what, seen.running - since)
+        return seen
+
+    def end(self) -> None:
+        for host in self.hosts:
+            host.crash()
+
+    def verify(self, vm: Vm, *disks: Disk, at_least: int = 5) -> None:
+        """No disk has a stamp that should not be there, and there are stamps at all."""
+        self.end()
+        epochs = vm.epochs()
+        for disk in disks:
+            found = journal.check(disk.read(), epochs)
+            self.figures.gap = max(self.figures.gap, found.gap)
+            self.figures.stamps += found.stamps
+            self.figures.violations += len(found.violations)
+            assert not found.violations, "\n".join(found.violations)
+            assert found.stamps >= at_least
+
+    def no_overlap(self) -> None:
+        assert not self.watcher.log.overlaps, "\n".join(self.watcher.log.overlaps)

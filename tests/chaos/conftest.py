@@ -1,0 +1,123 @@
+"""The chaos suite's fixtures. `make chaos ARGS="--seed 7 --minutes 60"` runs it for long."""
+
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chaos import members
+from chaos.arena import Arena, Vm
+from chaos.disk import FileDisk
+from chaos.figures import Figures
+from chaos.host import Host
+from chaos.members import Members
+from chaos.network import Network
+from chaos.watcher import Watcher
+
+figures = Figures()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=1, help="of the random rounds")
+    parser.addoption("--minutes", type=float, default=0, help="of random rounds; 0: the short run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.chaos)
+
+
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
+    if figures.samples:
+        terminalreporter.section("chaos")
+        for line in figures.lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def minutes(request: pytest.FixtureRequest) -> float:
+    """0 in the short run."""
+    return float(request.config.getoption("--minutes", 0))
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    with Network() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def session_arena(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    """Hosts 0 and 1 are two containers of one machine, host 2 is another machine."""
+    directory = tmp_path_factory.mktemp("hosts")
+    machines = [directory / "machine-0", directory / "machine-0", directory / "machine-1"]
+    for path in machines:
+        path.write_text(uuid.uuid4().hex)
+    hosts = [
+        Host(network.host(number), f"host-{number}", machine)
+        for number, machine in enumerate(machines)
+    ]
+    with Watcher({host.namespace.inode for host in hosts}) as watcher:
+        yield Arena(hosts, watcher, figures)
+    figures.samples, figures.sampled = watcher.log.samples, watcher.log.seconds
+
+
+@pytest.fixture
+def arena(session_arena: Arena, request: pytest.FixtureRequest) -> Iterator[Arena]:
+    """Whatever the case has come to: none of its processes stays, and no two guests ran."""
+    figures.faults[request.node.name.removeprefix("test_")] += 1
+    try:
+        yield session_arena
+    finally:
+        for host in session_arena.hosts:
+            host.close()
+    session_arena.no_overlap()
+
+
+@pytest.fixture(scope="session")
+def etcd(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Members]:
+    """Three members for all cases; who stops some starts them again."""
+    with members.serving(network, tmp_path_factory.mktemp("members")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_etcd(network: Network, tmp_path: Path) -> Iterator[Members]:
+    """Three members whose data a case may spoil."""
+    with members.serving(network, tmp_path / "members") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())
+    return words[:40].strip("-")
+
+
+@pytest.fixture
+def keys(guest: Path) -> dict[str, str]:
+    """A small VM whose guest writes a journal."""
+    return {
+        "ram": "128",
+        "kernel": f"{guest}/vmlinuz",
+        "initrd": f"{guest}/initrd.img",
+        "cmdline": "console=ttyS0 quiet write-journal",
+        "nics__nic0__mode": "none",
+        "stop_timeout": "20",
+    }
+
+
+@pytest.fixture
+def vm(etcd: Members, name: str, host_toml: Path, keys: dict[str, str]) -> Vm:
+    """With one disk, a file in the pool."""
+    return Vm(name, etcd, host_toml, {**keys, **LOCAL})
+
+
+LOCAL = {"disks__data__pool": "default", "disks__data__size": "16M"}
+
+
+@pytest.fixture
+def disk(pool: Path, name: str) -> FileDisk:
+    return FileDisk(pool / f"{name}-data.raw")

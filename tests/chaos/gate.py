@@ -1,0 +1,80 @@
+"""A TCP proxy between a host and etcd, which can be slow, or hold an answer back at a chosen moment.
+
+The kernel of a test machine may lack sch_netem; and "after the lock, before the next request" is a
+moment that only somebody on the line can hit.
+"""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Self
+
+CHUNK = 65536
+
+
+class Gate:
+    def __init__(self, address: str, ports: Sequence[int]) -> None:
+        self.delay = 0.0  # seconds, each way
+        self.reached = threading.Event()
+        self._pattern = b""
+        self._open = threading.Event()
+        self._open.set()
+        self._address = address
+        self._listeners = [self._listen(port) for port in ports]
+        names = [listener.getsockname() for listener in self._listeners]
+        self.url = ",".join(f"http://{host}:{port}" for host, port in names)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.set()
+        for listener in self._listeners:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+    def hold_answer_to(self, pattern: bytes) -> None:
+        """Let the next request that contains these bytes through, and then nothing back."""
+        self.reached.clear()
+        self._pattern = pattern
+
+    def release(self) -> None:
+        self._open.set()
+
+    def _listen(self, port: int) -> socket.socket:
+        listener = socket.create_server((self._address, 0))
+        threading.Thread(target=self._serve, args=(listener, port), daemon=True).start()
+        return listener
+
+    def _serve(self, listener: socket.socket, port: int) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection((self._address, port))
+            except OSError:
+                client.close()
+                continue
+            for pair in ((client, server), (server, client)):
+                up = pair[0] is client
+                threading.Thread(target=self._pump, args=(*pair, up), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, up: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(CHUNK):
+                time.sleep(self.delay)
+                if up and self._pattern and self._pattern in data:
+                    self._pattern = b""
+                    self._open.clear()
+                    self.reached.set()
+                if not up:
+                    self._open.wait()
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

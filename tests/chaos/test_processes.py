@@ -1,0 +1,132 @@
+"""Faults 1 to 4, 18, 28 to 30: processes that are killed, paused, frozen, or told to stop."""
+
+import os
+import signal
+import time
+
+from chaos.arena import TTL, Arena, Vm
+from chaos.cgroup import Cgroup
+from chaos.disk import FileDisk, silent, stamped
+from chaos.host import Launcher
+from launcher import alive, gone
+
+
+def owner_and_standby(arena: Arena, vm: Vm, disk: FileDisk) -> tuple[Launcher, Launcher]:
+    """The VM runs on host 0 and writes; a launcher of the same machine waits for it."""
+    a = vm.start(arena.hosts[0])
+    writer = a.writes()
+    b = vm.start(arena.hosts[1])
+    b.says("waiting: the VM runs on host-0")
+    stamped(disk, writer)
+    return a, b
+
+
+def test_01_qemu_killed(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    a, b = owner_and_standby(arena, vm, disk)
+    os.kill(a.qemu(), signal.SIGKILL)
+    assert a.ends() == 128 + signal.SIGKILL
+    stamped(disk, b.writes())
+    arena.verify(vm, disk)
+
+
+def test_02_launcher_killed(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    a, b = owner_and_standby(arena, vm, disk)
+    qemu = a.qemu()
+    since = time.monotonic()
+    a.signal(signal.SIGKILL)
+    assert gone(qemu, 1)
+    arena.takeover(vm, since, f"takeover after kill -9, TTL {TTL}, a file")
+    stamped(disk, b.writes())
+    arena.verify(vm, disk)
+
+
+def test_03_launcher_paused(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    """Its QEMU runs on, and the kernel's lock on the file keeps the taker out."""
+    a, b = owner_and_standby(arena, vm, disk)
+    (writer,) = a.writers()
+    os.kill(a.pid, signal.SIGSTOP)
+    b.says("another QEMU holds its lock")
+    stamped(disk, writer.uuid)
+    os.kill(a.pid, signal.SIGCONT)
+    assert a.ends() == 76
+    stamped(disk, b.writes())
+    arena.verify(vm, disk)
+
+
+def test_04_all_paused(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    a, b = owner_and_standby(arena, vm, disk)
+    a.freeze()
+    b.says("another QEMU holds its lock")
+    a.thaw()
+    assert a.ends() == 76
+    stamped(disk, b.writes())
+    arena.verify(vm, disk)
+
+
+def test_18_container_frozen(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    a, b = owner_and_standby(arena, vm, disk)
+    with Cgroup("freezer") as cgroup:
+        cgroup.take(a.everything())
+        cgroup.freeze()
+        b.says("another QEMU holds its lock")
+        silent(disk, 1)
+        cgroup.thaw()
+        assert a.ends() == 76
+    stamped(disk, b.writes())
+    arena.verify(vm, disk)
+
+
+def test_28_qmp_hung_at_shutdown(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    """The lock is let go only after QEMU is reaped."""
+    vm.etcd.put(vm.name, stop_timeout="1")
+    a, b = owner_and_standby(arena, vm, disk)
+    qemu = a.qemu()
+    os.kill(qemu, signal.SIGSTOP)
+    a.signal(signal.SIGTERM)
+    a.says("did not power down within 1 s")
+    assert alive(qemu)
+    assert "the VM is ours" not in b.log
+    assert a.ends() == 0
+    assert not alive(qemu)
+    stamped(disk, b.writes())
+    arena.verify(vm, disk)
+
+
+def test_29_signals(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    """SIGHUP and SIGPIPE end nothing; of two SIGTERMs the second shortens the wait."""
+    vm.etcd.put(
+        vm.name, cmdline="console=ttyS0 quiet write-journal ignore-acpi", stop_timeout="600"
+    )
+    a, b = owner_and_standby(arena, vm, disk)
+    (writer,) = a.writers()
+    for number in (signal.SIGPIPE, signal.SIGHUP):
+        a.signal(number)
+    stamped(disk, writer.uuid)
+    a.signal(signal.SIGTERM)
+    a.says("powering the guest down")
+    a.signal(signal.SIGINT)
+    assert a.ends(20) == 0
+    stamped(disk, b.writes())
+    arena.verify(vm, disk)
+
+
+def test_30_guest_ignores_acpi(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    vm.etcd.put(vm.name, cmdline="console=ttyS0 quiet write-journal ignore-acpi", stop_timeout="2")
+    a, b = owner_and_standby(arena, vm, disk)
+    a.signal()
+    a.says("did not power down within 2 s")
+    assert a.ends() == 0
+    stamped(disk, b.writes())
+    arena.verify(vm, disk)
+
+
+def test_clean_stop(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    """The standby starts at once: no lease has to run out."""
+    a, b = owner_and_standby(arena, vm, disk)
+    qemu = a.qemu()
+    a.signal()
+    assert gone(qemu, 30)
+    arena.takeover(vm, time.monotonic(), "takeover after a clean stop, from QEMU's end")
+    assert a.ends() == 0
+    stamped(disk, b.writes())
+    arena.verify(vm, disk)
