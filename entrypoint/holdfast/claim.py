@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
-from holdfast.ownership import Claim, Image, Names, barred, decode_claim, number
+from holdfast.ownership import Claim, Image, Names, barred, clients_of, decode_claim, number
 from holdfast.store import Store
 from holdfast.txn import Item, Put, Range, Unchanged
 
@@ -15,6 +15,7 @@ class Takeover:
 
     compare: list[Unchanged]
     puts: list[Put]
+    suspects: frozenset[str]  # storage clients that the other VM has left
 
 
 def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim) -> Takeover:
@@ -25,12 +26,15 @@ def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim
     reply = store.read(*(Range(key=one) for one in judged))
     if theirs.lock in reply.items:
         raise ConfigError([Fault(key=key, value=image.id, rule=f"is in use by VM {owner.vm}")])
-    if fault := barred(reply.items.get(theirs.fence), host.machine_id):
+    fence = reply.items.get(theirs.fence)
+    fsid = image.id.split("/")[1] if image.kind == "rbd" else ""
+    if fault := barred(fence, host.machine_id, fsid):
         raise ConfigError([Fault(key=key, rule=f"VM {owner.vm} left it: {fault.rule}")])
     epoch = number(reply.items.get(theirs.epoch)) + 1
     return Takeover(
         compare=[Unchanged(key=one, revision=reply.revision_of(one)) for one in judged],
         puts=[Put(key=theirs.epoch, value=str(epoch).encode())],
+        suspects=clients_of(fence),
     )
 
 

@@ -6,14 +6,14 @@ in its own loop, so that a request which hangs here cannot hold up a stop.
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Any, Self
 
 from holdfast import log
-from holdfast.errors import HoldfastError, Unreachable
+from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
 from holdfast.lock import Hold, boottime
-from holdfast.ownership import Image, Verdict
+from holdfast.ownership import Verdict
 from holdfast.txn import Reply
 from holdfast.watch import Watch
 
@@ -64,9 +64,13 @@ class Keeper(threading.Thread):
         self._watch.close()
         self.join()
 
-    def record(self, images: Sequence[Image], *, qemu: str) -> None:
-        """Write down who may be writing from now on; `cont` may follow. Called by the main thread."""
-        self._hold.record(images)
+    def confirm(self) -> None:
+        """Raise OwnershipLost unless etcd says, now, that the VM is ours."""
+        if self._hold.look()[0] is not Verdict.held:
+            raise OwnershipLost("the VM was taken while it was being started")
+
+    def running(self, qemu: str) -> None:
+        """Put it into the status, in the keeper's own time."""
         self._status["qemu"] = qemu
         self._unpublished = True
         self._wake.set()

@@ -23,6 +23,7 @@ from holdfast.ownership import (
     Names,
     Standing,
     Verdict,
+    clients_of,
     encode,
     judge,
     number,
@@ -56,6 +57,7 @@ class Hold:
         self._confirmed = 0.0  # when the last good renewal was sent
         self._fence = 0
         self._claims: dict[str, int] = {}
+        self.suspects: frozenset[str] = frozenset()  # storage clients of those before us
         self._turn = threading.RLock()
 
     # -- taking
@@ -69,6 +71,7 @@ class Hold:
         judged = (names.epoch, names.fence, names.host, names.power)
         compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in judged]
         self._fence = seen.revision_of(names.fence)
+        self.suspects = clients_of(seen.items.get(names.fence))
         return self._lock(compare, [Range(key=self._claim_key(image)) for image in images])
 
     def _lock(self, compare: Iterable[Unchanged], reads: Sequence[Range]) -> Reply | None:
@@ -105,6 +108,7 @@ class Hold:
         """Step 2: the disks are this VM's, before anybody is fenced because of them."""
         compare: list[Unchanged] = []
         puts: list[Put] = []
+        inherited: frozenset[str] = frozenset()
         for image in images:
             key = self._claim_key(image)
             item = claims.items.get(key)
@@ -114,26 +118,34 @@ class Hold:
                 takeover = claim.take_over(self.store, self.names, self._host, image, owner)
                 compare += takeover.compare
                 puts += takeover.puts
+                inherited |= takeover.suspects
+        if inherited:
+            self.suspects |= inherited
+            compare.append(Unchanged(key=self.names.fence, revision=self._fence))
+            puts.append(
+                Put(key=self.names.fence, value=encode(self._record(images, self.suspects)))
+            )
         written = self._write([*self._ours(), *compare], puts) if puts else {}
         self._claims = {key: written[key] for key in map(self._claim_key, images)}
+        self._fence = written.get(self.names.fence, self._fence)
 
-    def record(self, images: Sequence[Image]) -> None:
-        """Step 6: who may be writing from now on. Only after this may the guest run."""
-        fence = Fence(
+    def record(self, images: Sequence[Image], clients: frozenset[str]) -> None:
+        """Steps 4 and 6: who may be writing from now on. Only after this may they."""
+        with self._turn:
+            fence = Unchanged(key=self.names.fence, revision=self._fence)
+            put = Put(key=self.names.fence, value=encode(self._record(images, clients)))
+            written = self._write([*self._ours(), fence, *self._claimed()], [put])
+            self._fence = written[self.names.fence]
+
+    def _record(self, images: Sequence[Image], clients: frozenset[str]) -> Fence:
+        return Fence(
             epoch=self.epoch,
             host=self._host.name,
             boot_id=self._host.boot_id,
             machine_id=self._host.machine_id,
             images=tuple(images),
+            clients=tuple(sorted(clients)),
         )
-        with self._turn:
-            compare = [
-                *self._ours(),
-                Unchanged(key=self.names.fence, revision=self._fence),
-                *self._claimed(),
-            ]
-            written = self._write(compare, [Put(key=self.names.fence, value=encode(fence))])
-            self._fence = written[self.names.fence]
 
     # -- holding
 

@@ -71,7 +71,7 @@ class Fence:
     boot_id: str
     machine_id: str
     images: tuple[Image, ...] = ()
-    clients: tuple[str, ...] = ()  # addresses of the storage clients; filled by the fencing of RBD
+    clients: tuple[str, ...] = ()  # addresses of the storage clients, as Ceph lists them
     version: int = VERSION
 
 
@@ -122,10 +122,11 @@ def _image(disk: Disk, machine_id: str, fsid: str) -> Image:
     return Image(disk=disk.name, kind="file", id=f"file/{machine_id}{disk.backend.path}")
 
 
-def barred(item: Item | None, machine_id: str) -> Fault | None:
+def barred(item: Item | None, machine_id: str, fsid: str) -> Fault | None:
     """Why the disks of an owner that did not stop cleanly may not be taken by this machine.
 
-    `item` is the fence record that it left, None where it left none.
+    `item` is the fence record that it left, None where it left none; `fsid` is the cluster of Ceph
+    that we speak to, "" for none.
     """
     if item is None:
         return None
@@ -133,17 +134,18 @@ def barred(item: Item | None, machine_id: str) -> Fault | None:
         fence = decode_fence(item.value)
     except (ValueError, TypeError, KeyError):
         return Fault(key=item.key, rule="is the record of a newer Holdfast, or damaged")
-    faults = (_bar(fence, image, machine_id) for image in fence.images)
+    faults = (_bar(fence, image, machine_id, fsid) for image in fence.images)
     return next(filter(None, faults), None)
 
 
-def _bar(fence: Fence, image: Image, machine_id: str) -> Fault | None:
-    if image.kind == "rbd":
+def _bar(fence: Fence, image: Image, machine_id: str, fsid: str) -> Fault | None:
+    if image.kind == "rbd" and image.id.split("/")[1] != fsid:
         rule = (
-            f"{fence.host} ran this VM last (epoch {fence.epoch}) and did not stop cleanly: its QEMU "
-            f"may still write to {image.id}, and this version cannot shut it out of Ceph"
+            f"{fence.host} ran this VM last and did not stop cleanly: its QEMU may still write to "
+            f"{image.id}, and the VM's keys name no image of that cluster any more, where it could "
+            "be shut out"
         )
-    elif fence.machine_id != machine_id:
+    elif image.kind == "file" and fence.machine_id != machine_id:
         rule = (
             f"{image.id} is a file on {fence.host}, which did not stop cleanly: only that machine "
             "may go on with it"
@@ -151,6 +153,11 @@ def _bar(fence: Fence, image: Image, machine_id: str) -> Fault | None:
     else:
         return None
     return Fault(key=f"disks/{image.disk}", rule=rule)
+
+
+def clients_of(item: Item | None) -> frozenset[str]:
+    """The storage clients that a fence record names."""
+    return frozenset(decode_fence(item.value).clients) if item else frozenset()
 
 
 class Verdict(Enum):

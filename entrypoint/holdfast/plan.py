@@ -3,7 +3,7 @@
 Nothing is made here but device nodes. A launcher that fails here has disturbed nobody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,8 @@ OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its 
 class Plan:
     """`adapted` is set in argv mode: QEMU's own words instead of what the keys would build.
 
-    `missing` names CD-ROMs whose file is not there and whose drive therefore stays empty.
+    `missing` names CD-ROMs whose file is not there and whose drive therefore stays empty. `cluster` is
+    an open connection, to be closed; `copies` are the clients that each epoch left in the images.
     """
 
     machine: Machine
@@ -33,9 +34,15 @@ class Plan:
     disks: tuple[Disk, ...]
     images: tuple[Image, ...]
     ceph: keyring.Keyring | None
+    cluster: rbd.Cluster | None
+    copies: Mapping[int, tuple[str, ...]]
     seed: Documents | None
     adapted: Adapted | None
     missing: frozenset[str]
+
+    def close(self) -> None:
+        if self.cluster is not None:
+            self.cluster.close()
 
     @property
     def warnings(self) -> list[str]:
@@ -61,18 +68,30 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
     check_network(machine, adapted, settings)
     check_files([disk for disk in disks if disk.name not in missing], machine, adapted, settings)
+    documents = make_seed(machine, settings)
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
-    fsid = rbd.inspect(disks, ceph).fsid if ceph else ""
+    cluster, found = reach(disks, ceph) if ceph else (None, rbd.Inspection(fsid=""))
     return Plan(
         machine=machine,
         unknown=described.unknown,
         disks=tuple(disk for disk in disks if disk.name not in missing),
-        images=images(disks, machine_id=host.machine_id, fsid=fsid),
+        images=images(disks, machine_id=host.machine_id, fsid=found.fsid),
         ceph=ceph,
-        seed=make_seed(machine, settings),
+        cluster=cluster,
+        copies=found.copies,
+        seed=documents,
         adapted=adapted,
         missing=missing,
     )
+
+
+def reach(disks: Sequence[Disk], ceph: keyring.Keyring) -> tuple[rbd.Cluster, rbd.Inspection]:
+    cluster = rbd.Cluster(disks, ceph)
+    try:
+        return cluster, cluster.inspect()
+    except BaseException:
+        cluster.close()
+        raise
 
 
 def disks_of(adapted: Adapted) -> tuple[Disk, ...]:

@@ -28,7 +28,10 @@ def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, byte
 
     made = plan.make(settings, host, describe(settings, raw, {}))
     log.info("no etcd: the VM runs without a lock")
-    return told(start(made, host, events))
+    try:
+        return told(start(made, host, events))
+    finally:
+        made.close()
 
 
 def exclusively(settings: Settings, host: Host, events: Events) -> int:

@@ -17,7 +17,7 @@ from holdfast.events import STOP_SIGNALS, Events
 from holdfast.host import Host
 from holdfast.lock import Hold
 from holdfast.machine import Power
-from holdfast.ownership import Names, barred, decode_lock
+from holdfast.ownership import Names, barred, decode_lock, number
 from holdfast.plan import Plan
 from holdfast.rundir import BEAT, beat
 from holdfast.settings import Settings
@@ -125,11 +125,26 @@ class Standby:
         described = describe(self._settings, *self._keys(seen))
         self._check(described, seen)
         made = plan.make(self._settings, self._host, described)
-        if fault := barred(seen.items.get(self._names.fence), self._host.machine_id):
+        try:
+            self._judge(made, seen)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _judge(self, made: Plan, seen: Reply) -> None:
+        """What earlier owners have left, in etcd and in the images."""
+        fsid = next((image.id.split("/")[1] for image in made.images if image.kind == "rbd"), "")
+        if fault := barred(seen.items.get(self._names.fence), self._host.machine_id, fsid):
             raise Obstacle(
                 f"{fault}. If that host is dead for certain: etcdctl del {self._names.fence}"
             )
-        return made
+        epoch, newest = number(seen.items.get(self._names.epoch)), max(made.copies, default=0)
+        if newest > epoch:
+            raise Obstacle(
+                f"the images know of epoch {newest}, etcd of {epoch}: etcd's data is older than the "
+                f"VM. If no host runs it: etcdctl put {self._names.epoch} {newest}"
+            )
 
     def _keys(self, seen: Reply) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
         prefixes = (self._settings.vm_prefix, self._settings.defaults_prefix)
@@ -157,6 +172,15 @@ class Standby:
     # -- take it
 
     def _take(self, seen: Reply, made: Plan) -> Ours | None:
+        ours = None
+        try:
+            ours = self._won(seen, made)
+        finally:
+            if ours is None:
+                made.close()
+        return ours
+
+    def _won(self, seen: Reply, made: Plan) -> Ours | None:
         hold = Hold(self._store, self._names, self._host, self._settings.ttl)
         self._let_the_holder_return(hold)
         claims = hold.take(seen, made.images)

@@ -6,8 +6,8 @@ from holdfast import log
 from holdfast.confinement import Identity, identity
 from holdfast.ending import Ending
 from holdfast.events import Events
+from holdfast.fence import Fence
 from holdfast.host import Host, Kvm, kvm_lack
-from holdfast.keeper import Keeper
 from holdfast.launch import Launch
 from holdfast.machine import Accelerator
 from holdfast.plan import Plan
@@ -17,17 +17,22 @@ from holdfast.storage import local
 from holdfast.supervisor import Supervisor
 
 
-def start(plan: Plan, host: Host, events: Events, keeper: Keeper | None = None) -> Ending:
+def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -> Ending:
     """Returns when QEMU is reaped; whatever is raised, it is gone by then."""
     for line in [*about_kvm(host, plan), *plan.warnings]:
         log.warning(line)
+    if tenure is not None:
+        tenure.shut_out(events)
+        tenure.admit_ourselves()
     make_volumes(plan)
     who = own_identity(plan, host)
     with RunDirectory(plan.machine.vm or "qemu", who) as rundir, ExitStack() as stack:
         child, qmp = Launch(plan, host, who, rundir).spawn(stack)
-        if keeper is not None:
-            keeper.record(plan.images, qemu=qmp.version)
+        if tenure is not None:
+            tenure.admit_qemu(qmp.version)
+        plan.close()
         timeout = plan.machine.stop_timeout
+        keeper = tenure.keeper if tenure else None
         return Supervisor(child, qmp, events, stop_timeout=timeout, keeper=keeper).run()
 
 

@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 
 from holdfast import log
 from holdfast.ending import Ending, How
-from holdfast.errors import HoldfastError, Unreachable
+from holdfast.errors import HoldfastError, LockHeld, Unreachable
 from holdfast.events import Events
+from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.keeper import Keeper
-from holdfast.launch import ImageInUse
 from holdfast.lock import Hold
 from holdfast.plan import Plan
 from holdfast.settings import EtcdLoss, Settings
 from holdfast.standby import Ours, Stopped, doze
 from holdfast.start import start
+from holdfast.storage.rbd import Cluster
 
 BACK_OFF = 5.0  # after another QEMU was found to have an image open
 LET_GO_AGAIN = 1.0  # between two tries to give the VM away while etcd is down
@@ -25,17 +26,24 @@ LET_GO_AGAIN = 1.0  # between two tries to give the VM away while etcd is down
 def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending | None:
     """Run the VM while it is ours. None: it could not be started for now, and is given back."""
     hold = ours.hold
-    with Keeper(hold, ours.revision, events.post, description(ours.plan, host, hold)) as keeper:
+    with (
+        contextlib.closing(ours.plan),
+        Keeper(hold, ours.revision, events.post, description(ours.plan, host, hold)) as keeper,
+    ):
         keeper.hold_on = holds_on(settings, ours.plan)
         try:
-            ending = start(ours.plan, host, events, keeper)
-        except ImageInUse as error:
-            give_back(hold, keeper)
-            log.warning(f"{error.message}; trying again in {BACK_OFF:g} s")
+            ending = start(ours.plan, host, events, Fence(ours.plan, hold, keeper))
+        except Stopped:
+            give_back(hold)
+            raise
+        except (LockHeld, Unreachable) as error:
+            # Another QEMU or client has a disk, or Ceph is away: that may pass.
+            give_back(hold)
+            log.warning(f"{'; '.join(error.lines())}; trying again in {BACK_OFF:g} s")
             doze(events, time.monotonic() + BACK_OFF, wake=lambda _: False)
             return None
         except HoldfastError:
-            give_back(hold, keeper)
+            give_back(hold)
             raise
     if ending.how is not How.lost:
         Parting(hold, ours.plan, ending).let_go(events)
@@ -63,9 +71,8 @@ def description(plan: Plan, host: Host, hold: Hold) -> dict[str, object]:
     }
 
 
-def give_back(hold: Hold, keeper: Keeper) -> None:
+def give_back(hold: Hold) -> None:
     """A start that failed: our guest has never run, so only a predecessor's record stays."""
-    keeper.close()  # it would miss the lock, and take it again
     with contextlib.suppress(Unreachable):  # the lease ends by itself
         try:
             hold.release(last("failed to start", 70, hold), clean=not hold.recorded)
@@ -79,6 +86,9 @@ class Parting:
     def __init__(self, hold: Hold, plan: Plan, ending: Ending) -> None:
         self._hold = hold
         self._how = ending.how
+        self._ceph = plan.ceph
+        self._disks = plan.disks
+        self._in_ceph = any(image.kind == "rbd" for image in plan.images)
         # QEMU's death frees a local file. What it still had under way to Ceph may arrive later.
         self._clean = not ending.killed or all(image.kind == "file" for image in plan.images)
         self._last = last(ending.how.value, ending.status, hold)
@@ -97,6 +107,16 @@ class Parting:
                 doze(events, time.monotonic() + LET_GO_AGAIN, wake=lambda _: False)
         except Stopped:
             log.error("stopped again before etcd was back: the record stays as it is")
+
+    def _forget_copies(self) -> None:
+        """They would make the next owner shut out clients that are gone. It harms nobody if they stay."""
+        if self._ceph is None or not self._in_ceph:
+            return
+        with (
+            contextlib.suppress(HoldfastError),
+            contextlib.closing(Cluster(self._disks, self._ceph)) as cluster,
+        ):
+            cluster.drop_copy(self._hold.epoch)
 
     def _released(self) -> bool:
         off = self._how is How.powered_off

@@ -9,7 +9,7 @@ from etcd import Etcd
 from holdfast.errors import ConfigError, OwnershipLost
 from holdfast.host import Host
 from holdfast.lock import Hold
-from holdfast.ownership import Image, Names, Verdict, judge
+from holdfast.ownership import Image, Names, Verdict, clients_of, judge
 from holdfast.settings import Endpoint, Settings
 from holdfast.store import Store
 from holdfast.txn import Range, Reply
@@ -44,14 +44,20 @@ Taker = Callable[..., Hold]
 def taken(store: Store, names: Names) -> Taker:
     """A hold that has gone as far as its record."""
 
-    def take(host: str = "a", *, disks: tuple[Image, ...] = (DISK,), vm: Names = names) -> Hold:
+    def take(
+        host: str = "a",
+        *,
+        disks: tuple[Image, ...] = (DISK,),
+        vm: Names = names,
+        clients: tuple[str, ...] = (),
+    ) -> Hold:
         hold = Hold(store, vm, HOSTS[host], 10)
         now = seen(store, vm)
         claims = hold.take(now, disks)
         assert claims is not None
         hold.raise_epoch(now)
         hold.claim(disks, claims)
-        hold.record(disks)
+        hold.record(disks, frozenset(clients))
         return hold
 
     return take
@@ -108,7 +114,7 @@ def test_a_late_record_of_the_old_owner_hides_nothing(
     new = taken("b")
     record = seen(store, names).items[names.fence]
     with pytest.raises(OwnershipLost):
-        old.record([DISK])
+        old.record([DISK], frozenset())
     with pytest.raises(OwnershipLost):
         old.release(b"{}", clean=True, power_off=True)
     after = seen(store, names)
@@ -142,7 +148,7 @@ def test_a_record_is_not_written_without_its_claims(
     hold = taken("a")
     etcd_server.ctl("put", names.claims + DISK.id, "{}")
     with pytest.raises(OwnershipLost):
-        hold.record([DISK])
+        hold.record([DISK], frozenset())
 
 
 def other(names: Names) -> Names:
@@ -184,3 +190,33 @@ def test_a_start_with_nothing_to_fence_costs_few_requests(store: Store, taken: T
     before = store.requests
     taken("a").publish(b"{}")
     assert store.requests - before <= 8
+
+
+IN_CEPH = Image(disk="root", kind="rbd", id="rbd/fsid/pool/image")
+
+
+def test_the_clients_of_an_earlier_owner_are_suspects(
+    taken: Taker, names: Names, store: Store
+) -> None:
+    taken("a", disks=(IN_CEPH,), clients=("10.0.0.1:0/7",)).release(b"{}", clean=False)
+    hold = Hold(store, names, HOSTS["b"], 10)
+    assert hold.take(seen(store, names), [IN_CEPH]) is not None
+    assert hold.suspects == {"10.0.0.1:0/7"}
+
+
+def test_the_clients_of_a_dead_vm_come_with_its_disk(
+    taken: Taker, names: Names, store: Store, etcd_server: Etcd
+) -> None:
+    taken("a", disks=(IN_CEPH,), clients=("10.0.0.1:0/7",))
+    etcd_server.ctl("del", names.lock)
+    heir = other(names)
+    now = seen(store, heir)
+    hold = Hold(store, heir, HOSTS["b"], 10)
+    claims = hold.take(now, [IN_CEPH])
+    assert claims is not None
+    hold.raise_epoch(now)
+    hold.claim([IN_CEPH], claims)
+    assert hold.suspects == {"10.0.0.1:0/7"}
+    # Should this one die before it has fenced, the next finds them in its record.
+    record = seen(store, heir).items[heir.fence]
+    assert clients_of(record) == {"10.0.0.1:0/7"}

@@ -73,28 +73,33 @@ def left(value: bytes) -> Item:
     return Item(key="/kvm/7/fence", value=value, mod_revision=1)
 
 
-def test_an_unclean_owner_bars_its_rbd_image_everywhere() -> None:
-    fault = barred(left(encode(fence("rbd"))), "m1")
+@pytest.mark.parametrize("fsid", ["", "another"])
+def test_an_image_in_a_cluster_out_of_reach_bars_everybody(fsid: str) -> None:
+    fault = barred(left(encode(fence("rbd"))), "m1", fsid)
     assert fault is not None
     assert "did not stop cleanly" in fault.rule
 
 
+def test_an_image_in_our_cluster_can_be_fenced_by_any_machine() -> None:
+    assert barred(left(encode(fence("rbd"))), "m2", "x") is None
+
+
 def test_a_local_file_goes_on_only_where_it_lies() -> None:
-    assert barred(left(encode(fence("file"))), "m1") is None
-    assert barred(left(encode(fence("file"))), "m2") is not None
+    assert barred(left(encode(fence("file"))), "m1", "f") is None
+    assert barred(left(encode(fence("file"))), "m2", "f") is not None
 
 
 @pytest.mark.parametrize(
     "value", [b"", b"[]", b"{}", b'{"version":1}', b'{"version":2,"images":[]}']
 )
 def test_a_record_that_cannot_be_read_bars_everybody(value: bytes) -> None:
-    fault = barred(left(value), "m1")
+    fault = barred(left(value), "m1", "f")
     assert fault is not None
     assert "newer Holdfast, or damaged" in fault.rule
 
 
 def test_no_record_bars_nobody() -> None:
-    assert barred(None, "m1") is None
+    assert barred(None, "m1", "f") is None
 
 
 def test_only_what_may_be_written_is_claimed() -> None:

@@ -1,158 +1,161 @@
-"""What Ceph says of a VM's images, asked before anything is locked.
+"""A VM's images in Ceph: are they there, who may write to them, and shutting those out.
 
-librados starts a dozen threads and may hang in a dead cluster, so the questions are asked by a
-process of their own that ends: `python3 -m holdfast.storage.rbd`, JSON in, JSON out.
+The work is done by a process of its own (`librbd`), with a limit on every answer.
 """
 
+import contextlib
 import json
 import os
+import selectors
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from holdfast.errors import ConfigError, Fault, HostLacks, Unreachable
 from holdfast.machine import Disk, RbdImage
 from holdfast.storage.keyring import Keyring
 
-# connect(timeout=) is not honoured by librados; these are (seconds).
-TIMEOUTS = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "rados_osd_op_timeout": "5"}
-PATIENCE = 20  # the whole inspection, in seconds
+PATIENCE = 20.0  # seconds for one answer; librados gives up on single operations before
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """`fsid` tells one cluster from another; image names do not."""
+class Clients:
+    """Addresses as Ceph lists them. A locker that does not watch is dead, or lost its network."""
+
+    watchers: frozenset[str]
+    lockers: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """`fsid` tells one cluster from another; image names do not. `copies`: clients by epoch."""
 
     fsid: str
+    copies: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
-def inspect(disks: Sequence[Disk], keyring: Keyring) -> Cluster:
-    """Check that every image is there and may be used.
+class Cluster:
+    """A connection to Ceph, for the disks of one VM that lie there."""
 
-    Raises ConfigError with a fault per disk, Unreachable when the cluster does not answer.
-    """
-    named = [
-        {"disk": disk.name, "writable": disk.writable, **asdict(disk.backend)}
-        for disk in disks
-        if isinstance(disk.backend, RbdImage)
-    ]
-    request = {"conf": keyring.conf, "user": keyring.user, "key": keyring.key, "images": named}
-    answer = _ask(request)
-    if reason := answer.get("unreachable"):
-        raise Unreachable(
-            f"Ceph does not answer: {reason}",
-            hint=f"check mon_host in {keyring.conf}, the network, and `ceph -s`",
+    def __init__(self, disks: Sequence[Disk], keyring: Keyring) -> None:
+        self._images = [
+            {"disk": disk.name, "writable": disk.writable, **asdict(disk.backend)}
+            for disk in disks
+            if isinstance(disk.backend, RbdImage)
+        ]
+        self._writable = [image for image in self._images if image["writable"]]
+        self._keyring = keyring
+        self._buffer = b""
+        command = [sys.executable, "-P", "-m", "holdfast.storage.librbd"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-    if reason := answer.get("denied"):
-        raise ConfigError(
-            f"Ceph refuses client.{keyring.user}: {reason}",
-            hint=f"compare `ceph auth get client.{keyring.user}` with the keyring",
-        )
-    if reason := answer.get("unreadable"):
-        raise ConfigError(f"{keyring.conf} is no configuration of Ceph: {reason}")
-    faults = [Fault(**fault) for fault in answer["faults"]]
-    if faults:
-        raise ConfigError(faults)
-    return Cluster(fsid=answer["fsid"])
-
-
-def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", "holdfast.storage.rbd"]
-    try:
-        # The key goes through the pipe: arguments can be read by everybody.
-        done = subprocess.run(
-            command,
-            input=json.dumps(request).encode(),
-            capture_output=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {"unreachable": f"no answer within {PATIENCE} s"}
-    said = done.stderr.decode(errors="replace").strip().splitlines()
-    if done.returncode:
-        raise HostLacks(
-            f"librbd cannot be used here: {said[-1] if said else f'exit {done.returncode}'}"
-        )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    if said and "unreachable" in answer:
-        answer["unreachable"] += f" ({said[0]})"  # librados knows a name that it cannot resolve
-    return answer
-
-
-def main() -> None:
-    """The other end of the pipe."""
-    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as pipe:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # librados talks to both
-        json.dump(_answer(json.load(sys.stdin)), pipe)
-
-
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    import rados  # noqa: PLC0415 - only this process pays for librados
-
-    conf = {**TIMEOUTS, **({"key": request["key"]} if request["key"] else {})}
-    user = request["user"]
-    try:
-        cluster = rados.Rados(conffile=request["conf"], rados_id=user, conf=conf)
-    except rados.Error as error:
-        return {"unreadable": str(error)}
-    try:
-        with cluster:
-            faults = [
-                fault for image in request["images"] for fault in _faults(cluster, image, user)
-            ]
-            return {"fsid": cluster.get_fsid(), "faults": faults}
-    except (rados.PermissionError, rados.PermissionDeniedError) as error:
-        return {"denied": str(error)}
-    except rados.Error as error:
-        return {"unreachable": str(error)}
-
-
-def _faults(cluster: Any, image: dict[str, Any], user: str) -> list[dict[str, str]]:
-    import rados  # noqa: PLC0415
-    import rbd  # noqa: PLC0415
-
-    name = str(RbdImage(pool=image["pool"], namespace=image["namespace"], image=image["image"]))
-    needed = f"mon 'profile rbd', osd 'profile rbd pool={image['pool']}'"
-    try:
-        with cluster.open_ioctx(image["pool"]) as pool:
-            pool.set_namespace(image["namespace"])
-            rule = _judged(pool, image, name)
-    except (rados.TimedOut, rbd.Timeout) as error:
-        # The monitor gives a client without any right to OSDs no ticket, and it waits for one.
-        reason = f"{name}: no OSD serves its pool, or client.{user} has no rights there: it needs {needed}"
-        raise rados.TimedOut(reason) from error
-    except rados.ObjectNotFound:
-        rule = f"there is no pool {image['pool']} in this cluster: ceph osd pool create {image['pool']}"
-    except rbd.ImageNotFound:
-        rule = f"there is no such image: rbd create --size 20G {name}"
-    except (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError):
-        verb = "write to" if image["writable"] else "read"
-        rule = f"client.{user} may not {verb} it: it needs {needed}"
-    except rbd.Error as error:
-        rule = f"cannot be opened: {error}"
-    return [{"key": f"disks/{image['disk']}", "value": name, "rule": rule}] if rule else []
-
-
-def _judged(pool: Any, image: dict[str, Any], name: str) -> str:
-    """Opened read-only: a writer would count as a user of the image."""
-    import rados  # noqa: PLC0415
-    import rbd  # noqa: PLC0415
-
-    with rbd.Image(pool, image["image"], read_only=True) as opened:
-        if not image["writable"]:
-            return ""
         try:
-            # The right to write, asked for without writing: there is no such object.
-            pool.remove_object(f"{opened.block_name_prefix()}.holdfast")
-        except rados.ObjectNotFound:
-            pass
-        if opened.features() & rbd.RBD_FEATURE_EXCLUSIVE_LOCK:
-            return ""
-    return f"lacks the feature exclusive-lock: rbd feature enable {name} exclusive-lock"
+            # The key goes through the pipe: arguments can be read by everybody.
+            self._talk({"conf": keyring.conf, "user": keyring.user, "key": keyring.key})
+        except BaseException:
+            self.close()
+            raise
 
+    def close(self) -> None:
+        self._process.kill()
+        with contextlib.suppress(OSError):
+            self._process.communicate()
 
-if __name__ == "__main__":
-    main()
+    # -- before the lock
+
+    def inspect(self) -> Inspection:
+        """Check that every image is there and may be used. Raises ConfigError with a fault a disk."""
+        found = self._ask("inspect", images=self._images)
+        if found["faults"]:
+            raise ConfigError([Fault(**fault) for fault in found["faults"]])
+        if not found["may_fence"]:
+            user = self._keyring.user
+            raise ConfigError(
+                f"client.{user} may not shut a dead host out of Ceph (osd blocklist)",
+                hint=f"ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool=POOL'",
+            )
+        copies = {int(epoch): tuple(clients) for epoch, clients in found["copies"].items()}
+        return Inspection(fsid=found["fsid"], copies=copies)
+
+    # -- with the lock
+
+    def own_address(self) -> str:
+        return str(self._ask("own"))
+
+    def clients(self) -> Clients:
+        found = self._ask("clients", images=self._writable)
+        return Clients(watchers=frozenset(found["watchers"]), lockers=frozenset(found["lockers"]))
+
+    def open_for_writing(self, known: Iterable[str]) -> bool:
+        """Whether somebody new has every writable image open."""
+        ready = self._ask("open_images", images=self._writable, known=sorted(known))
+        return len(ready) == len(self._writable)
+
+    def blocklist(self, addresses: Iterable[str], seconds: int) -> None:
+        self._ask("blocklist", addresses=sorted(addresses), seconds=seconds)
+
+    def break_locks(self, addresses: Iterable[str]) -> None:
+        self._ask("break_locks", images=self._writable, addresses=sorted(addresses))
+
+    def keep_copy(self, epoch: int, clients: Iterable[str]) -> None:
+        self._ask("keep_copy", images=self._writable, epoch=epoch, clients=sorted(clients))
+
+    def drop_copy(self, epoch: int) -> None:
+        self._ask("drop_copy", images=self._writable, epoch=epoch)
+
+    # -- the pipe
+
+    def _ask(self, question: str, **arguments: Any) -> Any:
+        return self._talk({"ask": question, **arguments})
+
+    def _talk(self, request: dict[str, Any]) -> Any:
+        assert self._process.stdin  # noqa: S101 - pipes were asked for
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, and its last words say why
+        reply = self._answer()
+        if reason := reply.get("unreadable"):
+            raise ConfigError(f"{self._keyring.conf} is no configuration of Ceph: {reason}")
+        if reason := reply.get("denied"):
+            raise self._denied(reason)
+        if reason := reply.get("unreachable"):
+            raise self._unreachable(reason)
+        return reply["answer"]
+
+    def _denied(self, reason: str) -> ConfigError:
+        user = self._keyring.user
+        hint = f"compare `ceph auth get client.{user}` with the keyring"
+        return ConfigError(f"Ceph refuses client.{user}: {reason}", hint=hint)
+
+    def _unreachable(self, reason: str) -> Unreachable:
+        hint = f"check mon_host in {self._keyring.conf}, the network, and `ceph -s`"
+        return Unreachable(f"Ceph does not answer: {reason}{self._said()}", hint=hint)
+
+    def _said(self) -> str:
+        """What librados said on stderr: it knows a name that it cannot resolve."""
+        assert self._process.stderr  # noqa: S101
+        self._process.kill()
+        said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+        return f" ({said[0]})" if said else ""
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout  # noqa: S101
+        deadline = time.monotonic() + PATIENCE
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(deadline - time.monotonic()):
+                    raise self._unreachable(f"no answer within {PATIENCE:g} s")
+                data = os.read(self._process.stdout.fileno(), 65536)
+                if not data:
+                    raise HostLacks(f"librbd cannot be used here{self._said()}")
+                self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        found: dict[str, Any] = json.loads(line)
+        return found

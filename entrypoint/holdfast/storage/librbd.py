@@ -1,0 +1,232 @@
+"""The process that speaks to Ceph for the launcher: a JSON request a line in, an answer a line out.
+
+librados starts a dozen threads, takes 40 MiB, and may hang in a dead cluster. So it lives in a
+process of its own, `python3 -m holdfast.storage.librbd`, from the first question until the guest
+runs. Images are opened read-only, which leaves no trace on them, but for the one thing that is
+written: the copy of the fence record in an image's metadata.
+"""
+
+import json
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rados
+import rbd
+
+from holdfast.machine import RbdImage
+
+# connect(timeout=) is not honoured by librados; these are (seconds).
+TIMEOUTS = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "rados_osd_op_timeout": "5"}
+COPY = "holdfast.fence."  # and the epoch: the metadata key of a copy
+DENIED = (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError)
+
+Request = dict[str, Any]
+
+
+class Node:
+    """The other end of `storage.rbd.Cluster`; its methods are the requests."""
+
+    def __init__(self, cluster: Any, user: str) -> None:
+        self._cluster = cluster
+        self._user = user
+
+    # -- before the lock
+
+    def inspect(self, images: list[Request]) -> dict[str, Any]:
+        faults = [fault for image in images for fault in self._faults(image)]
+        writable = [image for image in images if image["writable"]]
+        return {
+            "fsid": self._cluster.get_fsid(),
+            "faults": faults,
+            "may_fence": bool(faults) or not writable or self._may_fence(),
+            "copies": {} if faults else self._copies(writable),
+        }
+
+    def _may_fence(self) -> bool:
+        """Try it on a client of our own address that does not exist, for a second."""
+        address = self._own().rpartition("/")[0]
+        try:
+            self._cluster.blocklist_add(f"{address}/{random.randrange(1 << 31, 1 << 32)}", 1)  # noqa: S311
+        except DENIED:
+            return False
+        return True
+
+    def _copies(self, images: list[Request]) -> dict[str, list[str]]:
+        """The clients that each epoch has left in the images' metadata."""
+        found: dict[str, list[str]] = {}
+        for image in images:
+            with self._opened(image) as opened:
+                for key, value in opened.metadata_list():
+                    if key.startswith(COPY):
+                        clients = found.setdefault(key.removeprefix(COPY), [])
+                        clients += json.loads(value)
+        return found
+
+    def _faults(self, image: Request) -> list[dict[str, str]]:
+        name = str(
+            RbdImage(pool=image["pool"], namespace=image["namespace"], image=image["image"])
+        )
+        needed = f"mon 'profile rbd', osd 'profile rbd pool={image['pool']}'"
+        try:
+            rule = self._judged(image, name)
+        except (rados.TimedOut, rbd.Timeout) as error:
+            # The monitor gives a client without any right to OSDs no ticket, and it waits for one.
+            reason = f"{name}: no OSD serves its pool, or client.{self._user} has no rights there: it needs {needed}"
+            raise rados.TimedOut(reason) from error
+        except rados.ObjectNotFound:
+            pool = image["pool"]
+            rule = f"there is no pool {pool} in this cluster: ceph osd pool create {pool}"
+        except rbd.ImageNotFound:
+            rule = f"there is no such image: rbd create --size 20G {name}"
+        except DENIED:
+            verb = "write to" if image["writable"] else "read"
+            rule = f"client.{self._user} may not {verb} it: it needs {needed}"
+        except rbd.Error as error:
+            rule = f"cannot be opened: {error}"
+        return [{"key": f"disks/{image['disk']}", "value": name, "rule": rule}] if rule else []
+
+    def _judged(self, image: Request, name: str) -> str:
+        with self._opened(image) as opened:
+            if not image["writable"]:
+                return ""
+            try:
+                # The right to write, asked for without writing: there is no such object.
+                with self._pool(image) as pool:
+                    pool.remove_object(f"{opened.block_name_prefix()}.holdfast")
+            except rados.ObjectNotFound:
+                pass
+            if opened.features() & rbd.RBD_FEATURE_EXCLUSIVE_LOCK:
+                return ""
+        return f"lacks the feature exclusive-lock: rbd feature enable {name} exclusive-lock"
+
+    # -- with the lock
+
+    def own(self) -> str:
+        return self._own()
+
+    def clients(self, images: list[Request]) -> dict[str, list[str]]:
+        """Who has an image open for writing (`watchers`), and who holds its lock (`lockers`)."""
+        watchers: set[str] = set()
+        lockers: set[str] = set()
+        for image in images:
+            with self._opened(image) as opened:
+                watchers |= {one["addr"] for one in opened.watchers_list()}
+                lockers |= {address for _, _, address in _lockers(opened)}
+        return {"watchers": sorted(watchers), "lockers": sorted(lockers)}
+
+    def open_images(self, images: list[Request], known: list[str]) -> list[str]:
+        """Which of the images have a watcher that is not among the known ones."""
+        ready = []
+        for image in images:
+            with self._opened(image) as opened:
+                if {one["addr"] for one in opened.watchers_list()} - set(known):
+                    ready.append(image["disk"])
+        return ready
+
+    def blocklist(self, addresses: list[str], seconds: int) -> None:
+        for address in addresses:
+            self._cluster.blocklist_add(address, seconds)
+        self._cluster.wait_for_latest_osdmap()
+
+    def break_locks(self, images: list[Request], addresses: list[str]) -> None:
+        """Locks of clients that are shut out. Left alone, the next writer would stumble over them."""
+        for image in images:
+            with self._opened(image) as opened:
+                for client, cookie, address in _lockers(opened):
+                    if address in addresses:
+                        opened.break_lock(client, cookie)
+
+    def keep_copy(self, images: list[Request], epoch: int, clients: list[str]) -> None:
+        """For the day when etcd's data is lost. Older epochs are fenced by now: theirs go."""
+        for image in images:
+            with self._opened(image, read_only=False) as opened:
+                opened.metadata_set(f"{COPY}{epoch}", json.dumps(clients))
+                for key in [key for key, _ in opened.metadata_list() if _is_older(key, epoch)]:
+                    opened.metadata_remove(key)
+
+    def drop_copy(self, images: list[Request], epoch: int) -> None:
+        """After a clean end. The key names its epoch, so this harms nobody who comes later."""
+        for image in images:
+            with self._opened(image, read_only=False) as opened:
+                if f"{COPY}{epoch}" in dict(opened.metadata_list()):
+                    opened.metadata_remove(f"{COPY}{epoch}")
+
+    # -- handles
+
+    def _own(self) -> str:
+        """Our address as Ceph lists it: of the forms that get_addrs gives, the one of watchers."""
+        first = str(self._cluster.get_addrs()).strip("[]").split(",")[0]
+        return first.partition(":")[2] if first[:3] in ("v1:", "v2:", "any") else first
+
+    @contextmanager
+    def _pool(self, image: Request) -> Iterator[Any]:
+        with self._cluster.open_ioctx(image["pool"]) as pool:
+            pool.set_namespace(image["namespace"])
+            yield pool
+
+    @contextmanager
+    def _opened(self, image: Request, *, read_only: bool = True) -> Iterator[Any]:
+        with (
+            self._pool(image) as pool,
+            rbd.Image(pool, image["image"], read_only=read_only) as opened,
+        ):
+            yield opened
+
+
+def _lockers(opened: Any) -> list[tuple[str, str, str]]:
+    """Client, cookie, address. librbd gives an empty list, or a dictionary."""
+    found = opened.list_lockers()
+    return list(found["lockers"]) if found else []
+
+
+def _is_older(key: str, epoch: int) -> bool:
+    number = key.removeprefix(COPY)
+    return key.startswith(COPY) and number.isdecimal() and int(number) < epoch
+
+
+def answer(node: Node, request: Request) -> dict[str, Any]:
+    ask: Callable[..., Any] = getattr(node, request.pop("ask"))
+    try:
+        return {"answer": ask(**request)}
+    except DENIED as error:
+        return {"denied": str(error)}
+    except (rados.Error, rbd.Error) as error:
+        return {"unreachable": str(error)}
+
+
+def serve(pipe: Any) -> None:
+    """The first line says how to connect, and is answered like all others."""
+    first = json.loads(sys.stdin.readline())
+    conf = {**TIMEOUTS, **({"key": first["key"]} if first["key"] else {})}
+    try:
+        cluster = rados.Rados(conffile=first["conf"], rados_id=first["user"], conf=conf)
+    except rados.Error as error:
+        print(json.dumps({"unreadable": str(error)}), file=pipe, flush=True)
+        return
+    try:
+        cluster.connect()
+    except DENIED as error:
+        print(json.dumps({"denied": str(error)}), file=pipe, flush=True)
+        return
+    except rados.Error as error:
+        print(json.dumps({"unreachable": str(error)}), file=pipe, flush=True)
+        return
+    print(json.dumps({"answer": None}), file=pipe, flush=True)
+    node = Node(cluster, first["user"])
+    for line in sys.stdin:
+        print(json.dumps(answer(node, json.loads(line))), file=pipe, flush=True)
+
+
+def main() -> None:
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as pipe:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # librados talks to both
+        serve(pipe)
+    os._exit(0)  # librados may take seconds to say good-bye to a cluster that does not answer
+
+
+if __name__ == "__main__":
+    main()
