@@ -34,9 +34,10 @@ class Fence:
     Without images in Ceph there is nobody to shut out: the kernel guards local files.
     """
 
-    def __init__(self, plan: Plan, hold: Hold, keeper: Keeper) -> None:
+    def __init__(self, plan: Plan, hold: Hold, keeper: Keeper, *, hold_on: bool) -> None:
         self.keeper = keeper
         self._hold = hold
+        self._hold_on = hold_on
         self._images = plan.images
         in_ceph = any(image.kind == "rbd" for image in plan.images)
         self._cluster = plan.cluster if in_ceph else None
@@ -89,7 +90,7 @@ class Fence:
             self._ours |= self._newcomers(self._cluster)
             self._cluster.keep_copy(self._hold.epoch, self._ours)
         self._hold.record(self._images, self._ours)
-        self.keeper.running(version)
+        self.keeper.running(version, hold_on=self._hold_on)
 
     def _newcomers(self, cluster: Cluster) -> frozenset[str]:
         """One client for each image that QEMU has open for writing."""

@@ -69,8 +69,9 @@ class Keeper(threading.Thread):
         if self._hold.look()[0] is not Verdict.held:
             raise OwnershipLost("the VM was taken while it was being started")
 
-    def running(self, qemu: str) -> None:
-        """Put it into the status, in the keeper's own time."""
+    def running(self, qemu: str, *, hold_on: bool) -> None:
+        """The guest is about to run. Its status is written in the keeper's own time."""
+        self.hold_on = hold_on
         self._status["qemu"] = qemu
         self._unpublished = True
         self._wake.set()

@@ -25,29 +25,31 @@ LET_GO_AGAIN = 1.0  # between two tries to give the VM away while etcd is down
 
 def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending | None:
     """Run the VM while it is ours. None: it could not be started for now, and is given back."""
-    hold = ours.hold
+    try:
+        ending = held(ours, settings, host, events)
+    except (LockHeld, Unreachable) as error:
+        # Another QEMU or client has a disk, or Ceph is away: that may pass.
+        give_back(ours.hold)
+        log.warning(f"{'; '.join(error.lines())}; trying again in {BACK_OFF:g} s")
+        doze(events, time.monotonic() + BACK_OFF, wake=lambda _: False)
+        return None
+    except (HoldfastError, Stopped):
+        give_back(ours.hold)
+        raise
+    if ending.how is not How.lost:
+        Parting(ours.hold, ours.plan, ending).let_go(events)
+    return ending
+
+
+def held(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending:
+    """When this returns the keeper has ended: it would take a lock again that we let go."""
+    status = description(ours.plan, host, ours.hold)
     with (
         contextlib.closing(ours.plan),
-        Keeper(hold, ours.revision, events.post, description(ours.plan, host, hold)) as keeper,
+        Keeper(ours.hold, ours.revision, events.post, status) as keeper,
     ):
-        keeper.hold_on = holds_on(settings, ours.plan)
-        try:
-            ending = start(ours.plan, host, events, Fence(ours.plan, hold, keeper))
-        except Stopped:
-            give_back(hold)
-            raise
-        except (LockHeld, Unreachable) as error:
-            # Another QEMU or client has a disk, or Ceph is away: that may pass.
-            give_back(hold)
-            log.warning(f"{'; '.join(error.lines())}; trying again in {BACK_OFF:g} s")
-            doze(events, time.monotonic() + BACK_OFF, wake=lambda _: False)
-            return None
-        except HoldfastError:
-            give_back(hold)
-            raise
-    if ending.how is not How.lost:
-        Parting(hold, ours.plan, ending).let_go(events)
-    return ending
+        fence = Fence(ours.plan, ours.hold, keeper, hold_on=holds_on(settings, ours.plan))
+        return start(ours.plan, host, events, fence)
 
 
 def holds_on(settings: Settings, plan: Plan) -> bool:
@@ -98,10 +100,10 @@ class Parting:
         """A stop that was asked for does not wait for ever; a guest's own power-off does: a standby
         must not boot what its user has switched off.
         """
-        if not self._clean:
-            log.warning(
-                "QEMU did not close its disks in Ceph: the record stays, and bars all hosts"
-            )
+        if self._clean:
+            self._forget_copies()
+        else:
+            log.warning("QEMU did not close its disks in Ceph: the next owner will shut it out")
         try:
             while not self._released():
                 doze(events, time.monotonic() + LET_GO_AGAIN, wake=lambda _: False)
@@ -112,11 +114,11 @@ class Parting:
         """They would make the next owner shut out clients that are gone. It harms nobody if they stay."""
         if self._ceph is None or not self._in_ceph:
             return
-        with (
-            contextlib.suppress(HoldfastError),
-            contextlib.closing(Cluster(self._disks, self._ceph)) as cluster,
-        ):
-            cluster.drop_copy(self._hold.epoch)
+        try:
+            with contextlib.closing(Cluster(self._disks, self._ceph)) as cluster:
+                cluster.drop_copy(self._hold.epoch)
+        except HoldfastError as error:
+            log.warning(f"the copies of the fence record stay in the images: {error.message}")
 
     def _released(self) -> bool:
         off = self._how is How.powered_off
