@@ -10,7 +10,7 @@ from pathlib import Path
 from holdfast import bridge, capability, cloudinit, device, qemu, seed
 from holdfast.cloudinit import Documents
 from holdfast.description import Description
-from holdfast.errors import ConfigError, Fault
+from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.machine import Accelerator, Disk, Machine, NicMode, RbdImage
 from holdfast.ownership import Image, images
@@ -68,6 +68,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
     check_network(machine, adapted, settings)
     check_files([disk for disk in disks if disk.name not in missing], machine, adapted, settings)
+    check_unlocked(disks)
     documents = make_seed(machine, settings)
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
     cluster, found = reach(disks, ceph) if ceph else (None, rbd.Inspection(fsid=""))
@@ -137,6 +138,15 @@ def check_files(
         faults += local.check_file(key, path, allowed) if path else []
     if faults:
         raise ConfigError(faults)
+
+
+def check_unlocked(disks: Sequence[Disk]) -> None:
+    for disk in disks:
+        if disk.writable and local.locked(disk):
+            raise LockHeld(
+                f"{disk.backend} is in use: another QEMU holds its lock",
+                hint=f"stop that one first; `lsof {disk.backend}` names it",
+            )
 
 
 def bridges_of(machine: Machine, adapted: Adapted | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Disks that are files or block devices of this host: checked, made when missing, opened for QEMU."""
 
 import errno
+import fcntl
 import os
 import stat
 import struct
@@ -15,6 +16,9 @@ from holdfast.machine import Cache, Disk, Format, LocalPath, RbdImage, Volume
 LOCAL_FILE_SYSTEMS = frozenset(
     {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
 )
+# QEMU locks single bytes of an image, one for each thing that it does or forbids (block/file-posix.c).
+FIRST_LOCK, LOCKS = 100, 200
+FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 QCOW2_MAGIC = b"QFI\xfb"
 QCOW2_HEADER = struct.Struct(">4sIQI")  # magic, version, backing_file_offset, backing_file_size
 QCOW2_DATA_FILE = 1 << 2  # incompatible feature: the data is in another file (docs/interop/qcow2)
@@ -160,6 +164,18 @@ def _deepest_mount(path: str) -> str:
         kinds[fields[4]] = fields[fields.index("-") + 1]
     parents = [path, *map(str, Path(path).parents)]
     return next((kinds[parent] for parent in parents if parent in kinds), "an unknown file system")
+
+
+def locked(disk: Disk) -> bool:
+    """Whether a QEMU has the file open: asked before anything is taken, because a launcher that takes
+    a lock and gives it back would end an owner that is holding on without etcd.
+    """
+    if not isinstance(disk.backend, LocalPath | Volume) or not Path(disk.backend.path).is_file():
+        return False
+    with Path(disk.backend.path).open("rb") as file:
+        asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST_LOCK, LOCKS, 0)
+        kind, *_ = FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))
+    return bool(kind != fcntl.F_UNLCK)
 
 
 def create(disk: Disk) -> bool:
