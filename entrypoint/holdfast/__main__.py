@@ -16,6 +16,8 @@ usage: holdfast [run [VM]]           run the VM that the environment or VM names
        holdfast -OPTION...           run QEMU with these options instead of what the keys would build
        holdfast check [VM] [--file vm.yaml]   print all that is wrong with a VM's keys
        holdfast argv [VM] [--file vm.yaml]    print QEMU's command line
+       holdfast fence show|forget|shut-out VM ...    what an owner that did not stop cleanly has left
+       holdfast claim ls|release ...                 which VM a disk belongs to
        holdfast version
 
 The environment and the keys are described in docs/keys.md."""
@@ -69,6 +71,18 @@ def argv(arguments: Arguments, environ: Environment) -> int:
     return command.main(arguments, environ)
 
 
+def fence(arguments: Arguments, environ: Environment) -> int:
+    from holdfast.cli import fence as command  # noqa: PLC0415
+
+    return command.main(arguments, environ)
+
+
+def claim(arguments: Arguments, environ: Environment) -> int:
+    from holdfast.cli import claim as command  # noqa: PLC0415
+
+    return command.main(arguments, environ)
+
+
 def version(arguments: Arguments, environ: Environment) -> int:
     sys.stdout.write(f"holdfast {__version__}\n")
     return 0
@@ -83,6 +97,8 @@ COMMANDS: dict[str, Callable[[Arguments, Environment], int]] = {
     "run": run,
     "check": check,
     "argv": argv,
+    "fence": fence,
+    "claim": claim,
     "version": version,
     "--version": version,
     "help": usage,

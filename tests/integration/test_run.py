@@ -119,7 +119,7 @@ def test_another_machine_may_not_take_a_local_disk(
     }  # fmt: skip
     etcd_server.put(vm, fence=json.dumps(record), epoch="4")
     launcher = launch(on(etcd_server, vm))
-    launcher.says("waiting: .*host-z.*did not stop cleanly.*etcdctl del")
+    launcher.says("waiting: .*host-z.*did not stop cleanly.*holdfast fence forget")
     assert not etcd_server.get(f"/kvm/{vm}/lock")
     etcd_server.ctl("del", f"/kvm/{vm}/fence")
     launcher.ready()

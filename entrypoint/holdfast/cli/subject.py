@@ -1,12 +1,17 @@
 """The VM a command speaks of, and its keys: from a file, or as they stand in etcd."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast import settings
 from holdfast.errors import UsageError
 from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    from holdfast.store import Store
 
 Raw = Mapping[str, bytes]
 HOST_TOML = "/etc/holdfast/host.toml"
@@ -35,6 +40,19 @@ def subject(vm: str | None, file: str | None, environ: Mapping[str, str]) -> Sub
     if not config.endpoints:
         raise UsageError("no VM is named", hint="Name one, or give its keys with --file vm.yaml.")
     return from_etcd(config)
+
+
+@contextmanager
+def connected(vm: str | None, environ: Mapping[str, str]) -> "Iterator[tuple[Settings, Store]]":
+    """The settings and the etcd of a VM; without one, those of the whole tree."""
+    from holdfast.store import Store  # noqa: PLC0415 - gRPC is for those who have an etcd
+
+    # Only to reach the tree: no VM has this name.
+    named = {"VM": vm or "any", "INSTANCE": "", "VM_FILE": "", "EXEC": ""}
+    known = {name: value for name, value in environ.items() if name != "LOCK" or vm is None}
+    config = settings.parse({**known, **named}, host_toml=host_toml(environ))
+    with Store(config) as store:
+        yield config, store
 
 
 def host_toml(environ: Mapping[str, str]) -> str | None:

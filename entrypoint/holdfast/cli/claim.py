@@ -1,0 +1,68 @@
+"""`holdfast claim`: which VM a disk belongs to, and setting free what a VM has left behind."""
+
+import json
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+
+from holdfast.cli.arguments import Parser
+from holdfast.cli.subject import connected
+from holdfast.errors import LockHeld, UsageError
+from holdfast.ownership import decode_claim
+from holdfast.settings import Settings
+from holdfast.store import Store
+from holdfast.txn import Delete, Range, Unchanged
+
+GIVES_UP = """\
+{disk} belongs to VM {vm} (epoch {epoch}), which did not let go of it. Set free, it can be taken by any
+VM at once, and nobody shuts out what VM {vm} may still have under way to it.
+Then: holdfast claim release {disk} --yes"""
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = Parser("claim", "List the disks that VMs have claimed, or set one free.")
+    parser.add_argument("action", choices=("ls", "release"))
+    parser.add_argument("disk", metavar="DISK", nargs="?", help="as `claim ls` prints it")
+    parser.add_argument("--yes", action="store_true", help="do it, knowing what is given up")
+    parser.add_argument("--json", action="store_true", help="a list of claims")
+    given = parser.parse_args(arguments)
+    if (given.action == "release") is not bool(given.disk):
+        parser.error("release needs a DISK, and ls takes none")
+    acts = {"ls": list_claims, "release": set_free}
+    with connected(None, environ) as (config, store):
+        return acts[given.action](given, config, store)
+
+
+def list_claims(given: Namespace, config: Settings, store: Store) -> int:
+    prefix = f"{config.prefix}/_claims/"
+    items = store.read(Range(key=prefix, prefix=True)).items
+    rows = []
+    for key, item in sorted(items.items()):
+        claim = decode_claim(item.value)
+        rows.append({"disk": key.removeprefix(prefix), "vm": claim.vm, "epoch": claim.epoch})
+    if given.json:
+        print(json.dumps(rows))
+    for row in [] if given.json else rows:
+        print(f"{row['disk']}  VM {row['vm']}  epoch {row['epoch']}")
+    return 0
+
+
+def set_free(given: Namespace, config: Settings, store: Store) -> int:
+    key = f"{config.prefix}/_claims/{given.disk}"
+    item = store.read(Range(key=key)).items.get(key)
+    if item is None:
+        raise UsageError(
+            f"{given.disk}: no VM has claimed it", hint="holdfast claim ls names them all"
+        )
+    claim = decode_claim(item.value)
+    if store.read(Range(key=claim.lock)).items:
+        raise LockHeld(f"VM {claim.vm} is running: {given.disk} is in use")
+    if not given.yes:
+        raise UsageError(GIVES_UP.format(disk=given.disk, vm=claim.vm, epoch=claim.epoch))
+    compare = [
+        Unchanged(key=claim.lock, revision=0),
+        Unchanged(key=key, revision=item.mod_revision),
+    ]
+    if not store.txn(compare, [Delete(key=key)]).succeeded:
+        raise LockHeld(f"VM {claim.vm} was started meanwhile; nothing was deleted")
+    print(f"{given.disk} is free")
+    return 0

@@ -1,0 +1,111 @@
+"""`holdfast fence`: what an owner that did not stop cleanly has left, and going on without fencing it."""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from holdfast.cli.arguments import Parser
+from holdfast.cli.subject import connected
+from holdfast.errors import LockHeld, UsageError
+from holdfast.ownership import Fence, Names, decode_fence, decode_lock
+from holdfast.settings import Settings
+from holdfast.store import Store
+from holdfast.txn import Delete, Range, Reply, Unchanged
+
+GIVES_UP = """\
+The record names who may still write to the disks of VM {vm}:
+{record}
+Without it the next owner shuts out nobody. Go on only if that QEMU is dead for certain: its host is
+switched off or was started anew. Then: holdfast fence forget {vm} --yes"""
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = Parser("fence", "Show or forget the record of a VM's last owner.")
+    parser.add_argument("action", choices=("show", "forget", "shut-out"))
+    parser.add_argument("vm", metavar="VM")
+    parser.add_argument("--address", help="whom to shut out, as Ceph lists it: IP:0/NONCE")
+    parser.add_argument("--yes", action="store_true", help="do it, knowing what is given up")
+    parser.add_argument("--json", action="store_true", help="show the record as it is stored")
+    given = parser.parse_args(arguments)
+    if (given.action == "shut-out") is not bool(given.address):
+        parser.error("--address belongs to shut-out, and shut-out needs it")
+    acts = {"show": show, "forget": forget, "shut-out": shut_out}
+    with connected(given.vm, environ) as (config, store):
+        return acts[given.action](given, config, store)
+
+
+def show(given: Namespace, config: Settings, store: Store) -> int:
+    names = names_of(config)
+    item = store.read(Range(key=names.fence)).items.get(names.fence)
+    if given.json:
+        print(item.value.decode() if item else "null")
+    else:
+        print(
+            described(decode_fence(item.value))
+            if item
+            else "no record: the last owner stopped cleanly"
+        )
+    return 0
+
+
+def forget(given: Namespace, config: Settings, store: Store) -> int:
+    names = names_of(config)
+    seen = store.read(Range(key=names.fence), Range(key=names.lock))
+    unused(seen, names, config)
+    item = seen.items.get(names.fence)
+    if item is None:
+        print("there is no record to forget")
+        return 0
+    if not given.yes:
+        raise UsageError(GIVES_UP.format(vm=config.vm, record=readable(item.value)))
+    compare = [
+        Unchanged(key=names.lock, revision=0),
+        Unchanged(key=names.fence, revision=item.mod_revision),
+    ]
+    if not store.txn(compare, [Delete(key=names.fence)]).succeeded:
+        raise LockHeld("the VM was taken meanwhile; nothing was deleted")
+    print(f"the record of VM {config.vm} is gone: {readable(item.value)}")
+    return 0
+
+
+def shut_out(given: Namespace, config: Settings, store: Store) -> int:
+    """Consent to end a client that Holdfast did not start."""
+    from holdfast.fence import YEAR  # noqa: PLC0415 - only this action speaks to Ceph
+    from holdfast.storage.keyring import find  # noqa: PLC0415
+    from holdfast.storage.rbd import Cluster  # noqa: PLC0415
+
+    if not given.yes:
+        raise UsageError(
+            f"{given.address} will not be able to write to any image of this Ceph for a year, whatever "
+            f"it is. Then: holdfast fence shut-out {config.vm} --address {given.address} --yes"
+        )
+    cluster = Cluster((), find(Path(config.ceph_conf)))
+    try:
+        cluster.blocklist([given.address], YEAR)
+    finally:
+        cluster.close()
+    print(f"{given.address} is shut out of Ceph")
+    return 0
+
+
+def unused(seen: Reply, names: Names, config: Settings) -> None:
+    if lock := seen.items.get(names.lock):
+        raise LockHeld(f"VM {config.vm} runs on {decode_lock(lock.value)}: its record is in use")
+
+
+def names_of(config: Settings) -> Names:
+    return Names.of(config.prefix, config.vm, config.lock)
+
+
+def readable(value: bytes) -> str:
+    try:
+        return described(decode_fence(value))
+    except (ValueError, TypeError, KeyError):
+        return f"  (of a newer Holdfast, or damaged) {value[:200].decode(errors='replace')}"
+
+
+def described(fence: Fence) -> str:
+    lines = [f"  epoch {fence.epoch} on host {fence.host} (boot {fence.boot_id})"]
+    lines += [f"  disk {image.disk}: {image.id}" for image in fence.images]
+    lines += [f"  client of Ceph: {address}" for address in fence.clients]
+    return "\n".join(lines)
