@@ -7,6 +7,7 @@ processes are the machine's. tests/setup/suite gives it the machine's paths and 
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
@@ -122,6 +123,8 @@ class Runner:
 @pytest.fixture(scope="session")
 def engine() -> None:
     """The engine answers, and the images are built."""
+    # When CI gives up, too, the tests end in order: no container is a child of ours and goes with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in (IMAGE, "holdfast-ceph", "holdfast-etcd", "holdfast-lan"):
         docker("image", "inspect", "--format={{.Id}}", name)
 
@@ -158,7 +161,8 @@ def lan_on(bridge: str, network: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def lan(engine: None) -> Iterator[str]:
-    with lan_on("hftest0", "10.77.201") as bridge:
+    # Two suites on one machine shall not meet.
+    with lan_on(f"hf{os.getpid()}", f"10.77.{100 + os.getpid() % 100}") as bridge:
         yield bridge
 
 
