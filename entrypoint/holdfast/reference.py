@@ -50,7 +50,7 @@ VARIABLES = (
     Variable(name="EXEC", value="switch", default="off", doc="become QEMU: no lock, no supervision"),
     Variable(name="LOG_LEVEL", value="`debug info warning error`", default="`info`", doc="the least that is logged"),
     Variable(name="LOG_FORMAT", value="`text json`", default="`text`", doc="of Holdfast's own lines"),
-    Variable(name="HOLDFAST_CONFIG", value="path", default="`/etc/holdfast/host.toml`", doc="host.toml"),
+    Variable(name="HOLDFAST_CONFIG", value="path", default="`/etc/holdfast/host.toml`", doc="host.toml; the image has one for hosts without"),
 )
 # fmt: on
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from holdfast.store import Store
 
 Raw = Mapping[str, bytes]
-HOST_TOML = "/etc/holdfast/host.toml"
+# A host's /etc/holdfast, mounted into a container, would hide a file of the image there.
+HOST_TOMLS = ("/etc/holdfast/host.toml", "/usr/lib/holdfast/host.toml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +57,11 @@ def connected(vm: str | None, environ: Mapping[str, str]) -> "Iterator[tuple[Set
 
 
 def host_toml(environ: Mapping[str, str]) -> str | None:
-    path = Path(environ.get("HOLDFAST_CONFIG") or HOST_TOML)
-    if not path.is_file() and not environ.get("HOLDFAST_CONFIG"):
-        return None
-    return read(str(path), "HOLDFAST_CONFIG")
+    """The one that is named; else the host's own; else the one that came with an image."""
+    if named := environ.get("HOLDFAST_CONFIG"):
+        return read(named, "HOLDFAST_CONFIG")
+    found = next((path for path in HOST_TOMLS if Path(path).is_file()), None)
+    return read(found, "host.toml") if found else None
 
 
 def from_file(path: str) -> Raw:
