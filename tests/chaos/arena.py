@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from chaos import journal
 from chaos.disk import Disk
@@ -12,7 +13,7 @@ from chaos.members import Members
 from chaos.watcher import Sighting, Watcher
 
 TTL = 5
-HOLDS, STOPS = "hold", "stop"
+LOCAL = {"disks__data__pool": "default", "disks__data__size": "16M"}  # a VM's disk, in a file
 
 
 def eventually(condition: Callable[[], object], timeout: float = 30, what: str = "it") -> None:
@@ -25,28 +26,33 @@ def eventually(condition: Callable[[], object], timeout: float = 30, what: str =
 class Vm:
     """One VM of a case. `start` runs a launcher for it; `verify` has its disks checked."""
 
-    def __init__(self, name: str, etcd: Members, toml: Path, keys: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        etcd: Members,
+        toml: Path,
+        keys: Mapping[str, str],
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.name = name
+        self.environ = environ
         self.etcd = etcd
         self.toml = toml
         self.launchers: list[Launcher] = []
         etcd.put(name, **keys)
 
     def start(
-        self,
-        host: Host,
-        ttl: int = TTL,
-        inside: str = "",
-        run_options: str = "size=64m",
-        **environ: str,
+        self, host: Host, inside: str = "", run_options: str = "size=64m", **environ: str
     ) -> Launcher:
         own = {
             "VM": self.name,
             "ETCD_ENDPOINTS": self.etcd.url,
-            "TTL": str(ttl),
+            "TTL": str(TTL),
             "HOLDFAST_CONFIG": str(self.toml),
         }
-        launcher = host.start({**own, **environ}, inside=inside, run_options=run_options)
+        launcher = host.start(
+            {**own, **self.environ, **environ}, inside=inside, run_options=run_options
+        )
         self.launchers.append(launcher)
         return launcher
 

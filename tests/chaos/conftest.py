@@ -5,15 +5,18 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import ceph
 import pytest
+from ceph import Ceph
 from chaos import members
-from chaos.arena import Arena, Vm
+from chaos.arena import LOCAL, Arena, Vm
 from chaos.disk import FileDisk
 from chaos.figures import Figures
 from chaos.host import Host
 from chaos.members import Members
 from chaos.network import Network
-from chaos.watcher import Watcher
+from chaos.rbd_disk import Clients, Cluster, RbdDisk
+from chaos.watcher import Watcher, never
 
 figures = Figures()
 
@@ -115,7 +118,48 @@ def vm(etcd: Members, name: str, host_toml: Path, keys: dict[str, str]) -> Vm:
     return Vm(name, etcd, host_toml, {**keys, **LOCAL})
 
 
-LOCAL = {"disks__data__pool": "default", "disks__data__size": "16M"}
+@pytest.fixture(scope="session")
+def ceph_node(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    """A Ceph of one node at the bridge: the hosts reach it, and can be cut off from it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CEPH_ADDRESS", network.address)
+        with ceph.serving(tmp_path_factory.mktemp("ceph")) as node:
+            yield node
+
+
+@pytest.fixture(scope="session")
+def rbd_clients(session_arena: Arena, ceph_node: Ceph) -> Iterator[Clients]:
+    """From now on the watcher knows who is shut out of Ceph."""
+    cluster = Cluster(ceph_node)
+    addresses = {h.namespace.inode: h.namespace.address for h in session_arena.hosts}
+    with Clients(cluster, addresses) as clients:
+        session_arena.watcher.fenced = clients.fenced
+        yield clients
+        session_arena.watcher.fenced = never
+    cluster.close()
+
+
+@pytest.fixture
+def image(rbd_clients: Clients, ceph_node: Ceph, name: str) -> Iterator[RbdDisk]:
+    ceph_node.rbd("create", "--size", "16M", name)
+    rbd_clients.watch(name)
+    yield RbdDisk(rbd_clients.cluster, name)
+    rbd_clients.forget(name)
+
+
+@pytest.fixture
+def rbd_vm(
+    etcd: Members,
+    image: RbdDisk,
+    ceph_node: Ceph,
+    host_toml: Path,
+    keys: dict[str, str],
+    tmp_path: Path,
+) -> Vm:
+    """With its disk in Ceph, for hosts that are different machines."""
+    conf = ceph_node.etc(tmp_path / "etc-ceph", "holdfast")
+    keys = {**keys, "disks__data__rbd": f"rbd/{image.name}"}
+    return Vm(image.name, etcd, host_toml, keys, environ={"CEPH_CONF": str(conf)})
 
 
 @pytest.fixture

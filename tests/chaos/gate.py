@@ -8,7 +8,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 CHUNK = 65536
@@ -22,6 +22,8 @@ class Gate:
         self._open = threading.Event()
         self._open.set()
         self._address = address
+        self._threads: list[threading.Thread] = []
+        self._ends: list[socket.socket] = []
         self._listeners = [self._listen(port) for port in ports]
         names = [listener.getsockname() for listener in self._listeners]
         self.url = ",".join(f"http://{host}:{port}" for host, port in names)
@@ -31,10 +33,12 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self._open.set()
-        for listener in self._listeners:
+        self.delay = 0.0
+        for end in [*self._listeners, *self._ends]:
             with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
 
     def hold_answer_to(self, pattern: bytes) -> None:
         """Let the next request that contains these bytes through, and then nothing back."""
@@ -46,26 +50,30 @@ class Gate:
 
     def _listen(self, port: int) -> socket.socket:
         listener = socket.create_server((self._address, 0))
-        threading.Thread(target=self._serve, args=(listener, port), daemon=True).start()
+        self._spawn(self._serve, listener, port)
         return listener
 
+    def _spawn(self, what: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=what, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def _serve(self, listener: socket.socket, port: int) -> None:
-        while True:
-            try:
+        with listener, contextlib.suppress(OSError):
+            while True:
                 client, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                server = socket.create_connection((self._address, port))
-            except OSError:
-                client.close()
-                continue
-            for pair in ((client, server), (server, client)):
-                up = pair[0] is client
-                threading.Thread(target=self._pump, args=(*pair, up), daemon=True).start()
+                try:
+                    server = socket.create_connection((self._address, port))
+                except OSError:
+                    client.close()
+                    continue
+                self._ends += [client, server]
+                self._spawn(self._pump, client, server, True)
+                self._spawn(self._pump, server, client, False)
 
     def _pump(self, source: socket.socket, target: socket.socket, up: bool) -> None:
-        with contextlib.suppress(OSError):
+        """Each end is closed by the thread that reads it."""
+        with source, contextlib.suppress(OSError):
             while data := source.recv(CHUNK):
                 time.sleep(self.delay)
                 if up and self._pattern and self._pattern in data:
@@ -75,6 +83,5 @@ class Gate:
                 if not up:
                     self._open.wait()
                 target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
