@@ -13,7 +13,7 @@ from holdfast.machine import Accelerator
 from holdfast.plan import Plan
 from holdfast.process import uid_map_end
 from holdfast.rundir import RunDirectory
-from holdfast.storage import local
+from holdfast.storage import directory
 from holdfast.supervisor import Supervisor
 
 
@@ -38,8 +38,8 @@ def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -
 
 def make_volumes(plan: Plan) -> None:
     for disk in plan.disks:
-        if local.create(disk):
-            log.info(f"disk {disk.name}: created {disk.backend}", bytes=disk.size)
+        if done := directory.provide(disk):
+            log.info(f"disk {disk.name}: {done} {disk.backend}", bytes=disk.size)
 
 
 def own_identity(plan: Plan, host: Host) -> Identity:

@@ -284,7 +284,26 @@ def test_a_volume_is_made_and_kept(
     again = launch(vm)
     again.says("QEMU is up")
     assert "created" not in again.log
+    assert "grown" not in again.log
     assert volume.stat().st_ino == made
+
+
+@pytest.mark.parametrize("suffix", ["raw", "qcow2"])
+def test_a_volume_grows_and_never_shrinks(
+    suffix: str, launch: Launch, described: Described, pool: Path
+) -> None:
+    vm = described(pool="default", size="64M", format=suffix)
+    keys = Path(vm["VM_FILE"])
+    volume = pool / f"{vm['VM']}-root.{suffix}"
+    for size, expected in (("64M", 64), ("96M", 96), ("32M", 96)):
+        keys.write_text(re.sub("size: .*", f"size: {size}", keys.read_text()))
+        launcher = launch(vm)
+        launcher.says("QEMU is up")
+        assert (f"grown {volume}" in launcher.log) is (size == "96M")
+        info = ["qemu-img", "info", "--force-share", "-f", suffix, "--output=json", str(volume)]
+        found = json.loads(subprocess.run(info, check=True, capture_output=True).stdout)
+        assert found["virtual-size"] == expected * MIB
+        ended_at_once(launcher)
 
 
 def ended_at_once(launcher: Launcher) -> None:

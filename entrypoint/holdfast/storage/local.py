@@ -1,15 +1,14 @@
-"""Disks that are files or block devices of this host: checked, made when missing, opened for QEMU."""
+"""Disks that are files or block devices of this host: checked, and opened for QEMU."""
 
 import errno
 import fcntl
 import os
 import stat
 import struct
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.errors import ConfigError, Fault, HostLacks
+from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Cache, Disk, Format, LocalPath, RbdImage, Volume
 
 # The kernel guards QEMU's image lock on these: only one machine can reach the file.
@@ -176,40 +175,6 @@ def locked(disk: Disk) -> bool:
         asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST_LOCK, LOCKS, 0)
         kind, *_ = FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))
     return bool(kind != fcntl.F_UNLCK)
-
-
-def create(disk: Disk) -> bool:
-    """Make a missing volume, whole or not at all. True if it was made."""
-    if not isinstance(disk.backend, Volume) or os.path.lexists(disk.backend.path):
-        return False
-    path = Path(disk.backend.path)
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.unlink(missing_ok=True)
-    try:
-        _allocate(unfinished, disk)
-        os.link(
-            unfinished, path
-        )  # unlike a rename it never replaces a volume that came in between
-    except OSError as error:
-        raise HostLacks(
-            f"disks/{disk.name}: the volume {path} cannot be created: {error.strerror}"
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return True
-
-
-def _allocate(path: Path, disk: Disk) -> None:
-    assert disk.size is not None  # noqa: S101 - check() has seen to it
-    if disk.format is Format.raw:
-        with path.open("xb") as file:
-            file.truncate(disk.size)
-            os.fsync(file.fileno())
-        return
-    command = ["qemu-img", "create", "-q", "-f", disk.format.value, str(path), str(disk.size)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise HostLacks(f"disks/{disk.name}: {made.stderr.strip()}")
 
 
 def open_for_qemu(disk: Disk) -> int:

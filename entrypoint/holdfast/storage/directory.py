@@ -1,0 +1,79 @@
+"""Volumes in a directory pool: made when they are missing, grown when they are too small."""
+
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+from holdfast.errors import HostLacks
+from holdfast.machine import Disk, Format, Volume
+
+QCOW2_SIZE = struct.Struct(
+    ">24xQ"
+)  # of the header: the size that the guest sees (docs/interop/qcow2)
+
+
+def provide(disk: Disk) -> str:
+    """See to it that a volume is there and has its size. Returns what was done, "" for nothing."""
+    if not isinstance(disk.backend, Volume):
+        return ""
+    if create(disk):
+        return "created"
+    return "grown" if grow(disk, Path(disk.backend.path)) else ""
+
+
+def create(disk: Disk) -> bool:
+    """Make a missing volume, whole or not at all. True if it was made."""
+    if not isinstance(disk.backend, Volume) or os.path.lexists(disk.backend.path):
+        return False
+    path = Path(disk.backend.path)
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.unlink(missing_ok=True)
+    try:
+        _allocate(unfinished, disk)
+        # Unlike a rename it never replaces a volume that came in between.
+        os.link(unfinished, path)
+    except OSError as error:
+        raise HostLacks(
+            f"disks/{disk.name}: the volume {path} cannot be created: {error.strerror}"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return True
+
+
+def _allocate(path: Path, disk: Disk) -> None:
+    assert disk.size is not None  # noqa: S101 - check() has seen to it
+    if disk.format is Format.raw:
+        with path.open("xb") as file:
+            file.truncate(disk.size)
+            os.fsync(file.fileno())
+        return
+    _run(disk, ["qemu-img", "create", "-q", "-f", disk.format.value, str(path), str(disk.size)])
+
+
+def grow(disk: Disk, path: Path) -> bool:
+    """A smaller size than it has is no request to shrink: that would cut data off."""
+    if disk.size is None or disk.size <= size_of(disk, path):
+        return False
+    if disk.format is Format.raw:
+        os.truncate(path, disk.size)
+    else:
+        _run(
+            disk, ["qemu-img", "resize", "-q", "-f", disk.format.value, str(path), str(disk.size)]
+        )
+    return True
+
+
+def size_of(disk: Disk, path: Path) -> int:
+    if disk.format is Format.raw:
+        return path.stat().st_size
+    with path.open("rb") as file:
+        (size,) = QCOW2_SIZE.unpack(file.read(QCOW2_SIZE.size))
+    return int(size)
+
+
+def _run(disk: Disk, command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise HostLacks(f"disks/{disk.name}: {done.stderr.strip()}")
