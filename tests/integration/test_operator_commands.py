@@ -19,9 +19,8 @@ RECORD = {
 
 @pytest.fixture
 def vm(request: pytest.FixtureRequest) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip(
-        "-"
-    )
+    name = "op-" + request.node.name.removeprefix("test_").lower()
+    return re.sub(r"[^a-z0-9]+", "-", name)[:40].strip("-")
 
 
 @pytest.fixture

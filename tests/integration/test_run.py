@@ -21,9 +21,8 @@ Launch = Callable[..., Launcher]
 @pytest.fixture
 def vm(request: pytest.FixtureRequest) -> str:
     """A VM of its own for each test."""
-    return re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip(
-        "-"
-    )
+    name = "run-" + request.node.name.removeprefix("test_").lower()
+    return re.sub(r"[^a-z0-9]+", "-", name)[:40].strip("-")
 
 
 @pytest.fixture
