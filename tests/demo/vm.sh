@@ -42,6 +42,7 @@ said() {
 
 # A guest whose cloud-init is of another mind tells nothing, but it has a lease.
 address() {
+    # shellcheck disable=SC2016  # the dollar is awk's
     said address | grep . || "${lan[@]}" awk 'END { print $3 }' "/run/lan-$BRIDGE.leases"
 }
 
