@@ -6,7 +6,7 @@ docs/ownership.md; its compares are all needed.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from typing import Any
@@ -108,18 +108,21 @@ def _versioned(value: bytes) -> dict[str, Any]:
     return data
 
 
-def images(disks: Iterable[Disk], *, machine_id: str, fsid: str) -> tuple[Image, ...]:
+def images(
+    disks: Iterable[Disk], *, machine_id: str, fsid: str, files: Mapping[str, str]
+) -> tuple[Image, ...]:
     """The disks that this VM may write to, each with the id under which it is claimed.
 
-    Names of files mean something on one machine only, names of images in one cluster.
+    An image is known by its name in one cluster, a file (`files`, by the disk's name) by what the
+    kernel of one machine knows it by: containers have names of their own for it.
     """
-    return tuple(_image(disk, machine_id, fsid) for disk in disks if disk.writable)
+    return tuple(_image(disk, machine_id, fsid, files) for disk in disks if disk.writable)
 
 
-def _image(disk: Disk, machine_id: str, fsid: str) -> Image:
+def _image(disk: Disk, machine_id: str, fsid: str, files: Mapping[str, str]) -> Image:
     if isinstance(disk.backend, RbdImage):
         return Image(disk=disk.name, kind="rbd", id=f"rbd/{fsid}/{disk.backend}")
-    return Image(disk=disk.name, kind="file", id=f"file/{machine_id}{disk.backend.path}")
+    return Image(disk=disk.name, kind="file", id=f"file/{machine_id}/{files[disk.name]}")
 
 
 def barred(item: Item | None, machine_id: str, fsid: str) -> Fault | None:

@@ -76,7 +76,9 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         machine=machine,
         unknown=described.unknown,
         disks=tuple(disk for disk in disks if disk.name not in missing),
-        images=images(disks, machine_id=host.machine_id, fsid=found.fsid),
+        images=images(
+            disks, machine_id=host.machine_id, fsid=found.fsid, files=local.identities(disks)
+        ),
         ceph=ceph,
         cluster=cluster,
         copies=found.copies,

@@ -86,7 +86,7 @@ class Standby:
         except Unreachable as error:
             if not self._waited and time.monotonic() + RETRY > self._patience:
                 raise
-            self._pause(error.message, RETRY)
+            self._pause(error.message, RETRY, told="unreachable")
             return None  # this is no waiting for the VM: its time is up after START
         except LockHeld as error:
             self._pause(error.message, RETRY, lock_wait=True)
@@ -206,11 +206,11 @@ class Standby:
 
     # -- wait
 
-    def _pause(self, why: str, seconds: float, *, lock_wait: bool = False) -> None:
-        """Until something changes; `seconds` at the most."""
-        if why != self._told:
+    def _pause(self, why: str, seconds: float, *, lock_wait: bool = False, told: str = "") -> None:
+        """Until something changes; `seconds` at the most. What is `told` once is not told again."""
+        if (told or why) != self._told:
             log.info(f"waiting: {why}")
-            self._told = why
+        self._told = told or why
         now = time.monotonic()
         if lock_wait and self._deadline is not None and now >= self._deadline:
             raise LockHeld(f"{why}, and LOCK_WAIT is over")

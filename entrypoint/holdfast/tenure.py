@@ -94,6 +94,7 @@ class Parting:
         # QEMU's death frees a local file. What it still had under way to Ceph may arrive later.
         self._clean = not ending.killed or all(image.kind == "file" for image in plan.images)
         self._last = last(ending.how.value, ending.status, hold)
+        self._told = False
         self._until = time.monotonic() + plan.machine.stop_timeout
 
     def let_go(self, events: Events) -> None:
@@ -128,7 +129,9 @@ class Parting:
             if not off and time.monotonic() > self._until:
                 log.error(f"{error.message}; leaving the record for the next owner to judge")
                 return True
-            log.warning(f"the VM cannot be given away yet: {error.message}")
+            if not self._told:
+                log.warning(f"the VM cannot be given away yet: {error.message}")
+            self._told = True
             return False
         log.info("the VM is released", etcd_requests=self._hold.store.requests)
         return True

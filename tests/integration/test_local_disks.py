@@ -324,3 +324,24 @@ def test_a_volume_that_cannot_be_made(
     assert not [path for path in pool.iterdir() if not path.is_symlink()]
     shutil.rmtree(pool)
     refused(launch(vm), f"the pool's directory {pool} does not exist on this host")
+
+
+def test_two_files_of_one_name_are_two_disks(
+    launch: Launch, etcd_server: Etcd, guest: Path, tmp_path: Path
+) -> None:
+    """Two containers with a folder each, mounted at the same place: here, two mounts of this test."""
+    launchers = []
+    for number in (1, 2):
+        own = tmp_path / f"own{number}"
+        own.mkdir()
+        shutil.copy(guest / "disk.raw", own / "root.raw")
+        seen = tmp_path / "images"
+        seen.mkdir(exist_ok=True)
+        mounts = f'mount --bind {own} {seen} && exec "$@"'
+        vm = f"local{next(NUMBERS)}"
+        etcd_server.put(vm, ram="192", disks__root__path=str(seen / "root.raw"))
+        prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mounts, "sh"]
+        environ = {"VM": vm, "ETCD_ENDPOINTS": etcd_server.url}
+        launchers.append(launch(environ, prefix=prefix))
+    for launcher in launchers:
+        assert launcher.ready()["boot"] == "1"

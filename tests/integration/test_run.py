@@ -61,6 +61,7 @@ def test_a_vm_runs_and_stops_cleanly(
     etcd_server.put(vm, **keys)
     launcher = launch(on(etcd_server, vm))
     assert launcher.ready()["boot"] == "1"
+    assert f'"vm":"{vm}"' in etcd_server.ctl("get", "--prefix", "/kvm/_claims/")
     assert status(etcd_server, vm)["host"] == "host-a"
     assert status(etcd_server, vm)["state"] == "running"
     assert status(etcd_server, vm)["qemu"]
@@ -72,7 +73,7 @@ def test_a_vm_runs_and_stops_cleanly(
     assert status(etcd_server, vm, "last")["forced"] is False
     assert not (Path("/run/holdfast") / vm).exists()
     assert (pool / f"{vm}-data.raw").stat().st_size == 16 << 20
-    assert not [key for key in etcd_server.keys("/kvm/_claims/") if f"{vm}-data" in key]
+    assert f'"vm":"{vm}"' not in etcd_server.ctl("get", "--prefix", "/kvm/_claims/")
 
 
 def test_the_second_waits_and_takes_over(
@@ -437,3 +438,14 @@ def test_a_damaged_record_bars_the_vm(
     launcher = launch(on(etcd_server, vm))
     launcher.says("waiting: .*newer Holdfast, or damaged")
     assert not etcd_server.get(f"/kvm/{vm}/lock")
+
+
+def test_an_etcd_that_comes_later_is_found(
+    launch: Launch, own_etcd: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    own_etcd.put(vm, **keys)
+    own_etcd.stop()
+    launcher = launch(on(own_etcd, vm))
+    launcher.says("waiting: etcd does not answer")
+    own_etcd.start()
+    launcher.says("the VM is ours")

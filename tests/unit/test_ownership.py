@@ -109,8 +109,8 @@ def test_only_what_may_be_written_is_claimed() -> None:
         Disk(name="seen", backend=LocalPath(path="/y"), read_only=True),
         Disk(name="data", backend=LocalPath(path="/z")),
     ]
-    found = images(disks, machine_id="m1", fsid="f")
-    assert [image.id for image in found] == ["rbd/f/p/i", "file/m1/z"]
+    found = images(disks, machine_id="m1", fsid="f", files={"data": "inode-8:1-7"})
+    assert [image.id for image in found] == ["rbd/f/p/i", "file/m1/inode-8:1-7"]
 
 
 def test_the_lock_of_an_older_launcher_can_be_read() -> None:

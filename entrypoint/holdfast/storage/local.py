@@ -165,6 +165,27 @@ def _deepest_mount(path: str) -> str:
     return next((kinds[parent] for parent in parents if parent in kinds), "an unknown file system")
 
 
+def identities(disks: Sequence[Disk]) -> dict[str, str]:
+    """What the kernel knows each file by: device and inode. A volume that is not made yet has its
+    folder's, and its name.
+    """
+    return {
+        disk.name: _identity(Path(disk.backend.path))
+        for disk in disks
+        if isinstance(disk.backend, LocalPath | Volume) and disk.writable
+    }
+
+
+def _identity(path: Path) -> str:
+    if not path.exists():
+        return f"{_identity(path.parent)}/{path.name}"
+    found = path.stat()
+    device = found.st_rdev if stat.S_ISBLK(found.st_mode) else found.st_dev
+    kind = "block" if stat.S_ISBLK(found.st_mode) else "inode"
+    number = "" if kind == "block" else f"-{found.st_ino}"
+    return f"{kind}-{os.major(device)}:{os.minor(device)}{number}"
+
+
 def locked(disk: Disk) -> bool:
     """Whether a QEMU has the file open: asked before anything is taken, because a launcher that takes
     a lock and gives it back would end an owner that is holding on without etcd.
