@@ -44,3 +44,11 @@ def claimant(item: Item, image: Image) -> Claim:
     except (ValueError, TypeError) as error:
         rule = f"its claim {item.key} is of a newer Holdfast, or damaged"
         raise ConfigError([Fault(key=f"disks/{image.disk}", rule=rule)]) from error
+
+
+def belongs_to(item: Item, vm: str) -> bool:
+    """Whether a claim is this VM's; one that cannot be read is nobody's to drop."""
+    try:
+        return decode_claim(item.value).vm == vm
+    except (ValueError, TypeError):
+        return False

@@ -11,8 +11,9 @@ from enum import Enum, auto
 from typing import Any, Self
 
 from holdfast import log
+from holdfast.clock import boottime
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
-from holdfast.lock import Hold, boottime
+from holdfast.lock import Hold
 from holdfast.ownership import Verdict
 from holdfast.txn import Reply
 from holdfast.watch import Watch

@@ -5,13 +5,13 @@ Each write compares what it must not overwrite. A reply that got lost is settled
 """
 
 import threading
-import time
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from holdfast import claim
-from holdfast.claim import claimant
+from holdfast.claim import belongs_to, claimant
+from holdfast.clock import boottime
 from holdfast.errors import OwnershipLost
 from holdfast.host import Host
 from holdfast.lease import LeaseTimes
@@ -25,16 +25,12 @@ from holdfast.ownership import (
     Verdict,
     clients_of,
     encode,
+    images_of,
     judge,
     number,
 )
 from holdfast.store import Store
-from holdfast.txn import Delete, Operation, Put, Range, Reply, Unchanged
-
-
-def boottime() -> float:
-    """Seconds on the clock that counts suspend. Python's time.monotonic() does not."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+from holdfast.txn import Delete, Operation, Put, Range, Reply, Unchanged, written_by
 
 
 def attempt(host: Host) -> Lock:
@@ -57,6 +53,8 @@ class Hold:
         self._confirmed = 0.0  # when the last good renewal was sent
         self._fence = 0
         self._claims: dict[str, int] = {}
+        self._left: frozenset[str] = frozenset()  # claims on what an earlier owner had open
+        self._stale: dict[str, int] = {}  # those of them that the VM's keys name no more
         self.suspects: frozenset[str] = frozenset()  # storage clients of those before us
         self._turn = threading.RLock()
 
@@ -71,8 +69,11 @@ class Hold:
         judged = (names.epoch, names.fence, names.host, names.power)
         compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in judged]
         self._fence = seen.revision_of(names.fence)
-        self.suspects = clients_of(seen.items.get(names.fence))
-        return self._lock(compare, [Range(key=self._claim_key(image)) for image in images])
+        left = seen.items.get(names.fence)
+        self.suspects = clients_of(left)
+        self._left = frozenset(self.names.claims + one for one in images_of(left))
+        keys = self._left.union(map(self._claim_key, images))
+        return self._lock(compare, [Range(key=key) for key in sorted(keys)])
 
     def _lock(self, compare: Iterable[Unchanged], reads: Sequence[Range]) -> Reply | None:
         owner = encode(attempt(self._host))
@@ -84,7 +85,7 @@ class Hold:
             [put, *reads],
             [Range(key=self.names.lock), *reads],
         )
-        written = _written(reply, [put], [])
+        written = written_by(reply, [put], [])
         if written is None:
             self.store.revoke(lease)
             return None
@@ -128,14 +129,22 @@ class Hold:
         written = self._write([*self._ours(), *compare], puts) if puts else {}
         self._claims = {key: written[key] for key in map(self._claim_key, images)}
         self._fence = written.get(self.names.fence, self._fence)
+        self._stale = {
+            key: item.mod_revision
+            for key, item in claims.items.items()
+            if key in self._left - self._claims.keys() and belongs_to(item, self._vm)
+        }
 
     def record(self, images: Sequence[Image], clients: frozenset[str]) -> None:
         """Steps 4 and 6: who may be writing from now on. Only after this may they."""
         with self._turn:
             fence = Unchanged(key=self.names.fence, revision=self._fence)
             put = Put(key=self.names.fence, value=encode(self._record(images, clients)))
-            written = self._write([*self._ours(), fence, *self._claimed()], [put])
+            stale = [Unchanged(key=key, revision=at) for key, at in self._stale.items()]
+            compare = [*self._ours(), fence, *self._claimed(), *stale]
+            written = self._write(compare, [put], [Delete(key=key) for key in self._stale])
             self._fence = written[self.names.fence]
+            self._stale = {}
 
     def _record(self, images: Sequence[Image], clients: frozenset[str]) -> Fence:
         return Fence(
@@ -223,12 +232,14 @@ class Hold:
     def _claimed(self) -> list[Unchanged]:
         return [Unchanged(key=key, revision=revision) for key, revision in self._claims.items()]
 
-    def _write(self, compare: Sequence[Unchanged], puts: Sequence[Put]) -> dict[str, int]:
-        """Put what only the owner may put. Returns the revision of each key."""
+    def _write(
+        self, compare: Sequence[Unchanged], puts: Sequence[Put], drops: Sequence[Delete] = ()
+    ) -> dict[str, int]:
+        """Put and drop what only the owner may. Returns the revision of each key that was put."""
         lock = Unchanged(key=self.names.lock, revision=self.standing.lock)
         reads = [Range(key=put.key) for put in puts]
-        reply = self.store.txn({lock, *compare}, puts, [Range(key=lock.key), *reads])
-        written = _written(reply, puts, compare)
+        reply = self.store.txn({lock, *compare}, [*puts, *drops], [Range(key=lock.key), *reads])
+        written = written_by(reply, puts, compare)
         if written is None or (
             not reply.succeeded and reply.revision_of(lock.key) != lock.revision
         ):
@@ -249,22 +260,3 @@ class Hold:
                 machine_id=self._host.machine_id,
             )
         )
-
-
-def _written(
-    reply: Reply, puts: Sequence[Put], compare: Sequence[Unchanged]
-) -> dict[str, int] | None:
-    """The revision of each key that we put; None if it is not our value that stands there.
-
-    A value that stood there before, at a revision that was compared, is no copy of this request.
-    """
-    if reply.succeeded:
-        return {put.key: reply.revision for put in puts}
-    before = {one.key: one.revision for one in compare}
-    items = [
-        item for put in puts if (item := reply.items.get(put.key)) and item.value == put.value
-    ]
-    ours = {
-        item.key: item.mod_revision for item in items if item.mod_revision != before.get(item.key)
-    }
-    return ours if len(ours) == len(puts) else None

@@ -163,6 +163,11 @@ def clients_of(item: Item | None) -> frozenset[str]:
     return frozenset(decode_fence(item.value).clients) if item else frozenset()
 
 
+def images_of(item: Item | None) -> list[str]:
+    """The ids of the disks that a fence record names."""
+    return [image.id for image in decode_fence(item.value).images] if item else []
+
+
 class Verdict(Enum):
     """What a look at etcd tells the holder."""
 

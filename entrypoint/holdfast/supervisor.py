@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Iterable
 
 from holdfast import log
+from holdfast.clock import boottime
 from holdfast.ending import Ending, How
 from holdfast.errors import InternalError
 from holdfast.events import STOP_SIGNALS, Events
 from holdfast.keeper import Finding, Keeper
 from holdfast.lifecycle import Action, Event, State, step
-from holdfast.lock import boottime
 from holdfast.process import Child, reap_orphans
 from holdfast.qmp import Disconnected, Message, Qmp
 from holdfast.rundir import BEAT, beat

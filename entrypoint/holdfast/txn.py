@@ -4,7 +4,7 @@ The words are those of etcd's v3 API (rpc.proto): a transaction compares, then d
 of operations, all at one revision.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -60,3 +60,22 @@ class Reply:
     def revision_of(self, key: str) -> int:
         """When the key was last written; 0 if it does not exist (as Unchanged takes it)."""
         return self.items[key].mod_revision if key in self.items else 0
+
+
+def written_by(
+    reply: Reply, puts: Sequence[Put], compare: Sequence[Unchanged]
+) -> dict[str, int] | None:
+    """The revision of each key that we put; None if it is not our value that stands there.
+
+    A value that stood there before, at a revision that was compared, is no copy of this request.
+    """
+    if reply.succeeded:
+        return {put.key: reply.revision for put in puts}
+    before = {one.key: one.revision for one in compare}
+    items = [
+        item for put in puts if (item := reply.items.get(put.key)) and item.value == put.value
+    ]
+    ours = {
+        item.key: item.mod_revision for item in items if item.mod_revision != before.get(item.key)
+    }
+    return ours if len(ours) == len(puts) else None

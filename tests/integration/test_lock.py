@@ -220,3 +220,25 @@ def test_the_clients_of_a_dead_vm_come_with_its_disk(
     # Should this one die before it has fenced, the next finds them in its record.
     record = seen(store, heir).items[heir.fence]
     assert clients_of(record) == {"10.0.0.1:0/7"}
+
+
+def test_a_disk_that_the_keys_name_no_more_is_set_free(
+    taken: Taker, names: Names, store: Store, etcd_server: Etcd
+) -> None:
+    """It was the VM's when its host died; since then it was given to another VM."""
+    taken("a")
+    etcd_server.ctl("del", names.lock)
+    taken("b", disks=())
+    assert names.claims + DISK.id not in store.read(Range(key=names.claims, prefix=True)).items
+    assert taken("a", vm=other(names)).look()[0] is Verdict.held
+
+
+def test_the_claim_of_another_vm_is_not_set_free(
+    taken: Taker, names: Names, store: Store, etcd_server: Etcd
+) -> None:
+    taken("a")
+    etcd_server.ctl("del", names.lock)
+    heir = taken("b", vm=other(names))
+    taken("a", disks=())
+    assert names.claims + DISK.id in store.read(Range(key=names.claims, prefix=True)).items
+    assert heir.look()[0] is Verdict.held
