@@ -58,8 +58,14 @@ class RunDirectory:
     def copy(self, name: str, source: str) -> str:
         """A copy that QEMU's uid can read, wherever the original lies."""
         target = self.path / name
-        with Path(source).open("rb") as original, target.open("xb") as duplicate:
-            shutil.copyfileobj(original, duplicate)
+        try:
+            with Path(source).open("rb") as original, target.open("xb") as duplicate:
+                shutil.copyfileobj(original, duplicate)
+        except OSError as error:
+            raise HostLacks(
+                f"{source} cannot be copied to {self.path}: {error.strerror}",
+                hint="It takes as much room under /run as the file is large.",
+            ) from error
         target.chmod(0o440)
         os.chown(target, -1, self._who.gid)
         return str(target)
