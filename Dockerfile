@@ -93,6 +93,7 @@ RUN apt-get update \
       e2fsprogs \
       etcd-client \
       etcd-server \
+      faketime \
       git \
       iproute2 \
       iptables \
