@@ -5,7 +5,7 @@ VENV := .venv/bin
 PYTHON_CODE := entrypoint/holdfast tests
 CONFIG := entrypoint/pyproject.toml
 
-.PHONY: help demo demo-down test test-unit lint image guests
+.PHONY: help demo demo-down test test-unit chaos lint image guests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo-down: ## remove all that the demo made
 test: lint ## everything, in one container (ARGS=... goes to pytest)
 	@tests/setup/installed
 	@tests/setup/engine tests/setup/suite $(ARGS)
+
+chaos: ## faults for long, with figures (ARGS="--seed 7 --minutes 60"; a shorter run is part of `make test`)
+	@tests/setup/engine tests/setup/suite tests/chaos $(if $(ARGS),$(ARGS),--minutes 30)
 
 test-unit: lint ## lint, unit and golden tests, in seconds
 	@$(VENV)/pytest -c $(CONFIG) -q tests/unit tests/golden $(ARGS)

@@ -96,4 +96,5 @@ class Arena:
             assert found.stamps >= at_least
 
     def no_overlap(self) -> None:
+        assert self.watcher.is_alive(), "nobody watches"
         assert not self.watcher.log.overlaps, "\n".join(self.watcher.log.overlaps)

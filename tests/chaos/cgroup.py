@@ -12,7 +12,7 @@ from chaos.network import run
 
 
 class Cgroup:
-    """`freezer` or `memory`. Processes that are left in it go back where it hangs."""
+    """`freezer`, `memory` or `pids`. Processes that are left in it go back where it hangs."""
 
     def __init__(self, controller: str) -> None:
         self._v1 = controller in Path("/proc/cgroups").read_text() and has_v1(controller)

@@ -46,6 +46,11 @@ def minutes(request: pytest.FixtureRequest) -> float:
 
 
 @pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--seed", 1))
+
+
+@pytest.fixture(scope="session")
 def network() -> Iterator[Network]:
     with Network() as made:
         yield made
@@ -70,7 +75,7 @@ def session_arena(network: Network, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def arena(session_arena: Arena, request: pytest.FixtureRequest) -> Iterator[Arena]:
     """Whatever the case has come to: none of its processes stays, and no two guests ran."""
-    figures.faults[request.node.name.removeprefix("test_")] += 1
+    figures.faults[request.node.nodeid] += 1
     try:
         yield session_arena
     finally:
@@ -95,8 +100,9 @@ def own_etcd(network: Network, tmp_path: Path) -> Iterator[Members]:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())
-    return words[:40].strip("-")
+    """A VM of its own for each case."""
+    case = f"{request.path.stem}-{request.node.name}".replace("test_", "")
+    return re.sub(r"[^a-z0-9]+", "-", case.lower())[:40].strip("-")
 
 
 @pytest.fixture
@@ -116,6 +122,11 @@ def keys(guest: Path) -> dict[str, str]:
 def vm(etcd: Members, name: str, host_toml: Path, keys: dict[str, str]) -> Vm:
     """With one disk, a file in the pool."""
     return Vm(name, etcd, host_toml, {**keys, **LOCAL})
+
+
+@pytest.fixture
+def own_vm(own_etcd: Members, name: str, host_toml: Path, keys: dict[str, str]) -> Vm:
+    return Vm(name, own_etcd, host_toml, {**keys, **LOCAL})
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +152,7 @@ def rbd_clients(session_arena: Arena, ceph_node: Ceph) -> Iterator[Clients]:
 
 @pytest.fixture
 def image(rbd_clients: Clients, ceph_node: Ceph, name: str) -> Iterator[RbdDisk]:
-    ceph_node.rbd("create", "--size", "16M", name)
+    ceph_node.rbd("create", "--size", "64M", name)
     rbd_clients.watch(name)
     yield RbdDisk(rbd_clients.cluster, name)
     rbd_clients.forget(name)

@@ -1,5 +1,6 @@
 """A host of the suite: a network namespace, a machine id, and launchers as containers would run them."""
 
+import contextlib
 import os
 import re
 import signal
@@ -134,12 +135,15 @@ class Launcher(Followed):
         return [self.pid, *descendants(self.pid)]
 
     def freeze(self) -> None:
-        for pid in self.everything():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
         for pid in self.everything():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def ours(self, timeout: float = 30, after: int = 0) -> int:
         """Wait until it has taken the VM; the epoch."""

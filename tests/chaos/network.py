@@ -30,7 +30,8 @@ class Network:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        run("ip", "link", "add", self.bridge, "type", "bridge")
+        # Of its own accord a bridge takes the lowest address of its ports, and changes it with them.
+        run("ip", "link", "add", self.bridge, "address", "02:00:00:00:00:01", "type", "bridge")
         self._stack.callback(run, "ip", "link", "del", self.bridge)
         run("ip", "addr", "add", f"{self.address}/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "up")

@@ -35,7 +35,9 @@ class Cluster:
         request = json.dumps({"prefix": "osd blocklist ls", "format": "json"})
         status, answer, _ = self._rados.mon_command(request, b"")
         assert status == 0, status
-        return {entry["addr"] for entry in json.loads(answer)}
+        # A list of addresses, and behind it one of ranges.
+        entries, _ = json.JSONDecoder().raw_decode(answer.decode())
+        return {entry["addr"] for entry in entries}
 
 
 class RbdDisk:

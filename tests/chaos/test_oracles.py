@@ -31,10 +31,10 @@ def planted(host: Host, guest: Path, *options: str) -> Iterator[int]:
         process.wait()
 
 
-@pytest.fixture
-def own_host(network: Network, tmp_path: Path) -> Host:
+@pytest.fixture(scope="module")
+def own_host(network: Network) -> Host:
     """Apart from the hosts of the cases, whose watcher must stay content."""
-    return Host(network.host(9), "planted", tmp_path / "machine-id")
+    return Host(network.host(9), "planted", Path("/dev/null"))
 
 
 def test_the_watcher_sees_a_planted_qemu(own_host: Host, guest: Path) -> None:
