@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -19,9 +19,14 @@ def free_port() -> int:
 class Etcd:
     """One member. `stop` and `start` keep its data; `pause` leaves its sockets open and mute."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, *flags: str, scheme: str = "http", client: Sequence[str] = ()
+    ) -> None:
+        """`flags` are etcd's, `client` those that etcdctl needs to reach it."""
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.flags = list(flags)
+        self.client = list(client)
         self._peer = f"http://127.0.0.1:{free_port()}"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,6 +41,7 @@ class Etcd:
             f"--initial-advertise-peer-urls={self._peer}",
             f"--initial-cluster=default={self._peer}",
             "--unsafe-no-fsync",
+            *self.flags,
         ]
         with (self._directory.parent / "etcd.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -43,9 +49,13 @@ class Etcd:
         while not self._answers():
             assert time.monotonic() < deadline, "etcd does not come up"
 
+    @property
+    def _etcdctl(self) -> list[str]:
+        return ["etcdctl", f"--endpoints={self.url}", *self.client]
+
     def _answers(self) -> bool:
         done = subprocess.run(
-            ["etcdctl", f"--endpoints={self.url}", "--command-timeout=1s", "endpoint", "health"],
+            [*self._etcdctl, "--command-timeout=1s", "endpoint", "health"],
             capture_output=True,
             env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"},
             check=False,
@@ -68,7 +78,7 @@ class Etcd:
 
     def ctl(self, *arguments: str, text: str | None = None) -> str:
         done = subprocess.run(
-            ["etcdctl", f"--endpoints={self.url}", *arguments],
+            [*self._etcdctl, *arguments],
             capture_output=True,
             text=True,
             input=text,
@@ -97,8 +107,10 @@ class Etcd:
 
 
 @contextlib.contextmanager
-def serving(directory: Path) -> Iterator[Etcd]:
-    etcd = Etcd(directory / "data")
+def serving(
+    directory: Path, *flags: str, scheme: str = "http", client: Sequence[str] = ()
+) -> Iterator[Etcd]:
+    etcd = Etcd(directory / "data", *flags, scheme=scheme, client=client)
     try:
         etcd.start()
         yield etcd

@@ -54,7 +54,8 @@ class Client:
 
     @property
     def authentication(self) -> dict[str, Any]:
-        return {"credentials": self._etcd.call_credentials, "metadata": self._etcd.metadata}
+        """The token of a user. gRPC would carry it as a credential only where there is TLS."""
+        return {"metadata": self._etcd.metadata}
 
     def close(self) -> None:
         self._etcd.close()
