@@ -35,10 +35,6 @@ def effective() -> frozenset[Capability]:
     return parse(Path(STATUS).read_text(encoding="ascii"), "CapEff")
 
 
-def bounding() -> frozenset[Capability]:
-    return parse(Path(STATUS).read_text(encoding="ascii"), "CapBnd")
-
-
 def parse(status: str, field: str) -> frozenset[Capability]:
     r"""The capabilities that a field of /proc/PID/status names.
 

@@ -56,7 +56,6 @@ class Host:
     boot_id: str
     arch: str = "x86_64"
     qemu: str = "/usr/bin/qemu-system-x86_64"
-    qemu_version: str = ""
     kvm: Kvm = Kvm.no_module
     kvm_gid: int | None = None
 

@@ -1,12 +1,10 @@
 """The questions this host is asked before a start; the answers become a Host."""
 
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast import device
-from holdfast.errors import HostLacks
 from holdfast.host import Access, Host, KvmFacts, judge, kvm_group
 
 CPUINFO = "/proc/cpuinfo"
@@ -101,30 +99,6 @@ def mount_types(mountinfo: str) -> Mapping[str, str]:
     """
     pairs = (line.partition(" - ") for line in mountinfo.splitlines())
     return {mount.split()[4]: rest.split()[0] for mount, _, rest in pairs}
-
-
-def qemu_version(path: str) -> str:
-    """The version of an emulator. It costs 20 ms and more: at a start, QMP's greeting tells it too."""
-    try:
-        done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise HostLacks(
-            f"{path} does not tell its version: {error}",
-            hint="Debian has it in qemu-system-x86 (qemu-system-arm for aarch64).",
-        ) from error
-    return parse_version(done.stdout)
-
-
-def parse_version(text: str) -> str:
-    """The number alone.
-
-    >>> parse_version("QEMU emulator version 10.0.3 (Debian 1:10.0.3+ds-0)")
-    '10.0.3'
-    """
-    _, _, rest = text.partition("version ")
-    return (rest.split() or [""])[0].rstrip(",")
 
 
 def _text(path: str) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast import log
@@ -86,6 +86,3 @@ def uid_map_end() -> int:
         for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
     ]
     return max(int(first) + int(count) for first, _, count in rows)
-
-
-Spawn = Callable[[Sequence[str], Sequence[int]], Child]

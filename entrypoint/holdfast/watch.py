@@ -24,7 +24,7 @@ class Watch(threading.Thread):
         store: Store,
         prefixes: Sequence[str],
         revision: int,
-        on_change: Callable[[frozenset[str]], None],
+        on_change: OnChange,
     ) -> None:
         super().__init__(name="watch", daemon=True)
         self._store = store

@@ -248,23 +248,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("QEMU emulator version 10.0.3 (Debian 1:10.0.3+ds-0+deb13u1)\nCopyright", "10.0.3"),
-        ("QEMU emulator version 9.2.50, with patches", "9.2.50"),
-        ("something else", ""),
-    ],
-)
-def test_the_version_of_qemu(text: str, expected: str) -> None:
-    assert probe.parse_version(text) == expected
-
-
-def test_a_missing_emulator_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HostLacks, match="qemu-system-x86_64"):
-        probe.qemu_version(f"{tmp_path}/qemu-system-x86_64")
-
-
 def test_a_link_that_is_up_and_a_bridge_is_fine() -> None:
     assert bridge.judge("br0", Link(kind="bridge", up=True), "BRIDGE_IF") is None
 
