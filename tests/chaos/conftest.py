@@ -26,10 +26,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--minutes", type=float, default=0, help="of random rounds; 0: the short run")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The short run has every fault once; its variants are for those who have the minutes."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.chaos)
+    if not config.getoption("--minutes", 0) and not config.option.keyword:
+        variants = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in variants]
+        config.hook.pytest_deselected(items=variants)
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:

@@ -64,6 +64,7 @@ class Members(Etcd):
         self.ports = [member.port for member in self.members]
         self.url = ",".join(member.url for member in self.members)
         self.peers = ",".join(f"{one.name}={one.peer}" for one in self.members)
+        self.client: list[str] = []
         self._options = options
 
     def start(self) -> None:

@@ -42,14 +42,25 @@ def ports(etcd: Members) -> tuple[str, ...]:
 DROP = ("-j", "DROP")
 RESET = ("-j", "REJECT", "--reject-with", "tcp-reset")
 CUTS = {
-    "06-dropped-hold": ("OUTPUT", DROP, "hold"),
     "06-dropped-stop": ("OUTPUT", DROP, "stop"),
     "07-refused-stop": ("OUTPUT", RESET, "stop"),
     "09-answers-lost-stop": ("INPUT", DROP, "stop"),
 }
+LONG_HOLD = pytest.param("hold", marks=pytest.mark.long)
+LONG_CUTS = {
+    "06-dropped-hold": ("OUTPUT", DROP, "hold"),
+    "07-refused-hold": ("OUTPUT", RESET, "hold"),
+    "09-answers-lost-hold": ("INPUT", DROP, "hold"),
+}
 
 
-@pytest.mark.parametrize(("chain", "target", "loss"), CUTS.values(), ids=CUTS.keys())
+@pytest.mark.parametrize(
+    ("chain", "target", "loss"),
+    [
+        *(pytest.param(*cut, id=name) for name, cut in CUTS.items()),
+        *(pytest.param(*cut, id=name, marks=pytest.mark.long) for name, cut in LONG_CUTS.items()),
+    ],
+)
 def test_cut_off(
     chain: str, target: tuple[str, ...], loss: str, arena: Arena, vm: Vm, disk: FileDisk
 ) -> None:
@@ -72,7 +83,7 @@ def test_cut_off(
     arena.verify(vm, disk)
 
 
-@pytest.mark.parametrize("loss", ["hold", "stop"])
+@pytest.mark.parametrize("loss", [LONG_HOLD, "stop"])
 def test_08_slow_and_lossy(
     loss: str, arena: Arena, vm: Vm, disk: FileDisk, network: Network
 ) -> None:
@@ -85,7 +96,7 @@ def test_08_slow_and_lossy(
         with arena.hosts[0].namespace.rule("OUTPUT", "-p", "tcp", *lossy):
             gate.delay = 0.2
             before = vm.get("lock")
-            time.sleep(2 * STOP_TTL)
+            time.sleep(STOP_TTL + 2)
             stamped(disk, writer)
             assert vm.get("lock") == before
             gate.delay = 3
@@ -103,7 +114,7 @@ def test_11_leader_paused(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     leader = vm.etcd.leader()
     leader.pause()
     try:
-        time.sleep(2 * STOP_TTL)
+        time.sleep(STOP_TTL + 2)
         stamped(disk, writer)
         assert alive(a.qemu())
     finally:
@@ -132,6 +143,7 @@ def test_11_members_killed_in_turn(arena: Arena, vm: Vm, disk: FileDisk, minutes
     arena.verify(vm, disk)
 
 
+@pytest.mark.long
 def test_12_all_etcd_gone(arena: Arena, vm: Vm, disk: FileDisk, minutes: float) -> None:
     _, b, writer = pair(arena, vm, disk)
     seconds = 180 if minutes else 4 * TTL
@@ -212,6 +224,7 @@ def test_14_lease_revoked_hold(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     arena.verify(vm, disk)
 
 
+@pytest.mark.long
 def test_14_lease_revoked_stop(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     a, b, _ = pair(arena, vm, disk, **policy("stop"))
     vm.etcd.ctl("lease", "revoke", vm.etcd.lease_of(vm.key("lock")))
@@ -234,7 +247,7 @@ def test_15_lock_overwritten_hold(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     arena.verify(vm, disk)
 
 
-@pytest.mark.parametrize("what", ["lock", "epoch"])
+@pytest.mark.parametrize("what", ["lock", pytest.param("epoch", marks=pytest.mark.long)])
 def test_15_overwritten_stop(what: str, arena: Arena, vm: Vm, disk: FileDisk) -> None:
     a, b, _ = pair(arena, vm, disk, **policy("stop"))
     vm.etcd.put(vm.name, **{what: "77"})
@@ -297,6 +310,7 @@ def test_17_no_time_is_measured_on_the_wall_clock() -> None:
     assert found == {"log.py"}
 
 
+@pytest.mark.long
 def test_19_pause_between_record_and_cont(
     arena: Arena, vm: Vm, disk: FileDisk, network: Network
 ) -> None:
@@ -314,6 +328,7 @@ def test_19_pause_between_record_and_cont(
     arena.verify(vm, disk)
 
 
+@pytest.mark.long
 def test_20_pause_between_lock_and_qemu(
     arena: Arena, vm: Vm, disk: FileDisk, network: Network
 ) -> None:

@@ -16,7 +16,7 @@ from chaos.host import Host, Launcher
 from chaos.rbd_disk import RbdDisk
 
 RECOVERY = 120.0  # seconds until somebody must write again
-SHORT = 4  # rounds where no minutes are given
+SHORT = 3  # rounds where no minutes are given
 
 
 class Mixed:

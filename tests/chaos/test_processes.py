@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import pytest
 from chaos.arena import TTL, Arena, Vm
 from chaos.cgroup import Cgroup
 from chaos.disk import FileDisk, silent, stamped
@@ -40,6 +41,7 @@ def test_02_launcher_killed(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     arena.verify(vm, disk)
 
 
+@pytest.mark.long
 def test_03_launcher_paused(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     """Its QEMU runs on, and the kernel's lock on the file keeps the taker out."""
     a, b = owner_and_standby(arena, vm, disk)
@@ -61,6 +63,7 @@ def goes_on(a: Launcher, b: Launcher, vm: Vm, disk: FileDisk) -> None:
     assert "the VM is ours" not in b.log
 
 
+@pytest.mark.long
 def test_04_all_paused(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     a, b = owner_and_standby(arena, vm, disk)
     a.freeze()

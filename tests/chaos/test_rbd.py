@@ -30,6 +30,7 @@ def pair(arena: Arena, vm: Vm, image: RbdDisk, **environ: str) -> tuple[Launcher
     return a, b, writer
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ttl", [5, 10])
 def test_02_host_crashes(ttl: int, arena: Arena, rbd_vm: Vm, image: RbdDisk) -> None:
     _, b, _ = pair(arena, rbd_vm, image, TTL=str(ttl))
@@ -136,6 +137,7 @@ def test_12_all_etcd_gone(arena: Arena, rbd_vm: Vm, image: RbdDisk, minutes: flo
     arena.verify(rbd_vm, image)
 
 
+@pytest.mark.long
 def test_18_container_frozen(arena: Arena, rbd_vm: Vm, image: RbdDisk) -> None:
     a, b, _ = pair(arena, rbd_vm, image)
     with Cgroup("freezer") as cgroup:
@@ -192,7 +194,10 @@ def stopped_monitor(node: Ceph) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("moment", ["before", "within", "after"])
+LONG_MOMENTS = [pytest.param(moment, marks=pytest.mark.long) for moment in ("before", "after")]
+
+
+@pytest.mark.parametrize("moment", ["within", *LONG_MOMENTS])
 def test_21_taker_killed_while_fencing(
     moment: str, arena: Arena, rbd_vm: Vm, image: RbdDisk, ceph_node: Ceph
 ) -> None:

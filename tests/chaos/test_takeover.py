@@ -43,7 +43,7 @@ def test_24_repeated_kills(
     if "the VM is ours" in standby.log:
         hosts.reverse()
         owner, standby = standby, owner
-    for _ in range((100 if ttl == 5 else 20) if minutes else 3):
+    for _ in range((100 if ttl == 5 else 20) if minutes else 2):
         if chance.random() < 0.7:
             stamped(image, owner.writes(), 2)
         time.sleep(chance.uniform(0, 2))
