@@ -9,10 +9,9 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from holdfast import claim
-from holdfast.claim import belongs_to, claimant
+from holdfast.claim import Takeover, belongs_to, claimant, take_over
 from holdfast.clock import boottime
-from holdfast.errors import OwnershipLost
+from holdfast.errors import OwnershipLost, Unreachable
 from holdfast.host import Host
 from holdfast.lease import LeaseTimes
 from holdfast.ownership import (
@@ -109,19 +108,20 @@ class Hold:
         """Step 2: the disks are this VM's, before anybody is fenced because of them."""
         compare: list[Unchanged] = []
         puts: list[Put] = []
-        inherited: frozenset[str] = frozenset()
+        takeovers: dict[str, Takeover] = {}  # by VM: it may have left several disks
         for image in images:
             key = self._claim_key(image)
             item = claims.items.get(key)
             compare.append(Unchanged(key=key, revision=claims.revision_of(key)))
             puts.append(Put(key=key, value=self._claim_value()))
-            if item and (owner := claimant(item, image)).vm != self._vm:
-                takeover = claim.take_over(self.store, self.names, self._host, image, owner)
-                compare += takeover.compare
-                puts += takeover.puts
-                inherited |= takeover.suspects
-        if inherited:
-            self.suspects |= inherited
+            owner = claimant(item, image) if item else None
+            if owner and owner.vm not in (self._vm, *takeovers):
+                takeovers[owner.vm] = take_over(self.store, self.names, self._host, image, owner)
+        for takeover in takeovers.values():
+            compare += takeover.compare
+            puts += takeover.puts
+            self.suspects |= takeover.suspects
+        if any(takeover.suspects for takeover in takeovers.values()):
             compare.append(Unchanged(key=self.names.fence, revision=self._fence))
             puts.append(
                 Put(key=self.names.fence, value=encode(self._record(images, self.suspects)))
@@ -208,9 +208,18 @@ class Hold:
                 Range(key=key) for key in (self.names.epoch, self.names.fence, self.names.last)
             ]
             reply = self.store.txn([*self._ours(), *self._claimed()], parting, reads)
-            if not reply.succeeded and reply.revision_of(self.names.epoch) != self.standing.epoch:
-                raise OwnershipLost("another owner has taken the VM")
+            self._settle(reply, last)
             self.abandon()
+
+    def _settle(self, reply: Reply, last: bytes) -> None:
+        """Only `last` as we put it tells that the release was done; the lock may just have run out."""
+        if reply.succeeded:
+            return
+        if reply.revision_of(self.names.epoch) != self.standing.epoch:
+            raise OwnershipLost("another owner has taken the VM")
+        item = reply.items.get(self.names.last)
+        if item is None or item.value != last:
+            raise Unreachable("the lock ran out while the VM was given away")
 
     @property
     def recorded(self) -> bool:

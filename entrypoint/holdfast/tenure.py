@@ -92,7 +92,7 @@ class Parting:
         self._disks = plan.disks
         self._in_ceph = any(image.kind == "rbd" for image in plan.images)
         # QEMU's death frees a local file. What it still had under way to Ceph may arrive later.
-        self._clean = not ending.killed or all(image.kind == "file" for image in plan.images)
+        self._clean = ending.qemu == 0 or all(image.kind == "file" for image in plan.images)
         self._last = last(ending.how.value, ending.status, hold)
         self._told = False
         self._until = time.monotonic() + plan.machine.stop_timeout

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from etcd import Etcd
 
-from holdfast.errors import ConfigError, OwnershipLost
+from holdfast.errors import ConfigError, OwnershipLost, Unreachable
 from holdfast.host import Host
 from holdfast.lock import Hold
 from holdfast.ownership import Image, Names, Verdict, clients_of, judge
@@ -242,3 +242,33 @@ def test_the_claim_of_another_vm_is_not_set_free(
     taken("a", disks=())
     assert names.claims + DISK.id in store.read(Range(key=names.claims, prefix=True)).items
     assert heir.look()[0] is Verdict.held
+
+
+def test_two_disks_of_one_dead_vm_are_taken_together(
+    taken: Taker, names: Names, etcd_server: Etcd
+) -> None:
+    second = Image(disk="data", kind="file", id="file/m1/srv/data.raw")
+    taken("a", disks=(DISK, second))
+    etcd_server.ctl("del", names.lock)
+    assert taken("b", vm=other(names), disks=(DISK, second)).look()[0] is Verdict.held
+
+
+def test_a_release_that_wrote_nothing_is_no_release(
+    taken: Taker, names: Names, store: Store, etcd_server: Etcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock runs out between the look and the transaction: `power=off` must not get lost."""
+    hold = taken("a")
+    looked = hold.look
+
+    def look_and_lose() -> object:
+        found = looked()
+        etcd_server.ctl("lease", "revoke", f"{hold.lease:x}")
+        return found
+
+    monkeypatch.setattr(hold, "look", look_and_lose)
+    with pytest.raises(Unreachable):
+        hold.release(b"{}", clean=True, power_off=True)
+    monkeypatch.undo()
+    hold.release(b"{}", clean=True, power_off=True)
+    assert etcd_server.get(names.power) == "off"
+    assert names.fence not in seen(store, names).items
