@@ -19,7 +19,7 @@ from launcher import Launcher, alive, gone
 pytestmark = pytest.mark.integration
 
 Launch = Callable[..., Launcher]
-BRIDGE = f"hf{os.getpid() % 10**7}"
+BRIDGE = f"hfrbd{os.getpid() % 10**7}"
 NUMBERS = count(1)
 # A /run of its own: on one machine the frozen launcher still holds the VM's folder there.
 OTHER_MACHINE = [
