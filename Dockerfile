@@ -94,10 +94,12 @@ RUN apt-get update \
       etcd-client \
       etcd-server \
       faketime \
+      gcc \
       git \
       iproute2 \
       iptables \
       iputils-ping \
+      libc6-dev \
       make \
       mtools \
       nftables \
@@ -107,6 +109,7 @@ RUN apt-get update \
       python3-testinfra \
       shellcheck \
       socat \
+      spin \
       strace \
       systemd \
       tcpdump \

@@ -5,7 +5,7 @@ VENV := .venv/bin
 PYTHON_CODE := entrypoint/holdfast tests
 CONFIG := entrypoint/pyproject.toml
 
-.PHONY: help demo demo-down test test-unit chaos lint image guests
+.PHONY: help demo demo-down test test-unit chaos model lint image guests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ chaos: ## faults for long, with figures (ARGS="--seed 7 --minutes 60"; a shorter
 
 test-unit: lint ## lint, unit and golden tests, in seconds
 	@$(VENV)/pytest -c $(CONFIG) -q tests/unit tests/golden $(ARGS)
+
+model: ## the larger bounds of the protocol's model (spin; long, one core)
+	@tests/setup/engine tests/setup/base-image
+	@tests/setup/engine docker build --quiet --target test --tag holdfast:test . >/dev/null
+	@tests/setup/engine docker run --rm --volume "$(CURDIR):$(CURDIR)" --workdir "$(CURDIR)" \
+		holdfast:test tests/model/check --large
 
 lint: ## ruff and mypy (the other linters are tests: tests/lint)
 	@tests/setup/venv
