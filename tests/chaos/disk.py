@@ -26,7 +26,7 @@ class FileDisk:
             return file.read(journal.SECTOR)
 
 
-def stamped(disk: Disk, writer: str, count: int = 5, timeout: float = 30) -> int:
+def stamped(disk: Disk, writer: str, count: int = 3, timeout: float = 30) -> int:
     """Wait until this boot has written so many stamps more; how many there are."""
     deadline = time.monotonic() + timeout
     first: int | None = None

@@ -13,7 +13,6 @@ class Figures:
     violations: int = 0
     samples: int = 0
     sampled: float = 0.0  # seconds
-    gap: float = 0.0
     takeovers: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -26,7 +25,6 @@ class Figures:
             f"rounds {self.rounds}, faults injected {self.faults.total()} of {len(self.faults)} kinds",
             f"stamps checked {self.stamps}, violations {self.violations}",
             f"process samples {self.samples} ({rate:.0f} a second)",
-            f"longest gap on a guest's own clock {self.gap:.2f} s",
             *(f"{what}: {spread(times)}" for what, times in sorted(self.takeovers.items())),
             *(f"{what}: {note}" for what, note in sorted(self.notes.items())),
         ]

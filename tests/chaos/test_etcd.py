@@ -42,12 +42,12 @@ def ports(etcd: Members) -> tuple[str, ...]:
 DROP = ("-j", "DROP")
 RESET = ("-j", "REJECT", "--reject-with", "tcp-reset")
 CUTS = {
-    "06-dropped-stop": ("OUTPUT", DROP, "stop"),
     "07-refused-stop": ("OUTPUT", RESET, "stop"),
     "09-answers-lost-stop": ("INPUT", DROP, "stop"),
 }
 LONG_HOLD = pytest.param("hold", marks=pytest.mark.long)
 LONG_CUTS = {
+    "06-dropped-stop": ("OUTPUT", DROP, "stop"),
     "06-dropped-hold": ("OUTPUT", DROP, "hold"),
     "07-refused-hold": ("OUTPUT", RESET, "hold"),
     "09-answers-lost-hold": ("INPUT", DROP, "hold"),
@@ -127,7 +127,7 @@ def test_11_leader_paused(arena: Arena, vm: Vm, disk: FileDisk) -> None:
 
 def test_11_members_killed_in_turn(arena: Arena, vm: Vm, disk: FileDisk, minutes: float) -> None:
     _, b, writer = pair(arena, vm, disk, **policy("stop"))
-    before, until = vm.get("lock"), time.monotonic() + (600 if minutes else 15)
+    before, until = vm.get("lock"), time.monotonic() + (600 if minutes else 10)
     killed = 0
     while time.monotonic() < until:
         member = vm.etcd.members[killed % 3]
@@ -139,8 +139,10 @@ def test_11_members_killed_in_turn(arena: Arena, vm: Vm, disk: FileDisk, minutes
         stamped(disk, writer, 1)
     assert vm.get("lock") == before
     assert "the VM is ours" not in b.log
-    arena.figures.notes["etcd members killed in turn, no VM disturbed"] = str(killed)
-    arena.verify(vm, disk)
+    gap = arena.verify(vm, disk).gap
+    arena.figures.notes["etcd members killed in turn, no VM disturbed"] = (
+        f"{killed} kills, longest gap on the guest's clock {gap:.2f} s"
+    )
 
 
 @pytest.mark.long
@@ -154,14 +156,17 @@ def test_12_all_etcd_gone(arena: Arena, vm: Vm, disk: FileDisk, minutes: float) 
     finally:
         vm.etcd.start()
     eventually(lambda: vm.get("lock"), what="the lock taken again")
-    time.sleep(2 * TTL)
+    time.sleep(TTL + 1)
     stamped(disk, writer)
     assert vm.get("epoch") == "1"
     assert "the VM is ours" not in b.log
-    arena.figures.notes["etcd gone, VM kept running and its epoch"] = f"{seconds} s"
-    arena.verify(vm, disk)
+    gap = arena.verify(vm, disk).gap
+    arena.figures.notes["etcd gone, a VM on a file kept running and its epoch"] = (
+        f"{seconds} s, longest gap on the guest's clock {gap:.2f} s"
+    )
 
 
+@pytest.mark.long
 def test_12_all_etcd_gone_and_the_vm_stops(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     a, b, _ = pair(arena, vm, disk, **policy("stop"))
     vm.etcd.stop()
@@ -190,7 +195,7 @@ def test_13_etcd_full(arena: Arena, small_vm: Vm, disk: FileDisk) -> None:
     writer = a.writes()
     before = small_vm.get("lock")
     fill(small_vm.etcd)
-    time.sleep(2 * TTL)
+    time.sleep(TTL + 1)
     stamped(disk, writer)
     assert small_vm.get("lock") == before
     a.signal()
@@ -238,7 +243,7 @@ def test_15_lock_overwritten_hold(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     a = vm.start(arena.hosts[0])
     writer = a.writes()
     vm.etcd.put(vm.name, lock="foreign")
-    time.sleep(2 * TTL)
+    time.sleep(TTL + 1)
     stamped(disk, writer)
     vm.etcd.ctl("del", vm.key("lock"))
     a.says("it is ours again")
@@ -247,7 +252,8 @@ def test_15_lock_overwritten_hold(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     arena.verify(vm, disk)
 
 
-@pytest.mark.parametrize("what", ["lock", pytest.param("epoch", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["lock", "epoch"])
 def test_15_overwritten_stop(what: str, arena: Arena, vm: Vm, disk: FileDisk) -> None:
     a, b, _ = pair(arena, vm, disk, **policy("stop"))
     vm.etcd.put(vm.name, **{what: "77"})
@@ -293,7 +299,7 @@ def test_17_wall_clock_jump(arena: Arena, vm: Vm, disk: FileDisk, tmp_path: Path
     before = vm.get("lock")
     for jump in ("+1d", "+0"):
         clock.write_text(jump)
-        time.sleep(2 * TTL)
+        time.sleep(TTL + 1)
         stamped(disk, writer)
         assert vm.get("lock") == before, a.story()
     assert "Traceback" not in a.log

@@ -30,6 +30,7 @@ def test_01_qemu_killed(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     arena.verify(vm, disk)
 
 
+@pytest.mark.long
 def test_02_launcher_killed(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     a, b = owner_and_standby(arena, vm, disk)
     qemu = a.qemu()
@@ -87,6 +88,7 @@ def test_18_container_frozen(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     arena.verify(vm, disk)
 
 
+@pytest.mark.long
 def test_28_qmp_hung_at_shutdown(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     """The lock is let go only after QEMU is reaped."""
     vm.etcd.put(vm.name, stop_timeout="1")
@@ -103,6 +105,7 @@ def test_28_qmp_hung_at_shutdown(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     arena.verify(vm, disk)
 
 
+@pytest.mark.long
 def test_29_signals(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     """SIGHUP and SIGPIPE end nothing; of two SIGTERMs the second shortens the wait."""
     vm.etcd.put(
@@ -121,6 +124,7 @@ def test_29_signals(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     arena.verify(vm, disk)
 
 
+@pytest.mark.long
 def test_30_guest_ignores_acpi(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     vm.etcd.put(vm.name, cmdline="console=ttyS0 quiet write-journal ignore-acpi", stop_timeout="2")
     a, b = owner_and_standby(arena, vm, disk)

@@ -112,7 +112,7 @@ def test_10_cut_off_from_ceph(
         "OUTPUT", "-p", "tcp", "-d", network.address, "--dport", ports, "-j", "DROP"
     ):
         time.sleep(1)
-        silent(image, 2 * TTL)
+        silent(image, TTL + 1)
         assert rbd_vm.get("lock") == before
     stamped(image, writer, timeout=60)
     assert "the VM is ours" not in b.log
@@ -121,7 +121,7 @@ def test_10_cut_off_from_ceph(
 
 def test_12_all_etcd_gone(arena: Arena, rbd_vm: Vm, image: RbdDisk, minutes: float) -> None:
     _, b, writer = pair(arena, rbd_vm, image)
-    seconds = 180 if minutes else 4 * TTL
+    seconds = 180 if minutes else 3 * TTL
     rbd_vm.etcd.stop()
     try:
         time.sleep(seconds)
@@ -129,12 +129,14 @@ def test_12_all_etcd_gone(arena: Arena, rbd_vm: Vm, image: RbdDisk, minutes: flo
     finally:
         rbd_vm.etcd.start()
     eventually(lambda: rbd_vm.get("lock"), what="the lock taken again")
-    time.sleep(2 * TTL)
+    time.sleep(TTL + 1)
     stamped(image, writer)
     assert rbd_vm.get("epoch") == "1"
     assert "the VM is ours" not in b.log
-    arena.figures.notes["etcd gone, RBD VM kept running and its epoch"] = f"{seconds} s"
-    arena.verify(rbd_vm, image)
+    gap = arena.verify(rbd_vm, image).gap
+    arena.figures.notes["etcd gone, a VM in Ceph kept running and its epoch"] = (
+        f"{seconds} s, longest gap on the guest's clock {gap:.2f} s"
+    )
 
 
 @pytest.mark.long

@@ -30,7 +30,7 @@ def test_23_stampede(arena: Arena, vm: Vm, disk: FileDisk, minutes: float) -> No
     arena.figures.notes[f"{LAUNCHERS} launchers at once, exactly one ran"] = f"{rounds} rounds"
 
 
-@pytest.mark.parametrize("ttl", [5, 10])
+@pytest.mark.parametrize("ttl", [5, pytest.param(10, marks=pytest.mark.long)])
 def test_24_repeated_kills(
     ttl: int, arena: Arena, rbd_vm: Vm, image: RbdDisk, minutes: float, seed: int
 ) -> None:
