@@ -4,7 +4,6 @@
 """
 
 import re
-from pathlib import Path
 
 import pytest
 from model.runs import MODEL, MUTANTS, SMALL, Mutant, Run, search
@@ -34,6 +33,21 @@ def test_every_step_is_reached() -> None:
 
 
 def test_every_mutant_of_the_model_is_listed() -> None:
-    switches = set(re.findall(r"\bM_([A-Z_]+)\b", Path(MODEL).read_text(encoding="utf-8")))
+    switches = set(re.findall(r"\bM_([A-Z_]+)\b", MODEL.read_text(encoding="utf-8")))
     # Raising the other VM's epoch is a second bolt: its claim, compared, holds by itself.
     assert switches - {"TAKE_OVER_EPOCH_KEPT"} == {mutant.name for mutant in MUTANTS}
+
+
+def test_every_step_is_mapped_to_what_is_there() -> None:
+    """docs/reliability.md: each function and each test that a step names exists."""
+    root = MODEL.parents[2]
+    page = (root / "docs/reliability.md").read_text(encoding="utf-8")
+    steps = page.partition("### Steps, functions, tests")[2].partition("\n### ")[0]
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("entrypoint/holdfast", "tests/integration")
+        for path in (root / folder).rglob("*.py")
+    )
+    named = set(re.findall(r"`(?:[A-Z]\w+\.)?([a-z_]\w+)`", steps))
+    assert len(named) > 30
+    assert {name for name in named if f"def {name}(" not in code} == set()
