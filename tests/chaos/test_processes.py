@@ -109,7 +109,9 @@ def test_28_qmp_hung_at_shutdown(arena: Arena, vm: Vm, disk: FileDisk) -> None:
 def test_29_signals(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     """SIGPIPE ends nothing; a terminal that closes is one more who asks to stop."""
     vm.etcd.put(
-        vm.name, cmdline="console=ttyS0 quiet write-journal ignore-acpi", stop_timeout="600"
+        vm.name,
+        cmdline="console=ttyS0 quiet no_timer_check write-journal ignore-acpi",
+        stop_timeout="600",
     )
     a, b = owner_and_standby(arena, vm, disk)
     (writer,) = a.writers()
@@ -126,7 +128,11 @@ def test_29_signals(arena: Arena, vm: Vm, disk: FileDisk) -> None:
 
 @pytest.mark.long
 def test_30_guest_ignores_acpi(arena: Arena, vm: Vm, disk: FileDisk) -> None:
-    vm.etcd.put(vm.name, cmdline="console=ttyS0 quiet write-journal ignore-acpi", stop_timeout="2")
+    vm.etcd.put(
+        vm.name,
+        cmdline="console=ttyS0 quiet no_timer_check write-journal ignore-acpi",
+        stop_timeout="2",
+    )
     a, b = owner_and_standby(arena, vm, disk)
     a.signal()
     a.says("did not power down within 2 s")
