@@ -1,6 +1,7 @@
 """The chaos suite's fixtures. `make chaos ARGS="--seed 7 --minutes 60"` runs it for long."""
 
 import re
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,8 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def network() -> Iterator[Network]:
+    # A TERM ends the suite in order, as Ctrl-C does: the bridge is the machine's.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Network() as made:
         yield made
 
