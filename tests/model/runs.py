@@ -88,7 +88,18 @@ LARGE = (
         switches={**ANY, "DISKS": 2, "CLIENTS": 5},
         collapse=True,
     ),
-    Run(name="a disk added, seven faults", switches={**ADDED.switches, "FAULTS": 7}),
+    Run(
+        name="the VM runs again, eight faults",
+        switches={**PROGRESS.switches, "FAULTS": 8, "EPOCHS": 12},
+    ),
+    Run(name="three launchers, four faults", switches={**THREE.switches, "FAULTS": 4}),
+    Run(name="every run ends, six faults", switches={**ENDS.switches, "FAULTS": 6}, cycles=True),
+    Run(
+        name="every run ends, a disk added, four faults",
+        switches={**ADDED.switches, "FAULTS": 4},
+        cycles=True,
+    ),
+    # These have not come to an end yet: docs/reliability.md says how far they came.
     Run(
         name="two VMs, one adds the other's disk",
         switches={**ANY, "VMS": 2, "DISKS": 2, "CLIENTS": 6},
@@ -103,14 +114,6 @@ LARGE = (
         name="three launchers, two VMs",
         switches={**ANY, "LAUNCHERS": 3, "VMS": 2, "CLIENTS": 6},
         compact=True,
-    ),
-    Run(name="the VM runs again, eight faults", switches={**PROGRESS.switches, "FAULTS": 8}),
-    Run(name="three launchers, five faults", switches={**THREE.switches, "FAULTS": 5}),
-    Run(name="every run ends, six faults", switches={**ENDS.switches, "FAULTS": 6}, cycles=True),
-    Run(
-        name="every run ends, a disk added, four faults",
-        switches={**ADDED.switches, "FAULTS": 4},
-        cycles=True,
     ),
 )
 
