@@ -1,0 +1,82 @@
+"""The KEYS table: what may stand under /kvm/<vm>/, how it is read, and what it is for.
+
+A new key is a row in one of the sections and a field of the value in machine/ that it fills.
+"""
+
+from holdfast.keys.disks import DISKS
+from holdfast.keys.guest import GUEST
+from holdfast.keys.machine import MACHINE
+from holdfast.keys.nics import NICS
+from holdfast.keys.origin import ORIGIN
+from holdfast.keys.power import POWER
+from holdfast.keys.row import Key
+
+__all__ = ["FAMILIES", "KEYS", "LATER", "SECTIONS", "WRITTEN", "Key"]
+
+SECTIONS = {
+    "From the origin": ORIGIN,
+    "The machine": MACHINE,
+    "Power": POWER,
+    "Disks": DISKS,
+    "Network cards": NICS,
+    "Guest set-up": GUEST,
+}
+KEYS = {key.name: key for section in SECTIONS.values() for key in section}
+
+# Meant for a later version. To run with one of them would be another machine than was asked for,
+# so it is said, but it is no reason not to start: a newer launcher may have written them.
+_LATER = """
+    cpus_max cpu_topology cpu_set cpu_weight ram_max hugepages arch firmware tpm timezone rtc hyperv
+    balloon watchdog display video vnc_port vnc_addr vnc_password usb/<name> pci/<name> boot_order
+    on_poweroff on_reboot on_crash
+    disks/<name>/source/image disks/<name>/source/member disks/<name>/source/volume
+    disks/<name>/source/format disks/<name>/source/checksum disks/<name>/chained
+    disks/<name>/sparse disks/<name>/bus disks/<name>/boot disks/<name>/devname disks/<name>/aio
+    disks/<name>/discard disks/<name>/iothread disks/<name>/iops disks/<name>/bps
+    nics/<name>/vlan nics/<name>/device nics/<name>/macvtap_mode nics/<name>/mtu
+    nics/<name>/queues nics/<name>/link nics/<name>/ports
+    meta_data network_config ssh_authorized_keys default_user_password cmds env/<name>
+    shares/<name>/path shares/<name>/read_only shares/<name>/mount
+"""
+LATER = frozenset(_LATER.split())
+WRITTEN = ("lock", "epoch", "fence", "pinned", "status", "last")
+FAMILIES = ("disks", "nics", "usb", "pci", "env", "shares")
+
+
+def row_name(name: str) -> str:
+    """`disks/root/size` is described in the row `disks/<name>/size`."""
+    family, _, rest = name.partition("/")
+    if family not in FAMILIES or not rest:
+        return name
+    _, slash, tail = rest.partition("/")
+    return f"{family}/<name>{slash}{tail}"
+
+
+def find(name: str) -> Key | None:
+    return KEYS.get(row_name(name))
+
+
+def is_passed_over(name: str) -> bool:
+    """Written by Holdfast itself, or a note that is nobody's business."""
+    return name in WRITTEN or name.startswith(("secret/", "x/"))
+
+
+def is_taken(name: str) -> bool:
+    return name in WRITTEN or row_name(name) in KEYS or row_name(name) in LATER
+
+
+def complaint(name: str) -> str:
+    """What is wrong with a key that is not in the table."""
+    if row_name(name) in LATER:
+        return "is not supported by this version"
+    near = nearest(name)
+    return f"is no key of a VM; did you mean {near}?" if near else "is no key of a VM"
+
+
+def nearest(name: str) -> str:
+    import difflib  # noqa: PLC0415 - only for a misspelt key
+
+    member = "/".join(name.split("/")[1:2]) or "<name>"
+    known = [row.replace("<name>", member) for row in (*KEYS, *LATER)]
+    found = difflib.get_close_matches(name.lower(), known, n=1)
+    return found[0] if found else ""

@@ -1,0 +1,32 @@
+"""The keys that the old image had."""
+
+from holdfast import address, extra_flags, identifier, user_data
+from holdfast.grammar import MIB, several, size, whole
+from holdfast.host_config import HostConfig
+from holdfast.keys.row import Key
+
+LEAST_PORT, MOST_PORT = 1024, 65535  # QEMU is not root
+
+
+def _permit_flags(host_config: HostConfig, flags: tuple[str, ...]) -> None:
+    if host_config.args_allowlist is not None:
+        extra_flags.permit(flags, host_config.args_allowlist)
+
+
+# fmt: off
+ORIGIN = (
+    Key(name="host", parse=several(identifier.host), field="hosts", value="host names", default="any", live=True,
+        with_options=True, doc="only these hosts may run the VM; the others wait"),
+    Key(name="ram", parse=size(bare=MIB, least=16 * MIB), field="ram", value="size, at least 16 MiB", default="1024",
+        doc="memory; a number without a suffix is MiB"),
+    Key(name="mac", parse=address.mac, same_as="nics/nic0/mac", value="unicast MAC",
+        doc="the address of the network card `nic0`"),
+    Key(name="rbd", parse=identifier.rbd_image, same_as="disks/root/rbd", value="`pool/image`",
+        doc="the disk `root`, primary; a leading `/` is allowed"),
+    Key(name="spice_port", parse=whole(LEAST_PORT, MOST_PORT), value="port, at least 1024", default="no SPICE",
+        doc="SPICE with a ticket, on `spice_addr`"),
+    Key(name="extra_flags", parse=extra_flags.parse, permit=_permit_flags, field="extra_flags",
+        value="shell-quoted QEMU options", doc="appended last; some are refused, see below"),
+    Key(name="cloud-config", parse=user_data.parse, permit=user_data.permit, same_as="user_data",
+        with_options=True, value="URL, `file:` and a path, or text", doc="another name of `user_data`"),
+)

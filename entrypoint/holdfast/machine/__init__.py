@@ -1,0 +1,75 @@
+"""What a VM is, as values. Sizes are bytes. Nothing in here knows text, files or etcd."""
+
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+from holdfast.machine.disk import (
+    Backend,
+    Cache,
+    Disk,
+    DiskKind,
+    Format,
+    LocalPath,
+    RbdImage,
+    Volume,
+)
+from holdfast.machine.display import Spice
+from holdfast.machine.guest import UserData
+from holdfast.machine.nic import Nic, NicMode
+
+__all__ = [
+    "Accelerator",
+    "Backend",
+    "Cache",
+    "Disk",
+    "DiskKind",
+    "Format",
+    "LocalPath",
+    "Machine",
+    "Nic",
+    "NicMode",
+    "Power",
+    "RbdImage",
+    "Spice",
+    "UserData",
+    "Volume",
+]
+
+
+class Accelerator(StrEnum):
+    auto = "auto"  # spelled out: the name hides enum.auto
+    kvm = "kvm"
+    tcg = "tcg"
+
+
+class Power(StrEnum):
+    on = auto()
+    off = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """One VM, complete and checked. `options` is set in argv mode: QEMU's own words replace the rest."""
+
+    vm: str
+    hostname: str
+    uuid: str
+    machine: str
+    hosts: tuple[str, ...] = ()  # empty: any
+    power: Power = Power.on
+    accelerator: Accelerator = Accelerator.auto
+    cpus: int = 1
+    cpu_model: str = ""  # "": host with KVM, else max
+    ram: int = 1024 * 1024**2
+    kernel: str = ""
+    initrd: str = ""
+    cmdline: str = ""
+    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    spice: Spice | None = None
+    user_data: UserData | None = None
+    guest_agent: bool = True
+    rng: bool = True
+    stop_timeout: int = 300
+    extra_flags: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
