@@ -137,7 +137,8 @@ def test_a_log_without_a_socket_still_gets_the_console() -> None:
 def test_a_card_of_the_users_cannot_push_the_first_one_out_of_its_slot() -> None:
     """QEMU fills slots in the order of the command, and makes JSON devices last."""
     card = Nic(name="nic0", mode=NicMode.user, mac="52:54:00:00:00:01")
-    machine = replace(MACHINE, nics=(card,), extra_flags=("-device", "virtio-balloon-pci"))
+    flags = ("-device", "virtio-balloon-pci")
+    machine = replace(MACHINE, machine="pc", nics=(card,), extra_flags=flags)
     argv = command_line(machine, HOST)
     devices = [after for word, after in itertools.pairwise(argv) if word == "-device"]
     assert devices[0].startswith("virtio-net-pci,")

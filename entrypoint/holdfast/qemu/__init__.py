@@ -10,26 +10,29 @@ from collections.abc import Sequence
 
 from holdfast.host import Host
 from holdfast.machine import Machine
-from holdfast.qemu import blockdev, console, display, netdev, system
+from holdfast.qemu import blockdev, console, display, netdev, slots, system
 from holdfast.qemu.wiring import Wiring
 
 BARE = Wiring()
 
 
 def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[str]:
-    """The whole command, `argv[0]` included. The order of devices is the order of their PCI slots."""
+    """The whole command, `argv[0]` included. On `pc` the order of devices is that of their PCI slots."""
     return [
         host.qemu,
         *system.system(machine, host, wiring),
         *fdsets(wiring),
         *console.qmp(wiring),
+        *slots.ports(machine),
         *display.display(machine, wiring),
         *netdev.nics(machine, wiring),
         *blockdev.disks(machine, wiring),
         *console.console(wiring),
         *console.agent(machine, wiring),
         *system.helpers(machine),
-        *blockdev.seed(wiring.seed),  # last: with or without it, no other device moves
+        *blockdev.seed(
+            wiring.seed, slots.fixed(machine, "seed")
+        ),  # last: with or without it, no other device moves
         *machine.extra_flags,
     ]
 

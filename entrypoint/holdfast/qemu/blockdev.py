@@ -2,6 +2,7 @@
 
 from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Cache, Disk, DiskKind, Format, Machine, RbdImage
+from holdfast.qemu import slots
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import is_i440fx
 from holdfast.qemu.wiring import Ceph, Wiring
@@ -18,11 +19,16 @@ def disks(machine: Machine, wiring: Wiring) -> list[str]:
     command = ceph_secret(machine, wiring.ceph)
     for disk in machine.disks:
         command += nodes(disk, wiring)
-    cdroms = [disk for disk in machine.disks if disk.kind is DiskKind.cdrom]
     for disk in machine.disks:
-        place = ide_place(machine, disk, cdroms.index(disk)) if disk in cdroms else {}
-        command += ["-device", device(machine, disk, place)]
+        command += ["-device", device(machine, disk, place(machine, disk))]
     return command
+
+
+def place(machine: Machine, disk: Disk) -> slots.Place:
+    cdroms = [disk for disk in machine.disks if disk.kind is DiskKind.cdrom]
+    if disk in cdroms:
+        return ide_place(machine, disk, cdroms.index(disk))
+    return slots.plugged(machine, "disks", slots.on_port(machine.disks).index(disk))
 
 
 def ceph_secret(machine: Machine, ceph: Ceph) -> list[str]:
@@ -90,7 +96,7 @@ def is_block_device(disk: Disk, path: str, wiring: Wiring) -> bool:
     return path.startswith("/dev/") and not path.startswith("/dev/shm/")  # noqa: S108 - a path is judged, none made
 
 
-def device(machine: Machine, disk: Disk, place: dict[str, str]) -> str:
+def device(machine: Machine, disk: Disk, place: slots.Place) -> str:
     """An error of the storage pauses a writer: the guest must not see it, and may be resumed."""
     stop = "stop" if disk.writable else None
     name = f"disk-{disk.name}"
@@ -100,6 +106,7 @@ def device(machine: Machine, disk: Disk, place: dict[str, str]) -> str:
         BLOCK,
         id=name,
         drive=name,
+        **place,
         write_cache=False if disk.cache is Cache.writethrough else None,
         werror=stop,
         rerror=stop,
@@ -113,7 +120,7 @@ def identity(machine: Machine, disk: Disk) -> dict[str, str | None]:
     return {"bootindex": bootindex, "serial": disk.serial or None}
 
 
-def ide_place(machine: Machine, disk: Disk, number: int) -> dict[str, str]:
+def ide_place(machine: Machine, disk: Disk, number: int) -> slots.Place:
     room = IDE_UNITS if is_i440fx(machine) else SATA_PORTS
     if number >= room:
         rule = f"machine {machine.machine} has room for {room} CD-ROMs"
@@ -122,13 +129,13 @@ def ide_place(machine: Machine, disk: Disk, number: int) -> dict[str, str]:
     return {"bus": f"ide.{bus}", "unit": str(unit)}
 
 
-def seed(number: int | None, *, late: bool = False) -> list[str]:
+def seed(number: int | None, place: slots.Place | None = None, *, late: bool = False) -> list[str]:
     """The NoCloud image, which cloud-init finds by its label. `late`: QEMU makes it after all others."""
     if number is None:
         return []
     protocol = {"driver": "file", "node-name": "file-seed", "filename": f"/dev/fdset/{number}"}
     raw = {"driver": Format.raw.value, "node-name": "seed", "read-only": True, "file": "file-seed"}
-    device = {"id": "seed", "drive": "seed"}
+    device = {"id": "seed", "drive": "seed", **(place or {})}
     # fmt: off
     return [
         "-blockdev", as_json({**protocol, "read-only": True}),

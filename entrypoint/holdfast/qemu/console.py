@@ -1,6 +1,7 @@
 """Character devices: the serial console, QMP and the guest agent's port."""
 
 from holdfast.machine import Machine
+from holdfast.qemu import slots
 from holdfast.qemu.option import keyed
 from holdfast.qemu.wiring import Wiring
 
@@ -60,7 +61,7 @@ def agent(machine: Machine, wiring: Wiring) -> list[str]:
     # fmt: off
     return [
         "-chardev", keyed("null", id="agent") if wiring.agent is None else listening("agent", wiring.agent),
-        "-device", keyed("virtio-serial-pci", id="serial-ports"),
+        "-device", keyed("virtio-serial-pci", id="serial-ports", **slots.fixed(machine, "serial-ports")),
         "-device", port,
     ]
     # fmt: on

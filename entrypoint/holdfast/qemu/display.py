@@ -1,6 +1,7 @@
 """The guest's screen: SPICE with a qxl adapter, as the origin had it, or none."""
 
 from holdfast.machine import Machine, Spice
+from holdfast.qemu import slots
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import ORIGIN_VIDEO, is_i440fx
 from holdfast.qemu.wiring import Wiring
@@ -15,10 +16,14 @@ def display(machine: Machine, wiring: Wiring) -> list[str]:
     return [
         "-display", "none",
         *spice(machine.spice, wiring),
-        "-device", keyed("qxl-vga", id="video", addr=ORIGIN_VIDEO if is_i440fx(machine) else None),
+        "-device", keyed("qxl-vga", id="video", **video_place(machine)),
         *pointer(machine),
     ]
     # fmt: on
+
+
+def video_place(machine: Machine) -> slots.Place:
+    return {"addr": ORIGIN_VIDEO} if is_i440fx(machine) else slots.fixed(machine, "video")
 
 
 def spice(server: Spice, wiring: Wiring) -> list[str]:
@@ -42,7 +47,7 @@ def pointer(machine: Machine) -> list[str]:
         return []
     return [
         "-device",
-        keyed("qemu-xhci", id="usb"),
+        keyed("qemu-xhci", id="usb", **slots.fixed(machine, "usb")),
         "-device",
         keyed("usb-tablet", id="tablet", bus="usb.0"),
     ]

@@ -1,6 +1,7 @@
 """Network cards: the host's end (`-netdev`) and the guest's (`-device`)."""
 
 from holdfast.machine import Machine, Nic, NicMode
+from holdfast.qemu import slots
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import ORIGIN_NIC, is_i440fx
 from holdfast.qemu.wiring import Wiring
@@ -44,6 +45,7 @@ def device(machine: Machine, nic: Nic, number: int) -> str:
         netdev=None if nic.mode is NicMode.none else node(nic),
         mac=nic.mac,
         addr=ORIGIN_NIC if number == 0 and is_i440fx(machine) else None,
+        **slots.plugged(machine, "nics", number),
         bootindex=1 if boots else None,
         romfile=None if boots else "",
     )

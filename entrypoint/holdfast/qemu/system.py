@@ -3,6 +3,7 @@
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
 from holdfast.machine import Accelerator, Machine
+from holdfast.qemu import slots
 from holdfast.qemu.option import as_json, escaped, keyed
 from holdfast.qemu.wiring import Wiring
 
@@ -79,8 +80,10 @@ def helpers(machine: Machine) -> list[str]:
     rng = as_json({"qom-type": "rng-builtin", "id": "rng"})
     # fmt: off
     return [
-        "-device", keyed("pvpanic" if is_i440fx(machine) else "pvpanic-pci", id="pvpanic"),
-        *(["-object", rng, "-device", keyed("virtio-rng-pci", id="rng", rng="rng")]
+        "-device", keyed("pvpanic" if is_i440fx(machine) else "pvpanic-pci", id="pvpanic",
+                         **slots.fixed(machine, "pvpanic")),
+        *(["-object", rng, "-device", keyed("virtio-rng-pci", id="rng", rng="rng",
+                                            **slots.fixed(machine, "rng"))]
           if machine.rng else []),
     ]
     # fmt: on

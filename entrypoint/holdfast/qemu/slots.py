@@ -1,0 +1,87 @@
+"""Where a device sits on a PCIe board, so that its address follows from its key and not from its neighbours.
+
+Small devices that nobody plugs have a slot of pcie.0 each. Disks, network cards and passed-through
+devices come and go while the guest runs: pcie.0 refuses that, and a root port cannot be added
+later. So there is a port for each, and some to spare. On other boards (pc, microvm) QEMU chooses,
+in the order of the command, as it always did.
+"""
+
+from collections.abc import Sequence
+
+from holdfast.machine import Disk, DiskKind, Machine
+from holdfast.qemu.option import keyed
+
+Place = dict[str, str]
+
+BUS = "pcie.0"
+# By the device's id. On q35 0x0 and 0x1f are the chipset's. A number given once is never given to another.
+FIXED = {
+    "video": 0x1,
+    "usb": 0x2,
+    "serial-ports": 0x3,
+    "pvpanic": 0x4,
+    "rng": 0x5,
+    "balloon": 0x6,
+    "watchdog": 0x7,
+    "memory": 0x8,
+    "seed": 0x9,
+    "scsi": 0xA,
+}
+# The first slot of each family's ports. Network cards come first: a guest names a card by its bus,
+# and the buses are numbered in this order.
+FAMILIES = {"nics": 0x10, "disks": 0x14, "pci": 0x1A}
+FUNCTIONS = 8  # ports in one slot
+SPARE = 4  # at least as many ports are free for what is plugged later
+
+
+def has_pcie(machine: Machine) -> bool:
+    name = machine.machine
+    return name in ("q35", "virt") or name.startswith(("pc-q35-", "virt-"))
+
+
+def fixed(machine: Machine, device: str) -> Place:
+    """The place of a device that is there once and stays."""
+    return {"bus": BUS, "addr": f"{FIXED[device]:#x}"} if has_pcie(machine) else {}
+
+
+def plugged(machine: Machine, family: str, number: int) -> Place:
+    """The place of a device that may be plugged while the guest runs."""
+    return {"bus": port(family, number)} if has_pcie(machine) else {}
+
+
+def port(family: str, number: int) -> str:
+    return f"port-{family}-{number}"
+
+
+def on_port(disks: Sequence[Disk]) -> list[Disk]:
+    """The disks that are PCI devices themselves, in the order of their ports."""
+    return [disk for disk in disks if disk.kind is not DiskKind.cdrom]
+
+
+def ports(machine: Machine) -> list[str]:
+    """The root ports, before all that sits on them."""
+    if not has_pcie(machine):
+        return []
+    used = {"nics": len(machine.nics), "disks": len(on_port(machine.disks))}
+    numbers = [(family, number) for family in used for number in range(with_spare(used[family]))]
+    command: list[str] = []
+    for chassis, (family, number) in enumerate(numbers, 1):
+        command += ["-device", root_port(family, number, chassis)]
+    return command
+
+
+def with_spare(used: int) -> int:
+    """Whole slots: a port more in a slot costs no place."""
+    return -(-(used + SPARE) // FUNCTIONS) * FUNCTIONS
+
+
+def root_port(family: str, number: int, chassis: int) -> str:
+    slot, function = divmod(number, FUNCTIONS)
+    return keyed(
+        "pcie-root-port",
+        id=port(family, number),
+        bus=BUS,
+        addr=f"{FAMILIES[family] + slot:#x}.{function}",
+        multifunction=True if function == 0 else None,
+        chassis=chassis,
+    )
