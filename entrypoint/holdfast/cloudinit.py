@@ -1,11 +1,13 @@
 """What cloud-init reads from the seed, by its NoCloud conventions: pure text, built from data."""
 
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from holdfast.errors import ConfigError, Fault
-from holdfast.machine import Machine, Nic, NicMode
+from holdfast.machine import Guest, Machine, Nic, NicMode
 
 KEY = "cloud-config"
 
@@ -23,24 +25,43 @@ MIME_SEARCHED = 4096  # cloud-init looks this far for the header that makes a me
 
 NOTHING = "#cloud-config\n{}\n"
 
+# All login shells read this folder; a file of its own keeps the image's files as they are.
+ENVIRONMENT = "/etc/profile.d/holdfast.sh"
+
+# What the user's own document says counts, but for lists: ours come first, then the user's. Said
+# twice: cloud-init drops `merge_how` when it joins the parts of the vendor's data, and heeds what is
+# left, `merge_type`, when it joins that with the user's.
+_LISTS_ARE_JOINED = (
+    {"name": "list", "settings": ["prepend"]},
+    {"name": "dict", "settings": ["no_replace", "recurse_list"]},
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Documents:
-    """The files of a seed. An empty `network_config` is a file that is left out."""
+    """The files of a seed. One that is empty is left out."""
 
     meta_data: str
     user_data: str = field(repr=False)
+    vendor_data: str = field(default="", repr=False)
     network_config: str
 
 
-def documents(machine: Machine, user_data: str) -> Documents:
-    """The user's text goes in byte for byte: it may be a template of cloud-init's, never of ours."""
+def documents(
+    machine: Machine,
+    user_data: str,
+    meta_data: Mapping[str, object] | None = None,
+    network_config: str = "",
+) -> Documents:
+    """A user's text goes in byte for byte: it may be a template of cloud-init's, never of ours."""
     # Without a NIC that we know of (QEMU's own options may bring one) cloud-init is left to do
     # as it likes: it asks DHCP on the first that it finds.
+    cards = _dumped(_network_config(machine.nics)) if machine.nics else ""
     return Documents(
-        meta_data=_dumped(_meta_data(machine)),
+        meta_data=_dumped(_meta_data(machine, meta_data or {})),
         user_data=_recognised(user_data) if user_data.strip() else NOTHING,
-        network_config=_dumped(_network_config(machine.nics)) if machine.nics else "",
+        vendor_data=_vendor_data(machine.guest),
+        network_config=network_config or cards,
     )
 
 
@@ -54,14 +75,40 @@ def _recognised(text: str) -> str:
     raise ConfigError([Fault(key=KEY, rule=rule)], hint="cloud-init ignores any other user-data")
 
 
-def _meta_data(machine: Machine) -> dict[str, str]:
+def _meta_data(machine: Machine, given: Mapping[str, object]) -> dict[str, object]:
     """The instance is the VM, so its id is the VM's uuid and nothing else.
 
     A new id makes cloud-init set the guest up afresh: new SSH host keys, users and passwords
     reset, runcmd run again. An edit of user-data must not do that to a machine in use. Who does
     want it runs `cloud-init clean` in the guest, or gives the VM a new uuid.
     """
-    return {"instance-id": machine.uuid, "local-hostname": machine.hostname}
+    if machine.hostname not in (machine.vm, given.get("local-hostname", machine.hostname)):
+        fault = Fault(key="meta_data", rule="has a local-hostname, and hostname says another")
+        raise ConfigError([fault])
+    return {"instance-id": machine.uuid, "local-hostname": machine.hostname, **given}
+
+
+def _vendor_data(guest: Guest) -> str:
+    """What our keys say, beside the user's document and never in it: cloud-init joins the two."""
+    said: dict[str, Any] = {}
+    if guest.password:
+        # A password that must be changed at the first log-in is no use to a program.
+        said |= {"password": guest.password, "chpasswd": {"expire": False}}
+    if guest.ssh_authorized_keys:
+        said["ssh_authorized_keys"] = list(guest.ssh_authorized_keys)
+    if guest.timezone:
+        said["timezone"] = guest.timezone
+    if guest.env:
+        said["write_files"] = [{"path": ENVIRONMENT, "content": _exports(guest.env)}]
+    if commands := [*([f". {ENVIRONMENT}"] if guest.env else []), *guest.commands]:
+        said["runcmd"] = commands
+    merging = [dict(rule) for rule in _LISTS_ARE_JOINED]
+    how = {"merge_how": merging, "merge_type": [dict(rule) for rule in merging]}
+    return f"#cloud-config\n{_dumped({**how, **said})}" if said else ""
+
+
+def _exports(env: tuple[tuple[str, str], ...]) -> str:
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env)
 
 
 def _network_config(nics: tuple[Nic, ...]) -> dict[str, Any]:

@@ -84,6 +84,21 @@ def domain(value: str) -> str:
     return value
 
 
+def timezone(value: str) -> str:
+    """A name of the tz database: a path under the guest's /usr/share/zoneinfo."""
+    parts = value.split("/")
+    if not all(consists_of(part, LABEL | {"_", "+"}) and part[0] not in "-+" for part in parts):
+        raise Refused("must be a name such as Europe/Berlin or UTC")
+    return value
+
+
+def variable(value: str) -> str:
+    """The name of an environment variable, as a shell takes it."""
+    if not consists_of(value, LETTERS | DIGITS | {"_"}) or value[0] in DIGITS:
+        raise Refused("its name must be letters, digits and _, and not start with a digit")
+    return value
+
+
 def interface(value: str) -> str:
     allowed = consists_of(value, WORD, INTERFACE_LENGTH)
     if not allowed or value[0] in "-." or value == "lo":

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from holdfast import bridge, capability, cloudinit, device, qemu, seed
+from holdfast import bridge, capability, cloudinit, device, document, qemu, seed
 from holdfast.cloudinit import Documents
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, LockHeld
+from holdfast.grammar import Refused
 from holdfast.host import Host, Kvm, kvm_lack
-from holdfast.machine import Accelerator, Disk, Machine, NicMode, RbdImage
+from holdfast.machine import Accelerator, Disk, Document, Guest, Machine, NicMode, RbdImage
 from holdfast.ownership import Image, images
 from holdfast.qemu.options import Adapted, adapt
 from holdfast.settings import Settings
@@ -172,11 +173,31 @@ def find_keyring(
 
 def make_seed(machine: Machine, settings: Settings) -> Documents | None:
     """Only where something is to be said: another disk would change the hardware of an old guest."""
+    guest = machine.guest
     named = machine.hostname != machine.vm
     addressed = any(nic.address for nic in machine.nics)
-    if machine.user_data is None and (machine.options or not (named or addressed)):
+    if guest == Guest() and (machine.options or not (named or addressed)):
         return None
+    network = document_text("network_config", guest.network_config, settings)
+    return cloudinit.documents(
+        machine,
+        document_text(cloudinit.KEY, guest.user_data, settings),
+        meta_data=as_mapping("meta_data", document_text("meta_data", guest.meta_data, settings)),
+        network_config=network if as_mapping("network_config", network) else "",
+    )
+
+
+def document_text(key: str, source: Document | None, settings: Settings) -> str:
+    own = key in settings.overrides
+    allowed = ("/",) if own else settings.host_config.image_paths
+    if source and source.path and (faults := local.check_file(key, source.path, allowed)):
+        raise ConfigError(faults)
     # A URL from etcd must not reach this host's own services; the operator's own may.
-    trusted = bool(settings.vm_file) or "cloud-config" in settings.overrides
-    source = machine.user_data and replace(machine.user_data, trusted=trusted)
-    return cloudinit.documents(machine, seed.user_data(source))
+    return seed.text(source and replace(source, trusted=own or bool(settings.vm_file)), key)
+
+
+def as_mapping(key: str, text: str) -> dict[str, object]:
+    try:
+        return document.mapping(text) if text else {}
+    except Refused as refused:
+        raise ConfigError([refused.fault(key)]) from refused

@@ -10,24 +10,35 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-from holdfast.cloudinit import KEY, Documents
+from holdfast.cloudinit import Documents
 from holdfast.errors import ConfigError, Fault, InternalError
-from holdfast.machine import UserData
+from holdfast.machine import Document
 
 LIMIT = 1024**2
 GZIP = b"\x1f\x8b"
 
 
-def user_data(source: UserData | None) -> str:
-    """The text; "" where there is none. The path is one that was found allowed."""
-    if source is None:
-        return ""
-    if source.url:
-        from holdfast import fetch, url  # noqa: PLC0415 - 20 ms and 6 MiB that only a URL needs
+class _Unfit(Exception):
+    pass
 
-        raw = fetch.get(source.url, key=KEY, trusted=source.trusted, limit=LIMIT)
-        return _text(raw, url.shown(source.url))
-    return _text(_read(source.path), source.path) if source.path else source.inline
+
+def text(source: Document | None, key: str) -> str:
+    """The text; "" where there is none. The path is one that was found allowed."""
+    if source is None or source.inline:
+        return source.inline if source else ""
+    from holdfast import url  # noqa: PLC0415 - for what is not in the key itself
+
+    try:
+        return _text(_fetched(source, key) if source.url else _read(source.path))
+    except _Unfit as unfit:
+        fault = Fault(key=key, value=url.shown(source.url) or source.path, rule=str(unfit))
+        raise ConfigError([fault]) from unfit
+
+
+def _fetched(source: Document, key: str) -> bytes:
+    from holdfast import fetch  # noqa: PLC0415 - 20 ms and 6 MiB that only a URL needs
+
+    return fetch.get(source.url, key=key, trusted=source.trusted, limit=LIMIT)
 
 
 def image(documents: Documents) -> bytes:
@@ -71,6 +82,7 @@ def _files(documents: Documents) -> dict[str, str]:
     files = {
         "meta-data": documents.meta_data,
         "user-data": documents.user_data,
+        "vendor-data": documents.vendor_data,
         "network-config": documents.network_config,
     }
     return {name: text for name, text in files.items() if text}
@@ -80,10 +92,10 @@ def _read(path: str) -> bytes:
     try:
         with open(path, "rb", opener=_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _fault(path, "is not a regular file")
+                raise _Unfit("is not a regular file")
             return file.read(LIMIT + 1)
     except OSError as error:
-        raise _fault(path, f"cannot be read: {error.strerror}") from error
+        raise _Unfit(f"cannot be read: {error.strerror}") from error
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -91,26 +103,22 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _text(raw: bytes, named: str) -> str:
+def _text(raw: bytes) -> str:
     """Text in gzip is unpacked, as cloud-init would do, but under our limit."""
-    plain = _unpacked(raw, named) if raw.startswith(GZIP) else raw
+    plain = _unpacked(raw) if raw.startswith(GZIP) else raw
     if max(len(raw), len(plain)) > LIMIT:
-        raise _fault(named, f"is larger than {LIMIT} bytes")
+        raise _Unfit(f"is larger than {LIMIT} bytes")
     try:
         return plain.decode()
     except UnicodeDecodeError as error:
-        raise _fault(named, "is not UTF-8 text") from error
+        raise _Unfit("is not UTF-8 text") from error
 
 
-def _unpacked(raw: bytes, named: str) -> bytes:
+def _unpacked(raw: bytes) -> bytes:
     import gzip  # noqa: PLC0415 - hardly ever needed
     import zlib  # noqa: PLC0415
 
     try:
         return gzip.GzipFile(fileobj=BytesIO(raw)).read(LIMIT + 1)
     except (EOFError, OSError, zlib.error) as error:
-        raise _fault(named, "is damaged gzip, or larger than the limit") from error
-
-
-def _fault(value: str, rule: str) -> ConfigError:
-    return ConfigError([Fault(key=KEY, value=value, rule=rule)])
+        raise _Unfit("is damaged gzip, or larger than the limit") from error

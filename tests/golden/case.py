@@ -8,7 +8,7 @@ from holdfast import settings
 from holdfast.cli.argv import recorded
 from holdfast.description import describe, raw_from_file
 from holdfast.host import Host
-from holdfast.machine import Machine, NicMode, RbdImage
+from holdfast.machine import Guest, Machine, NicMode, RbdImage
 from holdfast.qemu import command_line
 from holdfast.qemu.wiring import Ceph, Wiring
 
@@ -63,7 +63,7 @@ def wiring(machine: Machine) -> Wiring:
     local = [disk.name for disk in machine.disks if not isinstance(disk.backend, RbdImage)]
     blocks = {disk.name for disk in machine.disks if str(disk.backend).startswith("/dev/")}
     run = f"/run/holdfast/{machine.vm}"
-    seeded = machine.user_data is not None or any(nic.address for nic in machine.nics)
+    seeded = machine.guest != Guest() or any(nic.address for nic in machine.nics)
     return Wiring(
         qmp=QMP,
         agent=AGENT,

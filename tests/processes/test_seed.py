@@ -15,9 +15,9 @@ from pycdlib import PyCdlib
 from pycdlib.dr import DirectoryRecord
 
 from holdfast import seed
-from holdfast.cloudinit import Documents, documents
+from holdfast.cloudinit import KEY, Documents, documents
 from holdfast.errors import ConfigError, InternalError
-from holdfast.machine import Machine, Nic, NicMode, UserData
+from holdfast.machine import Document, Machine, Nic, NicMode
 
 pytestmark = pytest.mark.processes
 
@@ -85,7 +85,7 @@ def test_large_user_data_is_kept_whole() -> None:
 def test_a_machine_becomes_an_image() -> None:
     nic = Nic(name="nic0", mode=NicMode.bridge, mac="52:54:00:12:34:56")
     machine = Machine(vm="7", hostname="web-7", uuid="0d9c2f4e", machine="q35", nics=(nic,))
-    iso = opened(seed.image(documents(machine, seed.user_data(UserData(inline=TEXT)))))
+    iso = opened(seed.image(documents(machine, seed.text(Document(inline=TEXT), KEY))))
     assert content(iso, rr_path="/user-data") == TEXT
     assert "local-hostname: web-7\n" in content(iso, rr_path="/meta-data")
     assert "52:54:00:12:34:56" in content(iso, rr_path="/network-config")
@@ -145,29 +145,29 @@ def test_a_full_disk_is_said_so_and_leaves_the_old_seed(
 
 
 def test_no_source_is_no_text() -> None:
-    assert seed.user_data(None) == ""
+    assert seed.text(None, KEY) == ""
 
 
 def test_inline_text_is_kept() -> None:
-    assert seed.user_data(UserData(inline=TEXT)) == TEXT
+    assert seed.text(Document(inline=TEXT), KEY) == TEXT
 
 
 def test_a_file_is_read_byte_for_byte(tmp_path: Path) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(TEXT.encode())
-    assert seed.user_data(UserData(path=str(path))) == TEXT
+    assert seed.text(Document(path=str(path)), KEY) == TEXT
 
 
 def test_gzip_is_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "user-data.gz"
     path.write_bytes(gzip.compress(TEXT.encode()))
-    assert seed.user_data(UserData(path=str(path))) == TEXT
+    assert seed.text(Document(path=str(path)), KEY) == TEXT
 
 
 def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(b"#" * seed.LIMIT)
-    assert len(seed.user_data(UserData(path=str(path)))) == seed.LIMIT
+    assert len(seed.text(Document(path=str(path)), KEY)) == seed.LIMIT
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_bad_file_is_refused(tmp_path: Path, raw: bytes, rule: str) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(raw)
     with pytest.raises(ConfigError, match=f"cloud-config: .*{rule}"):
-        seed.user_data(UserData(path=str(path)))
+        seed.text(Document(path=str(path)), KEY)
 
 
 def test_a_gzip_bomb_does_not_go_off(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_gzip_bomb_does_not_go_off(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
-            seed.user_data(UserData(path=str(path)))
+            seed.text(Document(path=str(path)), KEY)
         assert tracemalloc.get_traced_memory()[1] < 16 * 1024**2
     finally:
         tracemalloc.stop()
@@ -211,7 +211,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "missing", "No such file"),
     ]:
         with pytest.raises(ConfigError, match=rule):
-            seed.user_data(UserData(path=str(path)))
+            seed.text(Document(path=str(path)), KEY)
     assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
@@ -228,7 +228,7 @@ def test_a_url_is_fetched_and_trusted_only_if_the_operator_says_so() -> None:
     with TCPServer(("127.0.0.1", 0), Hello) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/user-data"
-        assert seed.user_data(UserData(url=url, trusted=True)) == TEXT
+        assert seed.text(Document(url=url, trusted=True), KEY) == TEXT
         with pytest.raises(ConfigError, match="a loopback address"):
-            seed.user_data(UserData(url=url))
+            seed.text(Document(url=url), KEY)
         server.shutdown()

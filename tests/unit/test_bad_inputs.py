@@ -139,6 +139,31 @@ KEYS = [
     ("60", "cloud-config", "ftp://example.org/", "http or https"),
     ("60", "cloud-config", "http://", "URL"),
     ("60", "cloud-config", "https://example.org/a b", "%"),
+    ("1", "cmds", "echo a\0b", "NUL"),
+    ("34", "meta_data", "file:/etc/passwd", "image_paths"),
+    ("35", "network_config", "file:/images/../etc/passwd", "without .."),
+    ("60", "meta_data", "gopher://example.org/", "mapping"),
+    ("60", "network_config", "- a", "mapping"),
+    ("60", "network_config", "a: [", "YAML"),
+    ("60", "meta_data", "a: 2020-13-45", "YAML"),
+    ("60", "meta_data", "[" * 5000, "YAML"),
+    ("60", "meta_data", "1: a", "mapping"),
+    ("23", "env/1A", "a", "digit"),
+    ("23", "env/A-B", "a", "letters"),
+    ("23", "env/A", "a\x1bb", "control"),
+    ("23", "timezone", "../../etc/passwd", "Europe/Berlin"),
+    ("23", "timezone", "/etc/passwd", "Europe/Berlin"),
+    ("23", "timezone", "Europe/Berlin UTC", "Europe/Berlin"),
+    ("23", "cmds", "echo \x07", "control"),
+    ("58", "default_user_password", "", "empty"),
+    ("58", "default_user_password", "RANDOM", "RANDOM"),
+    ("58", "default_user_password", "a\nb", "one line"),
+    ("58", "default_user_password", "a" * 512, "511"),
+    ("58", "ssh_authorized_keys", "-----BEGIN OPENSSH PRIVATE KEY-----", "private"),
+    ("58", "ssh_authorized_keys", "ssh-ed25519 AAAA me", "base64"),
+    ("58", "ssh_authorized_keys", "ssh-ed25519", "base64"),
+    ("58", "ssh_authorized_keys", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBxWcKcGcTnGZ0C1kcWc7N3m", "base64"),
+    ("58", "ssh_authorized_keys", "# none", "empty"),
     ("78", "power", "ture", "on or off"),
     ("78", "rng", "", "on or off"),
 ]  # fmt: skip
@@ -343,6 +368,8 @@ def test_58_a_password_is_never_shown() -> None:
 def test_58_a_password_in_a_url_or_a_document_is_never_shown() -> None:
     for text in ("http://me:Secret@exa mple/", "password: Secret\nx: y", "ftp://me:Secret@e/"):
         assert "Secret" not in the_one_fault({"user_data": text})
+    for key in ("default_user_password", "cmds", "env/A", "meta_data", "network_config"):
+        assert "Secret" not in the_one_fault({key: "[Secret\x07"})
 
 
 @pytest.mark.parametrize(
@@ -368,7 +395,7 @@ def test_65_66_a_template_may_not_reach_out(template: str) -> None:
 def test_65_a_vms_own_text_is_no_template() -> None:
     config = settings.parse({"VM": "7"})
     text = "#cloud-config\nruncmd: ['echo {{ ''.__class__ }}']"
-    user_data = describe(config, {"user_data": text.encode()}, {}).machine.user_data
+    user_data = describe(config, {"user_data": text.encode()}, {}).machine.guest.user_data
     assert user_data
     assert user_data.inline == text
 

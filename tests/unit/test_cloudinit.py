@@ -1,5 +1,6 @@
 """The seed's documents: what cloud-init will read must be what the keys said."""
 
+import shlex
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from typing import Any
@@ -9,7 +10,7 @@ import yaml
 
 from holdfast.cloudinit import Documents, documents
 from holdfast.errors import ConfigError
-from holdfast.machine import Machine, Nic, NicMode
+from holdfast.machine import Guest, Machine, Nic, NicMode
 
 MACHINE = Machine(
     vm="7", hostname="web-7", uuid="0d9c2f4e-6a0b-5c1d-8e3f-102132435465", machine="q35"
@@ -196,3 +197,81 @@ def test_without_a_known_nic_cloud_init_is_left_to_find_one() -> None:
 def test_equal_machines_have_equal_documents() -> None:
     machine = replace(MACHINE, nics=(NIC, replace(NIC, name="nic1")))
     assert documents(machine, "#!/bin/sh\n") == documents(replace(machine), "#!/bin/sh\n")
+
+
+# vendor-data: what our keys say, beside the user's document
+
+
+def vendor(**facts: Any) -> Any:
+    guest = Guest(**facts)
+    text = documents(replace(MACHINE, guest=guest), "").vendor_data
+    assert text.startswith("#cloud-config\n")
+    return yaml.safe_load(text)
+
+
+def test_nothing_said_is_no_vendor_data() -> None:
+    assert documents(MACHINE, "#cloud-config\nruncmd: [true]\n").vendor_data == ""
+
+
+HOSTILE = ": a # b ' \" { } [ ] & * ! | > % @ ` \\ $HOME $(id) {{ vm }} - ? \u00e4 \u2028"
+
+
+def test_what_is_said_is_data_and_not_text() -> None:
+    said = vendor(
+        password=HOSTILE,
+        ssh_authorized_keys=(HOSTILE,),
+        commands=(HOSTILE, "- b", "on", "#c"),
+        timezone="Europe/Berlin",
+    )
+    assert said["password"] == HOSTILE
+    assert said["chpasswd"] == {"expire": False}
+    assert said["ssh_authorized_keys"] == [HOSTILE]
+    assert said["runcmd"] == [HOSTILE, "- b", "on", "#c"]
+    assert said["timezone"] == "Europe/Berlin"
+
+
+@pytest.mark.parametrize("value", ["", "a b", "it's", HOSTILE, "a\n'b'\n\n", "\t", "`id`"])
+def test_a_shell_reads_a_variable_as_it_was_said(value: str) -> None:
+    said = vendor(env=(("A", value), ("B", "b")), commands=("env",))
+    (file,) = said["write_files"]
+    name, *words = shlex.split(file["content"])
+    assert (name, words) == ("export", [f"A={value}", "export", "B=b"])
+    assert said["runcmd"] == [f". {file['path']}", "env"]
+
+
+def test_the_users_document_counts_and_lists_are_joined() -> None:
+    """As cloud-init joins them (cloudinit/mergers): `merge_type` is what it finds when it does."""
+    said = vendor(timezone="UTC")
+    assert said["merge_how"] == said["merge_type"]
+    assert {"name": "list", "settings": ["prepend"]} in said["merge_type"]
+    assert {"name": "dict", "settings": ["no_replace", "recurse_list"]} in said["merge_type"]
+
+
+def test_a_password_is_in_no_repr() -> None:
+    hidden = "hunter2"
+    guest = Guest(password=hidden, commands=(hidden,), env=(("A", hidden),))
+    machine = replace(MACHINE, guest=guest)
+    assert "hunter2" not in repr(machine) + repr(documents(machine, ""))
+
+
+def test_meta_data_goes_over_ours() -> None:
+    given = {"instance-id": "i-1", "public-keys": ["k"]}
+    assert yaml.safe_load(documents(MACHINE, "", given).meta_data) == {
+        "instance-id": "i-1",
+        "local-hostname": "web-7",
+        "public-keys": ["k"],
+    }
+
+
+def test_two_names_for_one_host_are_a_fault() -> None:
+    named = {"local-hostname": "other"}
+    with pytest.raises(ConfigError, match="meta_data: has a local-hostname"):
+        documents(MACHINE, "", named)
+    unnamed = replace(MACHINE, hostname=MACHINE.vm)
+    assert yaml.safe_load(documents(unnamed, "", named).meta_data)["local-hostname"] == "other"
+
+
+def test_a_network_config_goes_in_untouched() -> None:
+    text = "# mine\nversion: 1\nconfig: []\n"
+    machine = replace(MACHINE, nics=(NIC,))
+    assert documents(machine, "", network_config=text).network_config == text

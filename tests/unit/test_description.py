@@ -13,7 +13,9 @@ from holdfast.machine import (
     Cache,
     Disk,
     DiskKind,
+    Document,
     Format,
+    Guest,
     LocalPath,
     Machine,
     Nic,
@@ -21,7 +23,6 @@ from holdfast.machine import (
     Power,
     RbdImage,
     Spice,
-    UserData,
     Volume,
 )
 
@@ -48,7 +49,7 @@ def test_a_vm_of_the_origin() -> None:
         disks=(Disk(name="root", backend=RbdImage(pool="vms", image="vm7"), primary=True),),
         nics=(Nic(name="nic0", mode=NicMode.bridge, mac="52:54:00:12:34:56", bridge="public"),),
         spice=Spice(port=5907),
-        user_data=UserData(url="http://seeds/7"),
+        guest=Guest(user_data=Document(url="http://seeds/7")),
         extra_flags=("-cdrom", "/images/a b.iso"),
     )
 
@@ -113,7 +114,7 @@ def test_a_vm_with_everything() -> None:
             guest_agent=False,
             rng=False,
             spice=Spice(port=5907, addr="::1", password=None),
-            user_data=UserData(path="/images/seed.yaml"),
+            guest=Guest(user_data=Document(path="/images/seed.yaml")),
             disks=(
                 Disk(
                     name="root",
@@ -192,7 +193,7 @@ def test_two_names_of_one_thing_must_agree() -> None:
 
 def test_the_own_key_counts_even_under_its_other_name() -> None:
     found = machine({"user_data": "#cloud-config\n"}, {"cloud-config": "http://seeds/{{ vm }}"})
-    assert found.user_data == UserData(inline="#cloud-config")
+    assert found.guest.user_data == Document(inline="#cloud-config")
 
 
 def test_defaults_are_templates() -> None:
@@ -203,7 +204,7 @@ def test_defaults_are_templates() -> None:
     }
     found = machine({"kernel": "/images/a"}, defaults)
     assert found.hostname == "7-on-node1"
-    assert found.user_data == UserData(url="http://seeds/7/cloud-config")
+    assert found.guest.user_data == Document(url="http://seeds/7/cloud-config")
     assert found.cmdline == "{"
 
 
@@ -247,7 +248,7 @@ def test_the_operators_own_values_are_not_limited() -> None:
         {"VM": "7", **environ}, host_toml="args_allowlist = []\nbridges = ['br0']\n"
     )
     found = describe(config, {"ram": b"1G"}, {}).machine
-    assert found.user_data == UserData(path="/etc/seed.yaml")
+    assert found.guest.user_data == Document(path="/etc/seed.yaml")
     assert found.extra_flags == ("-usb",)
     assert found.nics[0].bridge == "br9"
 
@@ -335,4 +336,36 @@ def test_in_argv_mode_keys_may_be_absent_and_the_vm_too() -> None:
     config = settings.parse({"CLOUD_CONFIG": "http://seeds/7"}, options=["-m", "512"])
     found = describe(config, {}, {}).machine
     assert (found.vm, found.hostname) == ("", "localhost")
-    assert found.user_data == UserData(url="http://seeds/7")
+    assert found.guest.user_data == Document(url="http://seeds/7")
+
+
+def test_how_the_guest_is_set_up() -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBxWcKcGcTnGZ0C1kcWc7N3mU1q5y2yWwP9Fz2n3YV5k a b"
+    own = {
+        "meta_data": "a: b",
+        "network_config": "http://seeds/net",
+        "ssh_authorized_keys": f'# mine\n{key}\n\n  from="a b" {key}',
+        "default_user_password": "a: b",
+        "cmds": "echo a\n\n  echo b",
+        "env/B": "b\n",
+        "env/A": "",
+        "timezone": "Etc/GMT+1",
+    }
+    assert machine(own).guest == Guest(
+        meta_data=Document(inline="a: b"),
+        network_config=Document(url="http://seeds/net"),
+        ssh_authorized_keys=(key, f'from="a b" {key}'),
+        password="a: b",  # noqa: S106 - a made-up one
+        commands=("echo a", "  echo b"),
+        env=(("A", ""), ("B", "b")),
+        timezone="Etc/GMT+1",
+    )
+    assert described(own, options=("-nodefaults",)).machine.guest == machine(own).guest
+
+
+def test_two_sources_of_one_network_are_a_fault() -> None:
+    own = {"network_config": "version: 2", "nics/a/address": "10.0.0.2/24", "nics/a/dns": "::1"}
+    assert faults(own) == [
+        "network_config: says what nics/a/address says: remove one of them",
+        "network_config: says what nics/a/dns says: remove one of them",
+    ]

@@ -7,9 +7,12 @@ import pytest
 
 from holdfast import keys, reference
 from holdfast.keys import KEYS, LATER, SECTIONS, WRITTEN, Key
-from holdfast.machine import Disk, Machine, Nic
+from holdfast.keys.guest import GUEST
+from holdfast.machine import Disk, Guest, Machine, Nic
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "keys.md"
+
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBxWcKcGcTnGZ0C1kcWc7N3mU1q5y2yWwP9Fz2n3YV5k a b"
 
 # A value for each key that is good by itself.
 GOOD = {
@@ -57,6 +60,13 @@ GOOD = {
     "nics/<name>/dns": "1.1.1.1",
     "nics/<name>/search": "example.org lan",
     "user_data": "#cloud-config\n",
+    "meta_data": "public-keys: []",
+    "network_config": "version: 2",
+    "ssh_authorized_keys": PUBLIC_KEY,
+    "default_user_password": "a: 'b' \"c\" # {d}",
+    "cmds": "echo a\necho 'b: c' # d",
+    "env/<name>": "a\nb",
+    "timezone": "America/Argentina/Buenos_Aires",
 }
 
 
@@ -66,14 +76,14 @@ def test_every_key_takes_a_good_value() -> None:
         KEYS[name].parse(text)
 
 
-def field_names(kind: type[Machine | Disk | Nic]) -> set[str]:
+def field_names(kind: type[Machine | Disk | Nic | Guest]) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 def test_a_key_fills_a_field_that_is_there(key: Key) -> None:
-    kinds: dict[str, type[Machine | Disk | Nic]] = {"disks": Disk, "nics": Nic}
-    kind = kinds.get(key.name.partition("/")[0], Machine)
+    kinds: dict[str, type[Machine | Disk | Nic | Guest]] = {"disks": Disk, "nics": Nic}
+    kind = Guest if key in GUEST else kinds.get(key.name.partition("/")[0], Machine)
     assert not key.field or key.field in field_names(kind)
     assert not key.same_as or keys.find(key.same_as)
 
@@ -81,8 +91,9 @@ def test_a_key_fills_a_field_that_is_there(key: Key) -> None:
 def test_no_field_is_left_without_a_key() -> None:
     """But those that are made of several keys, and those of the environment."""
     filled = {key.field for key in KEYS.values()}
-    made = {"vm", "disks", "nics", "spice", "options", "name", "backend"}
-    assert field_names(Machine) | field_names(Disk) | field_names(Nic) <= filled | made
+    made = {"vm", "disks", "nics", "guest", "env", "spice", "options", "name", "backend"}
+    kinds = (Machine, Disk, Nic, Guest)
+    assert {name for kind in kinds for name in field_names(kind)} <= filled | made
 
 
 def test_no_key_is_in_two_places() -> None:
@@ -93,7 +104,7 @@ def test_no_key_is_in_two_places() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["firmware", "disks/root/source/image", "usb/dongle", "nics/nic0/vlan", "env/PATH", "shares/home/path"],
+    ["firmware", "disks/root/source/image", "usb/dongle", "nics/nic0/vlan", "shares/home/path"],
 )  # fmt: skip
 def test_a_key_of_a_later_version_says_so(name: str) -> None:
     assert keys.find(name) is None

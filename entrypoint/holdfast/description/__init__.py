@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.description.disk import disks
+from holdfast.description.guest import guest
 from holdfast.description.nic import nics
 from holdfast.description.source import Layer, Sources, fields, gather
 from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
+from holdfast.keys.guest import GUEST
 from holdfast.machine import DiskKind, Machine, Spice
 from holdfast.qemu.blockdev import IDE_UNITS, SATA_PORTS
 from holdfast.qemu.system import is_i440fx
@@ -56,7 +58,7 @@ def _machine(sources: Sources) -> Machine:
     given = {
         "hostname": settings.vm or "localhost",
         "machine": _board(sources),
-        **fields(value for key, value in sources.values.items() if "/" not in key),
+        **fields(value for key, value in sources.values.items() if is_machines_own(key)),
     }
     return Machine(
         vm=settings.vm,
@@ -64,9 +66,15 @@ def _machine(sources: Sources) -> Machine:
         disks=disks(sources),
         nics=nics(sources),
         spice=_spice(sources),
+        guest=guest(sources),
         options=settings.options,
         **given,
     )
+
+
+def is_machines_own(key: str) -> bool:
+    """Neither a part's of it nor the guest's."""
+    return "/" not in key and all(key != row.name for row in GUEST)
 
 
 def _board(sources: Sources) -> str:

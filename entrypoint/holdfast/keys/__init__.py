@@ -26,7 +26,7 @@ KEYS = {key.name: key for section in SECTIONS.values() for key in section}
 # Meant for a later version. To run with one of them would be another machine than was asked for,
 # so it is said, but it is no reason not to start: a newer launcher may have written them.
 _LATER = """
-    cpus_max cpu_topology cpu_set cpu_weight ram_max hugepages arch firmware tpm timezone rtc hyperv
+    cpus_max cpu_topology cpu_set cpu_weight ram_max hugepages arch firmware tpm rtc hyperv
     balloon watchdog display video vnc_port vnc_addr vnc_password usb/<name> pci/<name> boot_order
     on_poweroff on_reboot on_crash
     disks/<name>/source/image disks/<name>/source/member disks/<name>/source/volume
@@ -35,7 +35,6 @@ _LATER = """
     disks/<name>/discard disks/<name>/iothread disks/<name>/iops disks/<name>/bps
     nics/<name>/vlan nics/<name>/device nics/<name>/macvtap_mode nics/<name>/mtu
     nics/<name>/queues nics/<name>/link nics/<name>/ports
-    meta_data network_config ssh_authorized_keys default_user_password cmds env/<name>
     shares/<name>/path shares/<name>/read_only shares/<name>/mount
 """
 LATER = frozenset(_LATER.split())

@@ -1,6 +1,6 @@
 """The keys that the old image had."""
 
-from holdfast import address, extra_flags, identifier, user_data
+from holdfast import address, document, extra_flags, identifier
 from holdfast.grammar import MIB, several, size, whole
 from holdfast.host_config import HostConfig
 from holdfast.keys.row import Key
@@ -27,6 +27,6 @@ ORIGIN = (
         doc="SPICE with a ticket, on `spice_addr`"),
     Key(name="extra_flags", parse=extra_flags.parse, permit=_permit_flags, field="extra_flags",
         value="shell-quoted QEMU options", doc="appended last; some are refused, see below"),
-    Key(name="cloud-config", parse=user_data.parse, permit=user_data.permit, same_as="user_data",
+    Key(name="cloud-config", parse=document.user_data, permit=document.permit, same_as="user_data",
         with_options=True, value="URL, `file:` and a path, or text", doc="another name of `user_data`"),
 )

@@ -1,6 +1,6 @@
 """What a VM is, as values. Sizes are bytes. Nothing in here knows text, files or etcd."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from holdfast.machine.disk import (
@@ -14,7 +14,7 @@ from holdfast.machine.disk import (
     Volume,
 )
 from holdfast.machine.display import Spice
-from holdfast.machine.guest import UserData
+from holdfast.machine.guest import Document, Guest
 from holdfast.machine.nic import Nic, NicMode
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "Cache",
     "Disk",
     "DiskKind",
+    "Document",
     "Format",
+    "Guest",
     "LocalPath",
     "Machine",
     "Nic",
@@ -31,7 +33,6 @@ __all__ = [
     "Power",
     "RbdImage",
     "Spice",
-    "UserData",
     "Volume",
 ]
 
@@ -67,7 +68,7 @@ class Machine:
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
     spice: Spice | None = None
-    user_data: UserData | None = None
+    guest: Guest = field(default_factory=Guest)
     guest_agent: bool = True
     rng: bool = True
     stop_timeout: int = 300

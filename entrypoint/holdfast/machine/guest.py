@@ -1,11 +1,11 @@
-"""How the guest is set up from inside."""
+"""How the guest is set up from inside, by cloud-init."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
-class UserData:
-    """Where cloud-init's user-data comes from: exactly one of the first three.
+class Document:
+    """Where one of cloud-init's documents comes from: exactly one of the first three.
 
     A `trusted` URL is the operator's own (CLOUD_CONFIG), and may lead to this host itself.
     """
@@ -14,3 +14,17 @@ class UserData:
     path: str = ""
     inline: str = field(default="", repr=False)
     trusted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """`user_data` is the user's alone; what the other keys say goes beside it, as vendor-data."""
+
+    user_data: Document | None = None
+    meta_data: Document | None = None
+    network_config: Document | None = None
+    ssh_authorized_keys: tuple[str, ...] = ()
+    password: str = field(default="", repr=False)
+    commands: tuple[str, ...] = field(default=(), repr=False)
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    timezone: str = ""

@@ -1,0 +1,68 @@
+"""Where a document for cloud-init is: at a URL, in a file of the host, or in the key itself."""
+
+from holdfast import identifier
+from holdfast.cloudinit import STARTS
+from holdfast.grammar import Refused
+from holdfast.host_config import HostConfig
+from holdfast.machine import Document
+
+PLACES = "an http or https URL, file: and a path"
+USER_DATA = f"must be {PLACES}, or text that starts with #cloud-config"
+
+
+def user_data(text: str) -> Document | None:
+    """The origin's units wrote the key even when there was no user-data: empty is none."""
+    if not text.strip():
+        return None
+    if text.startswith(STARTS):
+        return Document(inline=text)
+    if found := _elsewhere(text):
+        return found
+    raise Refused(USER_DATA, hidden="\n" in text or "@" in text)
+
+
+def yaml(text: str) -> Document:
+    """Of meta_data and network_config, which are mappings."""
+    if found := _elsewhere(text):
+        return found
+    mapping(text)
+    return Document(inline=text)
+
+
+def permit(host_config: HostConfig, document: Document | None) -> None:
+    if document:
+        host_config.permit_path(document.path)
+
+
+def mapping(text: str) -> dict[str, object]:
+    """A YAML document that is a mapping. What it says is not shown: it may hold a password."""
+    import yaml  # noqa: PLC0415 - 13 ms that few VMs need
+
+    try:
+        found = yaml.safe_load(text)
+    except Exception:  # noqa: BLE001 - a document may fail in any way that a constructor can
+        raise Refused("is not YAML", hidden=True) from None
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise Refused("is not a mapping in YAML", hidden=True)
+    return found
+
+
+def _elsewhere(text: str) -> Document | None:
+    scheme, colon, rest = text.partition(":")
+    if "\n" in text or not colon:
+        return None
+    if scheme == "file":
+        return Document(path=identifier.path(rest.removeprefix("//")))
+    if scheme.lower() in ("http", "https"):
+        return Document(url=_checked(text, rest))
+    return None
+
+
+def _checked(url: str, rest: str) -> str:
+    """Whether it can be reached is known when it is fetched. A password in it stays unshown."""
+    secret = "@" in rest
+    if not rest.startswith("//") or rest.removeprefix("//")[:1] in ("", "/", "?", "#"):
+        raise Refused("must be a URL such as https://host/path", hidden=secret)
+    if not (url.isascii() and url.isprintable() and " " not in url):
+        raise Refused("has characters that a URL cannot hold: encode them with %", hidden=secret)
+    return url
