@@ -13,6 +13,7 @@ IFNAMSIZ = 16
 IFF_UP = 0x1
 IFF_LOOPBACK = 0x8
 SIOCGIFFLAGS = 0x8913
+SIOCGIFMTU = 0x8921
 SIOCETHTOOL = 0x8946
 ETHTOOL_GDRVINFO = 3
 
@@ -84,3 +85,13 @@ def is_bridge_up(name: str) -> bool:
             return False
     driver = info.tobytes()[4:36].rstrip(b"\0")
     return driver == b"bridge" and bool(struct.unpack_from("H", flags, 16)[0] & IFF_UP)
+
+
+def mtu(name: str) -> int:
+    """The largest frame that an interface takes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
+        try:
+            answer = fcntl.ioctl(any_socket, SIOCGIFMTU, struct.pack("16s24x", name.encode()))
+        except OSError as error:
+            raise HostLacks(f"the MTU of {name} cannot be read: {error.strerror}") from error
+    return int(struct.unpack_from("i", answer, 16)[0])

@@ -12,15 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from holdfast import log, qemu, seed, tap
+from holdfast import log, qemu, seed
 from holdfast.confinement import Identity
 from holdfast.errors import InternalError, LockHeld
 from holdfast.host import Host
 from holdfast.machine import Machine, RbdImage
+from holdfast.network import cards, ports
 from holdfast.plan import Plan
 from holdfast.process import Child
 from holdfast.qemu.options import serve
-from holdfast.qemu.wiring import Ceph, Wiring
+from holdfast.qemu.wiring import Ceph, Tap, Wiring
 from holdfast.qmp import Disconnected, Qmp, QmpError
 from holdfast.rundir import RunDirectory
 from holdfast.storage import local
@@ -50,6 +51,7 @@ class Launch:
 
     def spawn(self, stack: ExitStack) -> tuple[Child, Qmp]:
         """QEMU, paused before its first instruction. It ends with `stack` at the latest."""
+        ports.claim(self._plan.machine.vm, self._plan.machine.nics, stack)
         with ExitStack() as descriptors:
             qmp = Qmp()
             stack.callback(qmp.close)
@@ -58,6 +60,9 @@ class Launch:
             child = Child(argv, self._who, passed(wiring))
             stack.callback(child.close)
         self._greet(child, qmp, wiring)
+        for nic in self._plan.machine.nics:
+            if not nic.link:
+                qmp.call("set_link", timeout=GREETING, name=f"nic-{nic.name}", up=False)
         return child, qmp
 
     def _argv(self, wiring: Wiring) -> list[str]:
@@ -124,10 +129,11 @@ class Launch:
         listener: socket.socket = descriptors.enter_context(self._rundir.listen(name))
         return listener.fileno()
 
-    def _taps(self, descriptors: ExitStack) -> dict[str, int]:
-        taps = tap.taps(self._plan.bridges)
-        for descriptor in taps.values():
-            descriptors.callback(os.close, descriptor)
+    def _taps(self, descriptors: ExitStack) -> dict[str, Tap]:
+        taps = cards.taps(self._plan.bridges)
+        for made in taps.values():
+            for descriptor in made.queues:
+                descriptors.callback(os.close, descriptor)
         return taps
 
     def _disks(self, descriptors: ExitStack) -> dict[str, int]:
@@ -196,7 +202,7 @@ def passed(wiring: Wiring) -> list[int]:
     single = (wiring.qmp, wiring.agent, wiring.console, wiring.console_log, wiring.seed)
     return sorted(
         {
-            *wiring.taps.values(),
+            *(queue for made in wiring.taps.values() for queue in made.queues),
             *wiring.disks.values(),
             *(one for one in single if one is not None),
         }

@@ -13,7 +13,8 @@ from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.grammar import Refused
 from holdfast.host import Host, Kvm, kvm_lack
-from holdfast.machine import Accelerator, Disk, Document, Guest, Machine, NicMode, RbdImage
+from holdfast.machine import Accelerator, Disk, Document, Guest, Machine, Nic, NicMode, RbdImage
+from holdfast.network import ports
 from holdfast.ownership import Image, images
 from holdfast.qemu.options import Adapted, adapt
 from holdfast.settings import Settings
@@ -118,6 +119,7 @@ def check_accelerator(machine: Machine, adapted: Adapted | None, host: Host) -> 
 
 
 def check_network(machine: Machine, adapted: Adapted | None, settings: Settings) -> None:
+    ports.require_right(machine.nics)
     bridges = bridges_of(machine, adapted)
     if not bridges:
         return
@@ -128,6 +130,18 @@ def check_network(machine: Machine, adapted: Adapted | None, settings: Settings)
         own = adapted is not None or name == settings.bridge
         permitted = None if own else settings.host_config.bridges
         bridge.check(name, permitted=permitted, key=f"nics/{nic}/bridge")
+    check_mtu(machine.nics)
+
+
+def check_mtu(nics: Sequence[Nic]) -> None:
+    faults = []
+    for nic in nics:
+        most = bridge.mtu(nic.bridge) if nic.mode is NicMode.bridge else nic.mtu
+        if nic.mtu > most:
+            rule = f"the bridge {nic.bridge} takes {most} at most"
+            faults.append(Fault(key=f"nics/{nic.name}/mtu", value=str(nic.mtu), rule=rule))
+    if faults:
+        raise ConfigError(faults)
 
 
 def check_files(

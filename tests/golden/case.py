@@ -10,7 +10,7 @@ from holdfast.description import describe, raw_from_file
 from holdfast.host import Host
 from holdfast.machine import Guest, Machine, NicMode, RbdImage
 from holdfast.qemu import command_line
-from holdfast.qemu.wiring import Ceph, Wiring
+from holdfast.qemu.wiring import Ceph, Tap, Wiring
 
 HERE = Path(__file__).parent
 HOST = HERE / "host.json"
@@ -69,7 +69,7 @@ def wiring(machine: Machine) -> Wiring:
         agent=AGENT,
         console=CONSOLE,
         console_log=LOG,
-        taps={name: TAPS + number for number, name in enumerate(cards)},
+        taps={name: Tap(queues=(TAPS + number,)) for number, name in enumerate(cards)},
         disks={name: DISKS + number for number, name in enumerate(local)},
         block_devices=frozenset(blocks),
         seed=SEED if seeded else None,

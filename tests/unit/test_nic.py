@@ -1,12 +1,13 @@
 """The keys of network cards."""
 
+from ipaddress import IPv4Address, IPv6Address
+
 import pytest
 from describing import Keys, faults, machine
 
-from holdfast.machine import (
-    Nic,
-    NicMode,
-)
+from holdfast import address
+from holdfast.grammar import Refused
+from holdfast.machine import Nic, NicMode, Port, Protocol
 
 
 def test_a_vm_without_a_word_on_cards_has_one() -> None:
@@ -55,8 +56,60 @@ def test_a_card_without_a_bridge_has_none_though_one_is_known() -> None:
         ({"nics/a/address": "224.0.0.1/4"}, "nics/a/address: '224.0.0.1/4': is no address for a network card"),
         ({"nics/a/dns": "1.1.1.1 x"}, "nics/a/dns: 'x': must be an IPv4 or IPv6 address"),
         ({"nics/a/search": ""}, "nics/a/search: '': is empty: delete the key instead"),
+        ({"nics/a/dns": "fe80::1%x"}, "nics/a/dns: 'fe80::1%x': must not name an interface behind a %"),
+        ({"nics/a/address": "fe80::1%x;/64"}, "nics/a/address: 'fe80::1%x;/64': must not name an interface behind a %"),
+        ({"nics/a/mtu": "20"}, "nics/a/mtu: '20': must be a whole number from 68 to 65535"),
+        ({"nics/a/mtu": "70000"}, "nics/a/mtu: '70000': must be a whole number from 68 to 65535"),
+        ({"nics/a/mtu": "9000"}, "nics/a/mtu: '9000': must be at most 1500 in mode user"),
+        ({"nics/a/mtu": "1400", "nics/a/model": "e1000"}, "nics/a/mtu: needs model virtio, and this card's is e1000"),
+        ({"nics/a/link": "down"}, "nics/a/link: 'down': must be on or off (also yes, no, true, false, 1, 0)"),
+        ({"nics/a/ports": "80:80", "nics/a/mode": "none"}, "nics/a/ports: needs mode user, and this card's is none"),
+        ({"nics/a/ports": "[::1]:80:80"}, "nics/a/ports: '[::1]:80:80/tcp': mode user publishes on IPv4 addresses only"),
+        (
+            {"nics/a/ports": "80:80", "nics/b/ports": "127.0.0.1:80:81"},
+            "nics/b/ports: '127.0.0.1:80:81/tcp': collides with 80:80/tcp of nics/a",
+        ),
+        ({"nics/a/ports": "80:80\n80:81"}, "nics/a/ports: '80:81/tcp': collides with 80:80/tcp of nics/a"),
         ({"nics/-a/mode": "user"}, "nics/-a: its name must be 1 to 26 of a-z, 0-9, - and _, and start with neither sign"),
     ],
 )  # fmt: skip
 def test_faults_of_network_cards(own: Keys, line: str) -> None:
     assert faults(own) == [line]
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        ("8080:80", Port(host=8080, guest=80)),
+        ("8080:80/tcp", Port(host=8080, guest=80)),
+        ("53:5353/udp", Port(host=53, guest=5353, protocol=Protocol.udp)),
+        ("192.0.2.1:1:65535", Port(host=1, guest=65535, address=IPv4Address("192.0.2.1"))),
+        ("[2001:db8::1]:80:80", Port(host=80, guest=80, address=IPv6Address("2001:db8::1"))),
+    ],
+)
+def test_a_published_port(text: str, port: Port) -> None:
+    assert address.port(text) == port
+    assert address.port(str(port)) == port
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "80", ":80", "80:", "80:80:80", ":80:80", "80:80/", "80:80/sctp", "80:80/TCP", "80:80/tcp/udp", "0:80",
+        "80:65536", "-1:80", "+80:80", "8_0:80", "80:80,hostfwd=tcp::22-:22", "80-:22,x=:80", "::1:80:80", "[::1:80:80",
+        "[127.0.0.1]:80:80", "0.0.0.0:80:80", "[::]:80:80", "224.0.0.1:80:80", "[fe80::1%;drop]:80:80", "name:80:80",
+        "[[::1]]:80:80", "\u0661:80", "80:80}",
+    ],
+)  # fmt: skip
+def test_anything_else_is_none(text: str) -> None:
+    with pytest.raises(Refused):
+        address.port(text)
+
+
+def test_two_ports_collide_where_one_connection_could_mean_both() -> None:
+    everywhere, here, there = map(address.port, ("80:1", "127.0.0.1:80:2", "192.0.2.1:80:3"))
+    assert everywhere.collides(here)
+    assert there.collides(everywhere)
+    assert not here.collides(there)
+    assert not everywhere.collides(address.port("80:1/udp"))
+    assert not everywhere.collides(address.port("81:1"))

@@ -7,7 +7,7 @@ import pytest
 from holdfast.errors import UsageError
 from holdfast.machine import Accelerator, Cache, DiskKind, LocalPath, RbdImage
 from holdfast.qemu.options import Adapted, adapt, serve
-from holdfast.qemu.wiring import Ceph, Wiring
+from holdfast.qemu.wiring import Ceph, Tap, Wiring
 
 # The fork's unit, as it stood in /etc/systemd/system.
 FORK = """
@@ -51,7 +51,11 @@ def test_what_the_fork_needs_is_found() -> None:
 
 def test_what_the_fork_needs_is_served() -> None:
     wiring = Wiring(
-        taps={"net0": 9}, missing=frozenset({"file0"}), ceph=KEY, confined=True, paused=True
+        taps={"net0": Tap(queues=(9,))},
+        missing=frozenset({"file0"}),
+        ceph=KEY,
+        confined=True,
+        paused=True,
     )
     argv = served(FORK, wiring)
     assert value_after(argv, "-netdev") == "tap,id=net0,fd=9"
@@ -229,7 +233,7 @@ def test_an_incomplete_rbd_name_is_refused() -> None:
 )
 def test_bridges_become_taps(option: str, name: str, expected: str) -> None:
     assert adapted(option).bridges == {name: "b"}
-    argv = served(option, Wiring(taps={name: 4}))
+    argv = served(option, Wiring(taps={name: Tap(queues=(4,))}))
     assert shlex.join(argv).startswith(shlex.join(shlex.split(expected)))
 
 

@@ -1,6 +1,8 @@
 """The network cards of a VM, from their values."""
 
 from collections.abc import Mapping
+from ipaddress import IPv6Address
+from itertools import combinations
 
 from holdfast import identifier
 from holdfast.description.source import Sources, Value, fields
@@ -8,6 +10,13 @@ from holdfast.grammar import Refused
 from holdfast.machine import Nic, NicMode
 
 FIRST = "nic0"
+USER_MTU = 1500  # libslirp's
+
+# Which modes a property has a meaning in; the others have it everywhere.
+BELONGS = {
+    "ports": (NicMode.user,),
+}
+VIRTIO = ("mtu",)
 
 
 def nics(sources: Sources) -> tuple[Nic, ...]:
@@ -34,9 +43,12 @@ def _nic(sources: Sources, name: str, values: Mapping[str, Value]) -> Nic | None
         return None
     if mode is NicMode.bridge and not bridge:
         sources.refuse(f"nics/{name}/bridge", "is not set, and neither is BRIDGE_IF")
-    return Nic(
+    nic = Nic(
         name=name, mode=mode, mac=mac, bridge=bridge if mode is NicMode.bridge else "", **given
     )
+    _refuse_strangers(sources, nic, values)
+    _refuse_of_user_mode(sources, nic)
+    return nic
 
 
 def derived_mac(vm: str, nic: str) -> str:
@@ -50,9 +62,39 @@ def derived_mac(vm: str, nic: str) -> str:
     )
 
 
+def _refuse_strangers(sources: Sources, nic: Nic, values: Mapping[str, Value]) -> None:
+    """What would be without effect was meant otherwise."""
+    for name, modes in BELONGS.items():
+        if name in values and nic.mode not in modes:
+            rule = f"needs mode {' or '.join(modes)}, and this card's is {nic.mode}"
+            sources.refuse(values[name].label, rule)
+    for name in VIRTIO:
+        if name in values and nic.model != "virtio":
+            sources.refuse(
+                values[name].label, f"needs model virtio, and this card's is {nic.model}"
+            )
+
+
+def _refuse_of_user_mode(sources: Sources, nic: Nic) -> None:
+    """QEMU's own network speaks IPv4 to the host, and has frames of one size."""
+    if nic.mode is not NicMode.user:
+        return
+    if nic.mtu > USER_MTU:
+        rule = f"must be at most {USER_MTU} in mode user"
+        sources.refuse(f"nics/{nic.name}/mtu", rule, str(nic.mtu))
+    for port in nic.ports:
+        if isinstance(port.address, IPv6Address):
+            rule = "mode user publishes on IPv4 addresses only"
+            sources.refuse(f"nics/{nic.name}/ports", rule, str(port))
+
+
 def _refuse_doubles(sources: Sources, found: list[Nic]) -> None:
-    for number, nic in enumerate(found):
-        for other in found[:number]:
-            if nic.mac == other.mac:
-                rule = f"is the address of nics/{other.name} as well"
-                sources.refuse(f"nics/{nic.name}/mac", rule, nic.mac)
+    for other, nic in combinations(found, 2):
+        if nic.mac == other.mac:
+            rule = f"is the address of nics/{other.name} as well"
+            sources.refuse(f"nics/{nic.name}/mac", rule, nic.mac)
+    published = [(nic, port) for nic in found for port in nic.ports]
+    for (other, taken), (nic, port) in combinations(published, 2):
+        if port.collides(taken):
+            rule = f"collides with {taken} of nics/{other.name}"
+            sources.refuse(f"nics/{nic.name}/ports", rule, str(port))

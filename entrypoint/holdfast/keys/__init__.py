@@ -33,8 +33,7 @@ _LATER = """
     disks/<name>/source/format disks/<name>/source/checksum disks/<name>/chained
     disks/<name>/sparse disks/<name>/bus disks/<name>/boot disks/<name>/devname disks/<name>/aio
     disks/<name>/discard disks/<name>/iothread disks/<name>/iops disks/<name>/bps
-    nics/<name>/vlan nics/<name>/device nics/<name>/macvtap_mode nics/<name>/mtu
-    nics/<name>/queues nics/<name>/link nics/<name>/ports
+    nics/<name>/vlan nics/<name>/device nics/<name>/macvtap_mode nics/<name>/queues
     shares/<name>/path shares/<name>/read_only shares/<name>/mount
 """
 LATER = frozenset(_LATER.split())

@@ -1,10 +1,12 @@
 """The keys of a network card."""
 
 from holdfast import address, identifier
-from holdfast.grammar import choice, one_of, several
+from holdfast.grammar import choice, one_of, several, switch, whole
 from holdfast.host_config import HostConfig
 from holdfast.keys.row import Key
 from holdfast.machine import NicMode
+
+LEAST_MTU, MOST_MTU = 68, 65535  # IPv4's least, and what virtio can say
 
 # fmt: off
 NICS = (
@@ -16,12 +18,18 @@ NICS = (
         default="derived from the names of VM and card", hardware=True, doc="its address"),
     Key(name="nics/<name>/model", parse=one_of("virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"), field="model",
         value="`virtio e1000 e1000e rtl8139 vmxnet3`", default="`virtio`", hardware=True, doc="what the guest sees"),
+    Key(name="nics/<name>/mtu", parse=whole(LEAST_MTU, MOST_MTU), field="mtu", value="68 to 65535",
+        default="the bridge's", hardware=True, doc="what a virtio card tells the guest; at most the bridge's own"),
+    Key(name="nics/<name>/link", parse=switch, field="link", value="switch", default="on", hardware=True,
+        doc="off: the cable is pulled"),
+    Key(name="nics/<name>/ports", parse=several(address.port), field="ports", value="`[addr:]host:guest[/tcp|/udp]`",
+        doc="ports of the host that lead to the guest; an IPv6 address in brackets"),
     Key(name="nics/<name>/address", parse=several(address.interface_address), field="address",
         value="IPv4 and IPv6 with prefix length", default="DHCP", doc="for the guest, through cloud-init"),
     Key(name="nics/<name>/gateway", parse=several(address.address), field="gateway", value="IPv4 and IPv6",
         doc="default route, likewise"),
     Key(name="nics/<name>/dns", parse=several(address.address), field="dns", value="IPv4 and IPv6",
-        doc="name servers, likewise"),
+        doc="name servers, likewise; in user mode by DHCP, too"),
     Key(name="nics/<name>/search", parse=several(identifier.domain), field="search", value="domains",
-        doc="search list, likewise"),
+        doc="search list, as `dns`"),
 )

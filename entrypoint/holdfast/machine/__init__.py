@@ -15,7 +15,7 @@ from holdfast.machine.disk import (
 )
 from holdfast.machine.display import Spice
 from holdfast.machine.guest import Document, Guest
-from holdfast.machine.nic import Nic, NicMode
+from holdfast.machine.nic import Nic, NicMode, Port, Protocol
 
 __all__ = [
     "Accelerator",
@@ -30,7 +30,9 @@ __all__ = [
     "Machine",
     "Nic",
     "NicMode",
+    "Port",
     "Power",
+    "Protocol",
     "RbdImage",
     "Spice",
     "Volume",

@@ -11,6 +11,30 @@ class NicMode(StrEnum):
     none = auto()
 
 
+class Protocol(StrEnum):
+    tcp = auto()
+    udp = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A port of the host that leads to one of the guest. Without an address: on all of the host's."""
+
+    host: int
+    guest: int
+    protocol: Protocol = Protocol.tcp
+    address: IPv4Address | IPv6Address | None = None
+
+    def __str__(self) -> str:
+        shown = f"[{self.address}]" if isinstance(self.address, IPv6Address) else self.address
+        return f"{f'{shown}:' if shown else ''}{self.host}:{self.guest}/{self.protocol}"
+
+    def collides(self, other: "Port") -> bool:
+        """Whether one connection could be meant for both."""
+        one_address = self.address == other.address or None in (self.address, other.address)
+        return (self.host, self.protocol) == (other.host, other.protocol) and one_address
+
+
 @dataclass(frozen=True, kw_only=True)
 class Nic:
     name: str
@@ -18,6 +42,9 @@ class Nic:
     mac: str
     bridge: str = ""
     model: str = "virtio"
+    mtu: int = 0  # 0: the bridge's
+    link: bool = True
+    ports: tuple[Port, ...] = ()
     address: tuple[IPv4Interface | IPv6Interface, ...] = ()
     gateway: tuple[IPv4Address | IPv6Address, ...] = ()
     dns: tuple[IPv4Address | IPv6Address, ...] = ()

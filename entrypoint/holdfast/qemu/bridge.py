@@ -21,7 +21,7 @@ class Bridge:
     def words(self, wiring: Wiring) -> list[str]:
         if self.name not in wiring.taps:
             return self.option.words()
-        number = str(wiring.taps[self.name])
+        number = str(wiring.taps[self.name].queues[0])
         text = self.option.value or ""
         if text.startswith("{"):
             kept = {

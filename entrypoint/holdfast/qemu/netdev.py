@@ -1,34 +1,52 @@
 """Network cards: the host's end (`-netdev`) and the guest's (`-device`)."""
 
-from holdfast.machine import Machine, Nic, NicMode
+from ipaddress import IPv6Address
+
+from holdfast.machine import Machine, Nic, NicMode, Port
 from holdfast.qemu import slots
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import ORIGIN_NIC, is_i440fx
-from holdfast.qemu.wiring import Wiring
+from holdfast.qemu.wiring import Tap, Wiring
 
 
 def nics(machine: Machine, wiring: Wiring) -> list[str]:
     command = []
     for number, nic in enumerate(machine.nics):
-        command += [*netdev(nic, wiring), "-device", device(machine, nic, number)]
+        command += [*netdev(nic, wiring), "-device", device(machine, nic, number, wiring)]
     return command
 
 
 def netdev(nic: Nic, wiring: Wiring) -> list[str]:
     if nic.mode is NicMode.none:
         return []
-    return [
-        "-netdev",
-        as_json(
-            {"type": "user", "id": node(nic)} if nic.mode is NicMode.user else bridge(nic, wiring)
-        ),
-    ]
+    return ["-netdev", as_json(user(nic) if nic.mode is NicMode.user else bridge(nic, wiring))]
+
+
+def user(nic: Nic) -> dict[str, object]:
+    """QEMU's own network. What it tells the guest by DHCP is one server of each family."""
+    servers: dict[str, str] = {}
+    for server in nic.dns:
+        servers.setdefault("ipv6-dns" if isinstance(server, IPv6Address) else "dns", str(server))
+    lists = {
+        "dnssearch": list(nic.search),
+        "hostfwd": [forward(port) for port in nic.ports],
+    }
+    return {
+        "type": "user",
+        "id": node(nic),
+        **servers,
+        **{name: [{"str": text} for text in texts] for name, texts in lists.items() if texts},
+    }
+
+
+def forward(port: Port) -> str:
+    return f"{port.protocol}:{port.address or ''}:{port.host}-:{port.guest}"
 
 
 def bridge(nic: Nic, wiring: Wiring) -> dict[str, object]:
     """A tap that the launcher got from the bridge helper: a confined QEMU cannot start it."""
     if nic.name in wiring.taps:
-        return {"type": "tap", "id": node(nic), "fd": str(wiring.taps[nic.name])}
+        return {"type": "tap", "id": node(nic), "fd": str(wiring.taps[nic.name].queues[0])}
     return {"type": "bridge", "id": node(nic), "br": nic.bridge}
 
 
@@ -36,10 +54,10 @@ def node(nic: Nic) -> str:
     return f"nic-{nic.name}"
 
 
-def device(machine: Machine, nic: Nic, number: int) -> str:
+def device(machine: Machine, nic: Nic, number: int, wiring: Wiring) -> str:
     """Without disk and kernel the first card boots; all others go without iPXE, whose ROM costs time."""
     boots = number == 0 and not machine.disks and not machine.kernel
-    return keyed(
+    card = keyed(
         "virtio-net-pci" if nic.model == "virtio" else nic.model,
         id=node(nic),
         netdev=None if nic.mode is NicMode.none else node(nic),
@@ -49,3 +67,10 @@ def device(machine: Machine, nic: Nic, number: int) -> str:
         bootindex=1 if boots else None,
         romfile=None if boots else "",
     )
+    return ",".join([card, *virtio(nic, wiring.taps.get(nic.name))])
+
+
+def virtio(nic: Nic, tap: Tap | None) -> list[str]:
+    """What only a virtio card can be told."""
+    mtu = nic.mtu or (tap.mtu if tap else 0)
+    return [f"host_mtu={mtu}"] if mtu and nic.model == "virtio" else []

@@ -19,6 +19,17 @@ class Ceph:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tap:
+    """A card's cable into the kernel: a descriptor for each queue.
+
+    `mtu` is what the guest has to be told of it, 0 where it will guess right.
+    """
+
+    queues: tuple[int, ...]
+    mtu: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Wiring:
     """`agent` and `console` are listening unix sockets, `qmp` is a connected one.
 
@@ -29,7 +40,7 @@ class Wiring:
     agent: int | None = None
     console: int | None = None
     console_log: int | None = None
-    taps: Mapping[str, int] = field(default_factory=dict)  # by NIC name
+    taps: Mapping[str, Tap] = field(default_factory=dict)  # by NIC name
     disks: Mapping[str, int] = field(default_factory=dict)  # by disk name, all but RBD
     block_devices: frozenset[str] = frozenset()  # which of `disks` are not regular files
     missing: frozenset[str] = frozenset()  # CD-ROMs of a user's options whose file is not there

@@ -1,0 +1,1 @@
+"""What a VM's cards need of this host: taps, VLANs, links, published ports."""
