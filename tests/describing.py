@@ -16,6 +16,14 @@ kind = "directory"
 path = "/pool"
 [pools.ceph]
 kind = "rbd"
+pool = "vms"
+[pools.far]
+kind = "rbd"
+pool = "vms"
+namespace = "space"
+hosts = ["ceph.example:3300", "fd00::1"]
+user = "client.zoe"
+key_file = "/etc/holdfast/zoe.key"
 """
 Keys = Mapping[str, str]
 

@@ -7,34 +7,22 @@ from typing import Any
 from holdfast import identifier
 from holdfast.errors import Fault
 from holdfast.grammar import Refused
+from holdfast.pool import Pool, pool
 
 NAMES = ("image_paths", "args_allowlist", "bridges", "default_pool", "pools")
 # What host.toml knows and this version has no use for: each permits something not built yet.
 LATER = ("emulators_allowlist", "usb", "pci", "state_key", "storage_fence")
-POOL_NAMES = ("kind", "path", "pool", "namespace", "hosts", "user", "keyring", "key_file")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pool:
-    """A directory of volumes."""
-
-    name: str
-    path: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostConfig:
-    """`args_allowlist` and `bridges` are None where host.toml does not limit them.
-
-    `later_pools` are the names of pools whose kind this version does not support.
-    """
+    """`args_allowlist` and `bridges` are None where host.toml does not limit them."""
 
     image_paths: tuple[str, ...] = ()
     args_allowlist: tuple[str, ...] | None = None
     bridges: tuple[str, ...] | None = None
     default_pool: str = ""
     pools: Mapping[str, Pool] = field(default_factory=dict)
-    later_pools: tuple[str, ...] = ()
 
     def permit_path(self, path: str) -> None:
         """By its text only; whoever opens the file looks where its symlinks lead."""
@@ -48,8 +36,6 @@ class HostConfig:
             raise Refused(f"is not one of bridges of host.toml ({allowed})")
 
     def permit_pool(self, pool: str) -> None:
-        if pool in self.later_pools:
-            raise Refused("is a pool whose kind is not supported by this version")
         if pool not in self.pools:
             known = ", ".join(self.pools) or "none"
             raise Refused(f"is not a pool of host.toml ({known})")
@@ -77,14 +63,12 @@ class _Reading:
         self.faults = faults
 
     def host_config(self) -> HostConfig:
-        pools = self.pools()
         return HostConfig(
             image_paths=self.paths("image_paths"),
             args_allowlist=self.strings("args_allowlist"),
             bridges=self.strings("bridges"),
             default_pool=self.default_pool(),
-            pools={pool.name: pool for pool in pools if pool.path},
-            later_pools=tuple(pool.name for pool in pools if not pool.path),
+            pools=self.pools(),
         )
 
     def fault(self, name: str, rule: str, value: object = None) -> None:
@@ -124,25 +108,10 @@ class _Reading:
         self.fault("default_pool", "is not a pool: add [pools.<name>] with kind and path", name)
         return ""
 
-    def pools(self) -> list[Pool]:
+    def pools(self) -> Mapping[str, Pool]:
         table = self.table.get("pools", {})
-        if not isinstance(table, dict) or not all(
-            isinstance(pool, dict) for pool in table.values()
-        ):
+        if not isinstance(table, dict) or not all(isinstance(one, dict) for one in table.values()):
             self.fault("pools", "must be tables: [pools.<name>]")
-            return []
-        return [pool for name, given in table.items() if (pool := self.pool(name, given))]
-
-    def pool(self, name: str, given: Mapping[str, Any]) -> Pool | None:
-        where = f"pools.{name}"
-        self.refuse_unknown(given, POOL_NAMES, f"host.toml {where}")
-        kind, path = given.get("kind"), given.get("path")
-        if kind == "rbd":
-            return Pool(name=name, path="")
-        if kind != "directory":
-            self.fault(f"{where}.kind", "must be directory or rbd", kind)
-        elif not isinstance(path, str):
-            self.fault(f"{where}.path", "must be the path of a directory", path)
-        elif self.is_path(f"{where}.path", path):
-            return Pool(name=name, path=path.rstrip("/"))
-        return None
+            return {}
+        found = {name: pool(name, given, self.faults) for name, given in table.items()}
+        return {name: made for name, made in found.items() if made is not None}

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from holdfast.grammar import Refused
-from holdfast.machine import RbdImage
+from holdfast.machine.ceph import RbdImage
 
 DIGITS = frozenset("0123456789")
 HEX = frozenset("0123456789abcdef")
@@ -131,12 +131,12 @@ def is_under(value: str, folders: Iterable[str]) -> bool:
 def rbd_image(value: str) -> RbdImage:
     """`pool/image` or `pool/namespace/image`; the origin's documents write a / in front."""
     parts = value.removeprefix("/").split("/")
-    if len(parts) not in (2, 3) or not all(map(_is_rbd_part, parts)):
+    if len(parts) not in (2, 3) or not all(map(is_rbd_part, parts)):
         raise Refused("must be pool/image or pool/namespace/image, without blanks at the ends")
     if "@" in value:
         raise Refused("names a snapshot: a VM's disk must be an image")
     return RbdImage(pool=parts[0], namespace="".join(parts[1:-1]), image=parts[-1])
 
 
-def _is_rbd_part(part: str) -> bool:
+def is_rbd_part(part: str) -> bool:
     return part.isprintable() and part == part.strip() and part != "" and not part.startswith("-")

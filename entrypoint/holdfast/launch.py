@@ -149,8 +149,10 @@ class Launch:
         if keyring is None:
             return Ceph()
         # /etc/ceph is often closed to others, and the keyring always.
-        conf = self._rundir.readable("ceph.conf", Path(keyring.conf).read_bytes())
         key = self._rundir.secret("ceph.key", keyring.key) if keyring.key else ""
+        if not keyring.conf:
+            return Ceph(user=keyring.user, key_file=key)
+        conf = self._rundir.readable("ceph.conf", Path(keyring.conf).read_bytes())
         return Ceph(user=keyring.user, conf=conf, key_file=key)
 
     def _seed(self, descriptors: ExitStack) -> int | None:

@@ -176,13 +176,15 @@ def bridges_of(machine: Machine, adapted: Adapted | None) -> dict[str, str]:
 def find_keyring(
     disks: Sequence[Disk], adapted: Adapted | None, conf: str
 ) -> keyring.Keyring | None:
-    if not any(isinstance(disk.backend, RbdImage) for disk in disks):
+    """All RBD disks of a VM are reached in one way: its description sees to that."""
+    access = next((d.backend.access for d in disks if isinstance(d.backend, RbdImage)), None)
+    if access is None:
         return None
     users = sorted({use.user for use in adapted.rbd}) if adapted else [""]
     if len(users) > 1:
         rule = f"name more than one Ceph user: {', '.join(users)}"
         raise ConfigError([Fault(key="arguments", rule=rule)])
-    return keyring.find(Path(conf), users[0])
+    return keyring.find(Path(conf), users[0], access)
 
 
 def make_seed(machine: Machine, settings: Settings) -> Documents | None:

@@ -9,7 +9,7 @@ from holdfast.endpoint import Endpoint
 from holdfast.environment import Environment
 from holdfast.errors import UsageError
 from holdfast.grammar import Refused
-from holdfast.host_config import HostConfig, Pool
+from holdfast.host_config import HostConfig
 
 __all__ = [
     "Endpoint",
@@ -17,7 +17,6 @@ __all__ = [
     "HostConfig",
     "LogFormat",
     "LogLevel",
-    "Pool",
     "Settings",
     "parse",
 ]

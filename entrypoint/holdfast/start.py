@@ -9,7 +9,7 @@ from holdfast.events import Events
 from holdfast.fence import Fence
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.launch import Launch
-from holdfast.machine import Accelerator
+from holdfast.machine import Accelerator, Disk, RbdImage
 from holdfast.plan import Plan
 from holdfast.process import uid_map_end
 from holdfast.rundir import RunDirectory
@@ -38,8 +38,14 @@ def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -
 
 def make_volumes(plan: Plan) -> None:
     for disk in plan.disks:
-        if done := directory.provide(disk):
+        if done := made(disk, plan):
             log.info(f"disk {disk.name}: {done} {disk.backend}", bytes=disk.size)
+
+
+def made(disk: Disk, plan: Plan) -> str:
+    if plan.cluster is not None and isinstance(disk.backend, RbdImage):
+        return plan.cluster.provide(disk)
+    return directory.provide(disk)
 
 
 def own_identity(plan: Plan, host: Host) -> Identity:

@@ -45,6 +45,7 @@ class Site:
     etcd: Etcd
     ceph: Ceph
     conf: Path
+    guest: Path
 
     @property
     def host(self) -> dict[str, str]:
@@ -92,7 +93,7 @@ def site(
     vm = f"{next(NUMBERS)}-{re.sub(r'[^a-z0-9]+', '-', name)[:40].strip('-')}"
     ceph.put(f"rbd/{vm}", guest / "disk.raw")
     conf = ceph.etc(tmp_path / "etc-ceph", "holdfast")
-    return Site(vm=vm, image=f"rbd/{vm}", etcd=etcd_server, ceph=ceph, conf=conf)
+    return Site(vm=vm, image=f"rbd/{vm}", etcd=etcd_server, ceph=ceph, conf=conf, guest=guest)
 
 
 def switches(words: str) -> str:
@@ -129,6 +130,62 @@ def test_an_image_in_a_namespace(launch: Launch, site: Site, guest: Path) -> Non
     site.ceph.put(f"rbd/{site.vm}/disk", guest / "disk.raw")
     site.put(ram="192", rbd=f"rbd/{site.vm}/disk")
     assert launch(site.host).ready()["boot"] == "1"
+
+
+def test_a_pool_of_host_toml_without_etc_ceph(
+    launch: Launch, site: Site, host_toml: Path, tmp_path: Path
+) -> None:
+    """Monitors, user and key from host.toml: the missing volumes are made, and grow."""
+    site.ceph.rbd("namespace", "create", f"rbd/{site.vm}")
+    pool_of(site, host_toml, tmp_path)
+    site.ceph.put(f"rbd/{site.vm}/{site.vm}-root", site.guest / "disk.raw")
+    site.put(ram="192", disks__root__pool="far", disks__root__primary="on", disks__root__size="512M",
+             disks__data__pool="far", disks__data__size="16M")  # fmt: skip
+    nowhere = {"CEPH_CONF": str(tmp_path / "nothing")}
+    launcher = launch({**site.host, **nowhere})
+    assert launcher.ready()["boot"] == "1"
+    assert f"disk data: created rbd/{site.vm}/{site.vm}-data" in launcher.log
+    assert f"disk root: grown rbd/{site.vm}/{site.vm}-root" in launcher.log
+    info = json.loads(site.ceph.rbd("info", "--format=json", f"rbd/{site.vm}/{site.vm}-data"))
+    assert (info["size"], "exclusive-lock" in info["features"]) == (16 << 20, True)
+    assert len(site.clients()) == 3  # the storage process and QEMU's two
+    command = Path(f"/proc/{launcher.qemu()}/cmdline").read_text()
+    assert '"conf":"/dev/null","server":[{"host":"127.0.0.1"' in command
+    assert site.ceph.key() not in command + world()
+    launcher.signal()
+    assert launcher.ends() == 0
+    # A smaller size is no request to shrink, and nothing is made anew.
+    site.put(disks__root__size="16M")
+    second = launch({**site.other_host, **nowhere})
+    assert second.ready()["boot"] == "2"
+    assert "disk root: " not in second.log + second.console
+    assert "disk data: " not in second.log
+
+
+def pool_of(site: Site, host_toml: Path, tmp_path: Path) -> None:
+    """A pool in the namespace that is called like the VM, with all that is needed to reach it."""
+    (tmp_path / "a.key").write_text(site.ceph.key())
+    found = re.search(r"v1:127\.0\.0\.1:(\d+)", site.ceph.conf.read_text())
+    assert found
+    with host_toml.open("a") as file:
+        file.write(
+            f'[pools.far]\nkind = "rbd"\npool = "rbd"\nnamespace = "{site.vm}"\n'
+            f'hosts = ["127.0.0.1:{found[1]}"]\nuser = "holdfast"\nkey_file = "{tmp_path}/a.key"\n'
+        )
+
+
+def test_a_volume_that_cannot_be_made(
+    launch: Launch, site: Site, host_toml: Path, tmp_path: Path
+) -> None:
+    pool_of(site, host_toml, tmp_path)
+    site.put(disks__root__pool="far")
+    name = f"disks/root: .rbd/{site.vm}.*"
+    refused(launch(site.host), 78, f"{name}: the volume does not exist: give disks/root/size")
+    site.put(disks__root__size="16M")
+    refused(
+        launch(site.host), 78, f"{name}: there is no such namespace: rbd namespace create rbd/"
+    )
+    site.assert_untouched()
 
 
 def test_a_users_own_options(launch: Launch, site: Site, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from describing import HOST_TOML, Keys, described, faults, machine
 from holdfast.machine import (
     Cache,
     RbdImage,
+    RbdVolume,
 )
+from holdfast.machine.ceph import Access, Monitor
 
 
 def test_the_primary_disk_is_first_and_the_others_by_number() -> None:
@@ -49,10 +51,14 @@ def test_a_cdrom_alone_is_not_primary() -> None:
         ),
         ({"disks/a/size": "1G"}, "disks/a: has none of rbd, path and pool"),
         (
-            {"disks/a/pool": "ceph"},
-            "disks/a/pool: 'ceph': is a pool whose kind is not supported by this version",
+            {"disks/a/pool": "b"},
+            "disks/a/pool: 'b': is not a pool of host.toml (default, ceph, far)",
         ),
-        ({"disks/a/pool": "b"}, "disks/a/pool: 'b': is not a pool of host.toml (default)"),
+        ({"disks/a/pool": "ceph", "disks/a/format": "qcow2"}, "disks/a/format: an RBD image is raw"),
+        (
+            {"rbd": "vms/7-a", "disks/a/pool": "ceph"},
+            "disks/root: 'vms/7-a': is the same disk as disks/a",
+        ),
         (
             {"disks/a-b/pool": "default"},
             "disks/a-b: must have a name without - to be a volume, which is called <vm>-<name>",
@@ -97,6 +103,30 @@ def test_a_disk_that_says_nothing_is_in_the_default_pool() -> None:
     toml = 'default_pool = "default"\n' + HOST_TOML
     (disk,) = described({"disks/root/size": "1G"}, host_toml=toml).machine.disks
     assert str(disk.backend) == "/pool/7-root.raw"
+
+
+def test_a_disk_in_a_pool_of_ceph() -> None:
+    disks = machine({"rbd": "vms/old", "disks/log/pool": "ceph", "disks/log/size": "1G"}).disks
+    assert disks[1].backend == RbdVolume(pool="vms", image="7-log")
+    (disk,) = machine({"disks/a/pool": "far"}).disks
+    access = Access(
+        monitors=(
+            Monitor(host="ceph.example", port=3300),
+            Monitor(host="fd00::1", port=3300),
+            Monitor(host="fd00::1", port=6789),
+        ),
+        user="zoe",
+        key_file="/etc/holdfast/zoe.key",
+    )
+    assert disk.backend == RbdVolume(pool="vms", namespace="space", image="7-a", access=access)
+    assert str(disk.backend) == "vms/space/7-a"
+
+
+def test_disks_in_two_clusters() -> None:
+    (line,) = faults({"disks/root/pool": "far", "disks/log/rbd": "vms/log"})
+    assert line.startswith(
+        "disks/root: 'vms/space/7-root': is reached in another way than disks/log: "
+    )
 
 
 def test_more_cdroms_than_the_board_has_room_for() -> None:

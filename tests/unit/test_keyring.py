@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ConfigError, HostLacks
+from holdfast.machine.ceph import Access, Monitor
 from holdfast.storage.keyring import Keyring, find
 
 # As ceph-authtool --gen-print-key made them; no cluster has them.
@@ -111,3 +112,67 @@ def test_bytes_that_are_no_text(conf: Path) -> None:
     (conf.parent / "other.keyring").write_bytes(b"\xff\xfe[client.x]")
     with pytest.raises(ConfigError, match=r"other\.keyring"):
         find(conf)
+
+
+# -- what ceph.conf and host.toml say of the place
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[client]\nkeyring = {place}/$cluster.$name.keyring",
+        "[global]\n\tkeyring = {place}/nothing, {place}/${{cluster}}.$type.$id.keyring",
+        "[client.holdfast]\nkeyring={place}/ceph.client.holdfast.keyring",
+    ],
+)
+def test_a_keyring_elsewhere(conf: Path, tmp_path: Path, line: str) -> None:
+    place = tmp_path / "keys"
+    place.mkdir()
+    (place / "ceph.client.holdfast.keyring").write_text(section("holdfast", A))
+    keep(conf, "ceph.client.holdfast.keyring", section("holdfast", B))
+    conf.write_text(f"[global]\nmon_host = 192.0.2.1\n{line.format(place=place)}\n")
+    assert find(conf).key == A
+
+
+MONITORS = (Monitor(host="fd00::1", port=3300),)
+
+
+def test_all_from_host_toml(tmp_path: Path) -> None:
+    """There is no /etc/ceph at all."""
+    keyring, key_file = tmp_path / "a keyring", tmp_path / "zoe.key"
+    keyring.write_text(section("zoe", A) + section("admin", B))
+    key_file.write_text(f"{A}\n")
+    expected = Keyring(conf="", user="zoe", key=A, monitors=MONITORS)
+    conf = tmp_path / "ceph.conf"
+    for access in (
+        Access(monitors=MONITORS, user="zoe", keyring=str(keyring)),
+        Access(monitors=MONITORS, user="zoe", key_file=str(key_file)),
+    ):
+        assert find(conf, access=access) == expected
+
+
+def test_monitors_of_host_toml_and_the_keyring_of_etc_ceph(conf: Path) -> None:
+    keep(conf, "ceph.client.holdfast.keyring", section("holdfast", A))
+    conf.write_text("[client]\nkeyring = /of/another/cluster\n")
+    found = find(conf, access=Access(monitors=MONITORS))
+    assert found == Keyring(conf="", user="holdfast", key=A, monitors=MONITORS)
+
+
+def test_a_user_of_host_toml_in_etc_ceph(conf: Path) -> None:
+    keep(conf, "keyring", section("zoe", A) + section("holdfast", B))
+    assert find(conf, access=Access(user="zoe")) == Keyring(conf=str(conf), user="zoe", key=A)
+
+
+@pytest.mark.parametrize(
+    ("access", "said"),
+    [
+        (Access(keyring="/nowhere/keyring"), "the keyring /nowhere/keyring of host.toml is missing"),
+        (Access(user="a", key_file="/nowhere/key"), "the key_file /nowhere/key .* No such file"),
+        (Access(user="a", key_file="/bin/true"), "the key_file /bin/true .* is not a key"),
+        (Access(user="a", key_file="/proc/self/comm"), r"/proc/self/comm: the key of client\.a is damaged"),
+        (Access(monitors=MONITORS, user="a"), r"holds no keyring for client\.a"),
+    ],
+)  # fmt: skip
+def test_host_toml_says_what_is_not_so(conf: Path, access: Access, said: str) -> None:
+    with pytest.raises((HostLacks, ConfigError), match=said):
+        find(conf, access=access)

@@ -6,7 +6,9 @@ import pytest
 
 from holdfast import reference
 from holdfast.errors import UsageError
-from holdfast.settings import Endpoint, EtcdLoss, HostConfig, Pool, Settings, parse
+from holdfast.machine.ceph import Access, Monitor
+from holdfast.pool import DirectoryPool, RbdPool
+from holdfast.settings import Endpoint, EtcdLoss, HostConfig, Settings, parse
 
 
 def faults(environ: Mapping[str, str], host_toml: str = "") -> list[str]:
@@ -165,15 +167,47 @@ def test_host_toml() -> None:
         [pools.ceph]
         kind = "rbd"
         pool = "vms"
+        [pools.far]
+        kind = "rbd"
+        pool = "vms"
+        namespace = "space"
+        hosts = ["ceph1", "ceph2:3301", "10.0.0.1:6789", "fd00::1", "[fd00::2]", "[fd00:0::3]:3300"]
+        user = "client.zoe"
+        keyring = "/etc/holdfast/keyring"
     """
     assert parse({}, host_toml=text).host_config == HostConfig(
         image_paths=("/images/", "/srv/iso"),
         args_allowlist=(),
         bridges=("br0",),
         default_pool="fast",
-        pools={"fast": Pool(name="fast", path="/pool/fast")},
-        later_pools=("ceph",),
+        pools={
+            "fast": DirectoryPool(name="fast", path="/pool/fast"),
+            "ceph": RbdPool(name="ceph", pool="vms"),
+            "far": RbdPool(
+                name="far",
+                pool="vms",
+                namespace="space",
+                access=Access(
+                    monitors=tuple(Monitor(host=host, port=port) for host, port in MONITORS),
+                    user="zoe",
+                    keyring="/etc/holdfast/keyring",
+                ),
+            ),
+        },
     )
+
+
+MONITORS = [
+    ("ceph1", 3300),
+    ("ceph1", 6789),
+    ("ceph2", 3301),
+    ("10.0.0.1", 6789),
+    ("fd00::1", 3300),
+    ("fd00::1", 6789),
+    ("fd00::2", 3300),
+    ("fd00::2", 6789),
+    ("fd00::3", 3300),
+]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +228,30 @@ def test_host_toml() -> None:
         ("[pools.a]\nkind = 'directory'", "host.toml pools.a.path"),
         ("[pools.a]\nkind = 'directory'\npath = 'a'", "host.toml pools.a.path"),
         ("[pools.a]\nkind = 'directory'\npath = '/a'\nsize = 1", "host.toml pools.a"),
+        ("[pools.a]\nkind = 'directory'\npath = '/a'\npool = 'vms'", "host.toml pools.a"),
+        ("[pools.a]\nkind = 'rbd'", "host.toml pools.a.pool"),
+        *(
+            (
+                f"[pools.a]\nkind = 'rbd'\npool = 'vms'\n{name} = {value}",
+                f"host.toml pools.a{where}",
+            )
+            for name, value, where in [
+                ("path", "'/a'", ""),
+                ("namespace", "'a/b'", ".namespace"),
+                ("namespace", "7", ".namespace"),
+                ("hosts", "'ceph1'", ".hosts"),
+                ("hosts", "[]", ".hosts"),
+                ("hosts", "['ceph1:0']", ".hosts"),
+                ("hosts", "['fd00::1:6789z']", ".hosts"),
+                ("hosts", "['[fd00::1']", ".hosts"),
+                ("hosts", "['[ceph1]:3300']", ".hosts"),
+                ("hosts", "['http://ceph1']", ".hosts"),
+                ("hosts", "['a,b']", ".hosts"),
+                ("user", "'zoe,id=x'", ".user"),
+                ("keyring", "'keyring'", ".keyring"),
+                ("key_file", "'/etc/key'", ".key_file"),
+            ]
+        ),
     ],
 )
 def test_a_bad_host_toml(text: str, key: str) -> None:

@@ -6,7 +6,18 @@ from dataclasses import replace
 from holdfast import identifier
 from holdfast.description.source import Sources, Value, fields
 from holdfast.grammar import Refused
-from holdfast.machine import Backend, Disk, DiskKind, Format, LocalPath, RbdImage, Volume
+from holdfast.machine import (
+    Backend,
+    Disk,
+    DiskKind,
+    Format,
+    LocalPath,
+    RbdImage,
+    RbdVolume,
+    Volume,
+)
+from holdfast.machine.ceph import ETC_CEPH, Access
+from holdfast.pool import DirectoryPool
 
 BACKENDS = ("rbd", "path", "pool")
 ROOT = "root"
@@ -21,6 +32,7 @@ def disks(sources: Sources) -> tuple[Disk, ...]:
     if len(found) == len(given) and not sources.is_faulty("disks/"):
         found = _with_primary(sources, found)
     _refuse_doubles(sources, found)
+    _refuse_two_clusters(sources, found)
     return tuple(sorted(found, key=lambda disk: (not disk.primary, identifier.natural(disk.name))))
 
 
@@ -55,14 +67,17 @@ def _backend(sources: Sources, name: str, values: Values) -> Backend:
     return LocalPath(path=content) if isinstance(content, str) else content
 
 
-def _volume(sources: Sources, name: str, pool: str, values: Values) -> Volume:
+def _volume(sources: Sources, name: str, pool: str, values: Values) -> Backend:
     sources.settings.host_config.permit_pool(pool)
     if "-" in name:
         # Volume a-b-c would be disk b-c of the VM a, and disk c of the VM a-b.
         raise Refused("must have a name without - to be a volume, which is called <vm>-<name>")
-    suffix = values["format"].content if "format" in values else Format.raw
-    directory = sources.settings.host_config.pools[pool].path
-    return Volume(pool=pool, directory=directory, name=f"{sources.settings.vm}-{name}.{suffix}")
+    found = sources.settings.host_config.pools[pool]
+    image = f"{sources.settings.vm}-{name}"
+    if isinstance(found, DirectoryPool):
+        suffix = values["format"].content if "format" in values else Format.raw
+        return Volume(pool=pool, directory=found.path, name=f"{image}.{suffix}")
+    return RbdVolume(pool=found.pool, namespace=found.namespace, image=image, access=found.access)
 
 
 def _refuse_contradictions(sources: Sources, disk: Disk, values: Values) -> None:
@@ -87,6 +102,23 @@ def _with_primary(sources: Sources, found: list[Disk]) -> list[Disk]:
     if len(chosen) > 1:
         sources.refuse("disks", f"{' and '.join(chosen)} are primary: only one of them can be")
     return [replace(disk, primary=disk.name in chosen) for disk in found]
+
+
+def _refuse_two_clusters(sources: Sources, found: list[Disk]) -> None:
+    """QEMU could; but the fence record, and who shuts a dead host out, speak of one cluster and user."""
+    in_ceph = [disk for disk in found if isinstance(disk.backend, RbdImage)]
+    for disk in in_ceph[1:]:
+        first = in_ceph[0]
+        if _access(disk.backend) != _access(first.backend):
+            rule = (
+                f"is reached in another way than disks/{first.name}: all RBD disks of a VM must be in "
+                "one cluster, with the same hosts, user and key in host.toml"
+            )
+            sources.refuse(f"disks/{disk.name}", rule, str(disk.backend))
+
+
+def _access(backend: Backend) -> Access:
+    return backend.access if isinstance(backend, RbdImage) else ETC_CEPH
 
 
 def _refuse_doubles(sources: Sources, found: list[Disk]) -> None:

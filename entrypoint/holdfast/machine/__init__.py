@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
+from holdfast.machine.ceph import RbdImage, RbdVolume
 from holdfast.machine.disk import (
     Backend,
     Cache,
@@ -10,7 +11,6 @@ from holdfast.machine.disk import (
     DiskKind,
     Format,
     LocalPath,
-    RbdImage,
     Volume,
 )
 from holdfast.machine.display import Spice
@@ -34,6 +34,7 @@ __all__ = [
     "Power",
     "Protocol",
     "RbdImage",
+    "RbdVolume",
     "Spice",
     "Volume",
 ]

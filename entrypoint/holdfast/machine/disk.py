@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
+from holdfast.machine.ceph import RbdImage
+
 
 class Format(StrEnum):
     raw = auto()
@@ -18,18 +20,6 @@ class Cache(StrEnum):
     none = auto()
     writeback = auto()
     writethrough = auto()
-
-
-@dataclass(frozen=True, kw_only=True)
-class RbdImage:
-    """An image in Ceph: `pool/image` or `pool/namespace/image`."""
-
-    pool: str
-    image: str
-    namespace: str = ""
-
-    def __str__(self) -> str:
-        return "/".join(part for part in (self.pool, self.namespace, self.image) if part)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from holdfast.qemu.system import is_i440fx
 from holdfast.qemu.wiring import Ceph, Wiring
 
 CEPH_KEY = "ceph-key"
+ADMIN = "admin"
+NO_CONF = "/dev/null"  # without one, librados looks for /etc/ceph/ceph.conf
 BLOCK = "virtio-blk-pci"
 
 # One unit a port on q35's AHCI, two on each of the two channels of the i440fx's IDE.
@@ -67,13 +69,16 @@ def direct(disk: Disk) -> bool:
 
 
 def rbd(image: RbdImage, ceph: Ceph) -> dict[str, object]:
+    """Where host.toml names the monitors, no ceph.conf is read: this host's may be another cluster's."""
+    servers = [{"host": one.host, "port": str(one.port)} for one in image.access.monitors]
     return {
         "driver": "rbd",
         "pool": image.pool,
         "namespace": image.namespace or None,
         "image": image.image,
-        "conf": ceph.conf,
-        "user": ceph.user,
+        "conf": NO_CONF if servers else ceph.conf,
+        "server": servers or None,
+        "user": ceph.user or image.access.user or ADMIN,
         "key-secret": CEPH_KEY if ceph.key_file else None,
     }
 

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Ceph:
-    """How QEMU reaches the cluster. `key_file` holds the base64 cephx key, readable by QEMU only."""
+    """How QEMU reaches the cluster. `key_file` holds the base64 cephx key, readable by QEMU only.
 
-    user: str = "admin"
+    `user` is "" where a person pastes the command: the pool's, or admin.
+    """
+
+    user: str = ""
     conf: str = "/etc/ceph/ceph.conf"
     key_file: str = ""
 

@@ -2,10 +2,11 @@
 
 librados starts a dozen threads, takes 40 MiB, and may hang in a dead cluster. So it lives in a
 process of its own, `python3 -m holdfast.storage.librbd`, from the first question until the guest
-runs. Images are opened read-only, which leaves no trace on them, but for the one thing that is
-written: the copy of the fence record in an image's metadata.
+runs. Images are opened read-only, which leaves no trace on them, until the fence record names this
+process: from then on it may make volumes, grow them, and write the record's copy into them.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -22,6 +23,14 @@ from holdfast.machine import RbdImage
 # connect(timeout=) is not honoured by librados; these are (seconds).
 TIMEOUTS = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "rados_osd_op_timeout": "5"}
 COPY = "holdfast.fence."  # and the epoch: the metadata key of a copy
+# Whatever ceph.conf has for new images: without exclusive-lock a dead writer cannot be told.
+FEATURES = (
+    rbd.RBD_FEATURE_LAYERING
+    | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
+    | rbd.RBD_FEATURE_OBJECT_MAP
+    | rbd.RBD_FEATURE_FAST_DIFF
+    | rbd.RBD_FEATURE_DEEP_FLATTEN
+)
 DENIED = (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError)
 
 Request = dict[str, Any]
@@ -59,8 +68,8 @@ class Node:
         """The clients that each epoch has left in the images' metadata."""
         found: dict[str, list[str]] = {}
         for image in images:
-            with self._opened(image) as opened:
-                for key, value in opened.metadata_list():
+            with self._existing(image) as opened:
+                for key, value in opened.metadata_list() if opened else ():
                     if key.startswith(COPY):
                         clients = found.setdefault(key.removeprefix(COPY), [])
                         clients += json.loads(value)
@@ -81,7 +90,7 @@ class Node:
             pool = image["pool"]
             rule = f"there is no pool {pool} in this cluster: ceph osd pool create {pool}"
         except rbd.ImageNotFound:
-            rule = f"there is no such image: rbd create --size 20G {name}"
+            rule = self._missing(image, name)
         except DENIED:
             verb = "write to" if image["writable"] else "read"
             rule = f"client.{self._user} may not {verb} it: it needs {needed}"
@@ -93,15 +102,28 @@ class Node:
         with self._opened(image) as opened:
             if not image["writable"]:
                 return ""
-            try:
-                # The right to write, asked for without writing: there is no such object.
-                with self._pool(image) as pool:
-                    pool.remove_object(f"{opened.block_name_prefix()}.holdfast")
-            except rados.ObjectNotFound:
-                pass
+            self._try_to_write(image, opened.block_name_prefix())
             if opened.features() & rbd.RBD_FEATURE_EXCLUSIVE_LOCK:
                 return ""
         return f"lacks the feature exclusive-lock: rbd feature enable {name} exclusive-lock"
+
+    def _try_to_write(self, image: Request, prefix: str) -> None:
+        """The right to write, asked for without writing: there is no such object."""
+        with contextlib.suppress(rados.ObjectNotFound), self._pool(image) as pool:
+            pool.remove_object(f"{prefix}.holdfast")
+
+    def _missing(self, image: Request, name: str) -> str:
+        """A volume is made when it is ours; whether that will do is asked now."""
+        if not image["volume"]:
+            return f"there is no such image: rbd create --size 20G {name}"
+        if not image["size"]:
+            return f"the volume does not exist: give disks/{image['disk']}/size to create it"
+        with self._cluster.open_ioctx(image["pool"]) as pool:
+            space = image["namespace"]
+            if space and not rbd.RBD().namespace_exists(pool, space):
+                return f"there is no such namespace: rbd namespace create {image['pool']}/{space}"
+        self._try_to_write(image, "rbd_data")
+        return ""
 
     # -- with the lock
 
@@ -113,9 +135,9 @@ class Node:
         watchers: set[str] = set()
         lockers: set[str] = set()
         for image in images:
-            with self._opened(image) as opened:
-                watchers |= {one["addr"] for one in opened.watchers_list()}
-                lockers |= {address for _, _, address in _lockers(opened)}
+            with self._existing(image) as opened:
+                watchers |= {one["addr"] for one in opened.watchers_list()} if opened else set()
+                lockers |= {address for _, _, address in _lockers(opened)} if opened else set()
         return {"watchers": sorted(watchers), "lockers": sorted(lockers)}
 
     def open_images(self, images: list[Request], known: list[str]) -> list[str]:
@@ -135,10 +157,23 @@ class Node:
     def break_locks(self, images: list[Request], addresses: list[str]) -> None:
         """Locks of clients that are shut out. Left alone, the next writer would stumble over them."""
         for image in images:
-            with self._opened(image) as opened:
-                for client, cookie, address in _lockers(opened):
+            with self._existing(image) as opened:
+                for client, cookie, address in _lockers(opened) if opened else ():
                     if address in addresses:
                         opened.break_lock(client, cookie)
+
+    def provide(self, image: Request) -> str:
+        """A missing volume is made, one that is too small grows. A smaller size is no request to shrink."""
+        size = image["size"]
+        with self._existing(image, read_only=False) as opened:
+            if opened and opened.size() < size:
+                opened.resize(size)
+                return "grown"
+            if opened:
+                return ""
+        with self._pool(image) as pool:
+            rbd.RBD().create(pool, image["image"], size, old_format=False, features=FEATURES)
+        return "created"
 
     def keep_copy(self, images: list[Request], epoch: int, clients: list[str]) -> None:
         """For the day when etcd's data is lost. Older epochs are fenced by now: theirs go."""
@@ -176,6 +211,21 @@ class Node:
         ):
             yield opened
 
+    @contextmanager
+    def _existing(self, image: Request, *, read_only: bool = True) -> Iterator[Any]:
+        """None for a volume that is still to be made."""
+        try:
+            opening = self._opened(image, read_only=read_only)
+            opened = opening.__enter__()
+        except rbd.ImageNotFound:
+            if not image["volume"]:
+                raise
+            yield None
+            return
+        with contextlib.ExitStack() as stack:
+            stack.push(opening)
+            yield opened
+
 
 def _lockers(opened: Any) -> list[tuple[str, str, str]]:
     """Client, cookie, address. librbd gives an empty list, or a dictionary."""
@@ -201,9 +251,12 @@ def answer(node: Node, request: Request) -> dict[str, Any]:
 def serve(pipe: Any) -> None:
     """The first line says how to connect, and is answered like all others."""
     first = json.loads(sys.stdin.readline())
-    conf = {**TIMEOUTS, **({"key": first["key"]} if first["key"] else {})}
+    own = {name: first[name] for name in ("key", "mon_host") if first[name]}
     try:
-        cluster = rados.Rados(conffile=first["conf"], rados_id=first["user"], conf=conf)
+        # None: no file at all, while "" would be this host's /etc/ceph/ceph.conf.
+        cluster = rados.Rados(
+            conffile=first["conf"] or None, rados_id=first["user"], conf={**TIMEOUTS, **own}
+        )
     except rados.Error as error:
         print(json.dumps({"unreadable": str(error)}), file=pipe, flush=True)
         return

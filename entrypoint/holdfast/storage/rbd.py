@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.errors import ConfigError, Fault, HostLacks, Unreachable
-from holdfast.machine import Disk, RbdImage
+from holdfast.machine import Disk, RbdImage, RbdVolume
 from holdfast.storage.keyring import Keyring
 
 PATIENCE = 20.0  # seconds for one answer; librados gives up on single operations before
@@ -42,9 +42,7 @@ class Cluster:
 
     def __init__(self, disks: Sequence[Disk], keyring: Keyring) -> None:
         self._images = [
-            {"disk": disk.name, "writable": disk.writable, **asdict(disk.backend)}
-            for disk in disks
-            if isinstance(disk.backend, RbdImage)
+            _request(disk, disk.backend) for disk in disks if isinstance(disk.backend, RbdImage)
         ]
         self._writable = [image for image in self._images if image["writable"]]
         self._keyring = keyring
@@ -55,7 +53,9 @@ class Cluster:
         )
         try:
             # The key goes through the pipe: arguments can be read by everybody.
-            self._talk({"conf": keyring.conf, "user": keyring.user, "key": keyring.key})
+            hosts = ",".join(map(str, keyring.monitors))
+            own = {"conf": keyring.conf, "user": keyring.user, "key": keyring.key}
+            self._talk({**own, "mon_host": hosts})
         except BaseException:
             self.close()
             raise
@@ -101,6 +101,11 @@ class Cluster:
     def break_locks(self, addresses: Iterable[str]) -> None:
         self._ask("break_locks", images=self._writable, addresses=sorted(addresses))
 
+    def provide(self, disk: Disk) -> str:
+        """What was done to give the disk its size: "created", "grown" or ""."""
+        wanted = [one for one in self._writable if one["disk"] == disk.name and one["size"]]
+        return str(self._ask("provide", image=wanted[0])) if wanted else ""
+
     def keep_copy(self, epoch: int, clients: Iterable[str]) -> None:
         self._ask("keep_copy", images=self._writable, epoch=epoch, clients=sorted(clients))
 
@@ -134,7 +139,8 @@ class Cluster:
         return ConfigError(f"Ceph refuses client.{user}: {reason}", hint=hint)
 
     def _unreachable(self, reason: str) -> Unreachable:
-        hint = f"check mon_host in {self._keyring.conf}, the network, and `ceph -s`"
+        named = f"mon_host in {self._keyring.conf}" if self._keyring.conf else "hosts in host.toml"
+        hint = f"check {named}, the network, and `ceph -s`"
         return Unreachable(f"Ceph does not answer: {reason}{self._said()}", hint=hint)
 
     def _said(self) -> str:
@@ -159,3 +165,16 @@ class Cluster:
         line, self._buffer = self._buffer.split(b"\n", 1)
         found: dict[str, Any] = json.loads(line)
         return found
+
+
+def _request(disk: Disk, image: RbdImage) -> dict[str, Any]:
+    """What the other process is to know of a disk."""
+    return {
+        "disk": disk.name,
+        "writable": disk.writable,
+        "pool": image.pool,
+        "namespace": image.namespace,
+        "image": image.image,
+        "volume": isinstance(image, RbdVolume),
+        "size": disk.size or 0,
+    }
