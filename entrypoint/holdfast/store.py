@@ -147,37 +147,32 @@ class Store:
 
     def client(self) -> Client:
         """A connection to the endpoint that answered last."""
-        return self._client(self.endpoints[self._first % len(self.endpoints)])
-
-    def next_endpoint(self) -> None:
-        self._first = (self._first + 1) % len(self.endpoints)
+        return self._client(self.endpoints[self._first])
 
     def _call(self, call: Call) -> Any:
-        failures: list[str] = []
-        for _ in self.endpoints:
-            endpoint = self.endpoints[self._first]
-            try:
-                return self._request(endpoint, call)
-            except grpc.RpcError as error:
-                failures.append(f"{endpoint}: {_reason(error)}")
-                self.next_endpoint()
+        """Each endpoint once as its connection is; then, where there was none, again while it is being
+        made: gRPC brings a connection up only while a call waits for it. Other threads have turns
+        of their own: one that shared ours would make us pass over the endpoint that answers.
+        """
+        first = self._first
+        turns = [(first + turn) % len(self.endpoints) for turn in range(len(self.endpoints))]
+        failures: dict[int, grpc.RpcError] = {}
+        for wait_for_ready in (False, True):
+            for turn in turns:
+                if wait_for_ready and failures[turn].code() is not grpc.StatusCode.UNAVAILABLE:
+                    continue
+                try:
+                    reply = self._once(self.endpoints[turn], call, wait_for_ready=wait_for_ready)
+                except grpc.RpcError as error:
+                    failures.setdefault(turn, error)
+                else:
+                    self._first = turn
+                    return reply
+        reasons = (f"{self.endpoints[turn]}: {_reason(failures[turn])}" for turn in turns)
         raise Unreachable(
-            f"etcd does not answer ({'; '.join(failures)})",
+            f"etcd does not answer ({'; '.join(reasons)})",
             hint="check that etcd runs and that ETCD_ENDPOINTS names it",
         )
-
-    def _request(self, endpoint: Endpoint, call: Call) -> Any:
-        """Once as the connection is; if there is none, again while it is being made. gRPC brings a
-        connection up only while a call waits for it.
-        """
-        try:
-            return self._once(endpoint, call, wait_for_ready=False)
-        except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                raise
-            with contextlib.suppress(grpc.RpcError):
-                return self._once(endpoint, call, wait_for_ready=True)
-            raise
 
     def _once(self, endpoint: Endpoint, call: Call, *, wait_for_ready: bool) -> Any:
         self.requests += 1

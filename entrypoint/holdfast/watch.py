@@ -10,12 +10,21 @@ from etcd3 import etcdrpc as rpc
 
 from holdfast.errors import HoldfastError
 from holdfast.store import Store, range_end
+from holdfast.txn import Range
 
 OnChange = Callable[[frozenset[str]], None]
 
+# A member that has lost the others ends the stream, in place of saying nothing for ever.
+REQUIRE_LEADER = ("hasleader", "true")
+
 
 class Watch(threading.Thread):
-    """A watch on several prefixes that survives breaks of its stream and compactions of the store."""
+    """A watch on several prefixes that survives breaks of its stream and compactions of the store.
+
+    `on_change` gets the keys that changed; none of them when etcd was away, or has forgotten what
+    happened meanwhile. An endpoint that is gone while another one answers is neither: the stream
+    goes on there from its revision.
+    """
 
     PAUSE = 0.5  # seconds between two tries
 
@@ -33,6 +42,7 @@ class Watch(threading.Thread):
         self._on_change = on_change
         self._closed = threading.Event()
         self._stream: Any = None
+        self._heard = False
         self.start()
 
     def __enter__(self) -> Self:
@@ -48,23 +58,37 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._closed.is_set():
+            self._heard = False
             with contextlib.suppress(grpc.RpcError, HoldfastError):
                 self._follow()
             if self._closed.wait(self.PAUSE):
                 return
-            self._store.next_endpoint()
-            self._on_change(frozenset())
+            if not self._heard:
+                self._on_change(frozenset())
+            self._find()
+
+    def _find(self) -> None:
+        """Wait for an endpoint that answers: a stream to a dead one would wait there for ever."""
+        while not self._closed.is_set():
+            try:
+                self._store.read(Range(key=self._prefixes[0]))
+            except HoldfastError:
+                self._on_change(frozenset())
+                self._closed.wait(self.PAUSE)
+            else:
+                return
 
     def _follow(self) -> None:
         client = self._store.client()
-        self._stream = client.watch.Watch(
-            self._requests(), wait_for_ready=True, **client.authentication
-        )
+        metadata = [*(client.authentication["metadata"] or ()), REQUIRE_LEADER]
+        self._stream = client.watch.Watch(self._requests(), metadata=metadata)
         for reply in self._stream:
+            self._heard = True
             if self._closed.is_set():
                 return
             if reply.canceled:  # compacted away, or refused
                 self._next = max(self._next, reply.compact_revision)
+                self._on_change(frozenset())
                 return
             if reply.events:
                 self._next = reply.header.revision + 1

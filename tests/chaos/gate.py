@@ -26,12 +26,16 @@ class Gate:
         self._ends: list[socket.socket] = []
         self._listeners = [self._listen(port) for port in ports]
         names = [listener.getsockname() for listener in self._listeners]
+        self.ports = [port for _, port in names]
         self.url = ",".join(f"http://{host}:{port}" for host, port in names)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._open.set()
         self.delay = 0.0
         for end in [*self._listeners, *self._ends]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from chaos.gate import Gate
 from etcd import Etcd, free_port
 
 from holdfast.errors import OwnershipLost, Unreachable
@@ -88,6 +89,20 @@ def test_a_dead_endpoint_is_passed_over(own_etcd: Etcd) -> None:
         assert store.requests == requests + 1  # it stays with the one that answered
 
 
+def test_threads_do_not_take_the_endpoint_that_answers_from_each_other(own_etcd: Etcd) -> None:
+    """Each asks every endpoint, whatever the others have found."""
+    with Store(settings(free_port(), free_port(), own_etcd.port), timeout=2.0) as store:
+        answered: list[bool] = []
+        readers = [
+            threading.Thread(target=lambda: answered.append(readable(store))) for _ in range(8)
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        assert answered == [True] * 8
+
+
 def test_requests_are_counted(store: Store) -> None:
     before = store.requests
     store.read(Range(key="/a"), Range(key="/b"))
@@ -136,10 +151,27 @@ def test_a_watch_outlives_a_restart(store: Store, own_etcd: Etcd) -> None:
     revision = store.read(Range(key="/vm/")).revision
     with Watch(store, ["/vm/"], revision, changes):
         own_etcd.stop()
+        assert changes.wait(frozenset()), "that etcd is away must be told: its leases run out"
         own_etcd.start()
-        assert changes.wait(frozenset()), "a break must be told: something may have been missed"
         own_etcd.ctl("put", "/vm/a", "1")
         assert changes.wait(frozenset({"/vm/a"}))
+
+
+def test_a_watch_goes_on_at_another_endpoint(own_etcd: Etcd) -> None:
+    """One endpoint ends and one is dead already: etcd as a whole was never away."""
+    with (
+        Gate("127.0.0.1", [own_etcd.port]) as dying,
+        Store(settings(*dying.ports, free_port(), own_etcd.port), timeout=2.0) as store,
+    ):
+        changes = Changes()
+        revision = store.read(Range(key="/vm/")).revision
+        with Watch(store, ["/vm/"], revision, changes):
+            own_etcd.ctl("put", "/vm/a", "1")
+            assert changes.wait(frozenset({"/vm/a"}))
+            dying.close()
+            own_etcd.ctl("put", "/vm/b", "1")
+            assert changes.wait(frozenset({"/vm/b"}))
+            assert frozenset() not in changes.keys
 
 
 def test_a_watch_survives_a_compaction(store: Store, own_etcd: Etcd) -> None:
