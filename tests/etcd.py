@@ -10,83 +10,40 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
-class Etcd:
-    """One member. `stop` and `start` keep its data; `pause` leaves its sockets open and mute."""
+class Client:
+    """etcdctl, for one endpoint or several. `client` are the options that it needs to reach them."""
 
-    def __init__(
-        self, directory: Path, *flags: str, scheme: str = "http", client: Sequence[str] = ()
-    ) -> None:
-        """`flags` are etcd's, `client` those that etcdctl needs to reach it."""
-        self.port = free_port()
-        self.url = f"{scheme}://127.0.0.1:{self.port}"
-        self.flags = list(flags)
+    def __init__(self, url: str, client: Sequence[str] = ()) -> None:
+        self.url = url
         self.client = list(client)
-        self._peer = f"http://127.0.0.1:{free_port()}"
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [
-            "etcd",
-            f"--data-dir={self._directory}",
-            f"--listen-client-urls={self.url}",
-            f"--advertise-client-urls={self.url}",
-            f"--listen-peer-urls={self._peer}",
-            f"--initial-advertise-peer-urls={self._peer}",
-            f"--initial-cluster=default={self._peer}",
-            "--unsafe-no-fsync",
-            *self.flags,
-        ]
-        with (self._directory.parent / "etcd.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
-        while not self._answers():
-            assert time.monotonic() < deadline, "etcd does not come up"
-
-    @property
-    def _etcdctl(self) -> list[str]:
-        return ["etcdctl", f"--endpoints={self.url}", *self.client]
-
-    def _answers(self) -> bool:
-        done = subprocess.run(
-            [*self._etcdctl, "--command-timeout=1s", "endpoint", "health"],
-            capture_output=True,
-            env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"},
-            check=False,
-        )
-        return done.returncode == 0
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def pause(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
 
     def ctl(self, *arguments: str, text: str | None = None) -> str:
-        done = subprocess.run(
-            [*self._etcdctl, *arguments],
+        done = self._ctl(*arguments, text=text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _ctl(self, *arguments: str, text: str | None = None) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["etcdctl", f"--endpoints={self.url}", *self.client, *arguments],
             capture_output=True,
             text=True,
             input=text,
             env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"},
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+
+    def serves(self, timeout: float = 30) -> None:
+        """Wait until an endpoint has an answer that a majority agrees to."""
+        deadline = time.monotonic() + timeout
+        while self._ctl("--command-timeout=1s", "get", "x").returncode:
+            assert time.monotonic() < deadline, "etcd does not come up"
+            time.sleep(0.02)
 
     def put(self, vm: str, **keys: str) -> None:
         """Keys of a VM; `__` stands for a slash, `_` for itself."""
@@ -106,14 +63,74 @@ class Etcd:
         ]
 
 
+class Etcd(Client):
+    """One member. `stop` and `start` keep its data; `pause` leaves its sockets open and mute."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *flags: str,
+        scheme: str = "http",
+        client: Sequence[str] = (),
+        address: str = "127.0.0.1",
+        name: str = "default",
+    ) -> None:
+        """`flags` are etcd's; they may say what it should do otherwise than alone."""
+        self.port = free_port(address)
+        super().__init__(f"{scheme}://{address}:{self.port}", client)
+        self.name = name
+        self.data = directory
+        self.peer = f"http://{address}:{free_port(address)}"
+        self.flags = list(flags)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.launch()
+        self.serves()
+
+    def launch(self) -> None:
+        command = [
+            "etcd",
+            f"--name={self.name}",
+            f"--data-dir={self.data}",
+            f"--listen-client-urls={self.url}",
+            f"--advertise-client-urls={self.url}",
+            f"--listen-peer-urls={self.peer}",
+            f"--initial-advertise-peer-urls={self.peer}",
+            f"--initial-cluster={self.name}={self.peer}",
+            "--unsafe-no-fsync",
+            *self.flags,
+        ]
+        with self.data.with_suffix(".log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+
 @contextlib.contextmanager
 def serving(
-    directory: Path, *flags: str, scheme: str = "http", client: Sequence[str] = ()
+    directory: Path,
+    *flags: str,
+    scheme: str = "http",
+    client: Sequence[str] = (),
+    address: str = "127.0.0.1",
 ) -> Iterator[Etcd]:
-    etcd = Etcd(directory / "data", *flags, scheme=scheme, client=client)
+    etcd = Etcd(directory / "etcd", *flags, scheme=scheme, client=client, address=address)
     try:
         etcd.start()
         yield etcd
     finally:
         etcd.stop()
-        shutil.rmtree(directory / "data", ignore_errors=True)
+        shutil.rmtree(etcd.data, ignore_errors=True)

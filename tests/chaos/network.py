@@ -1,7 +1,6 @@
 """A bridge of the suite's own, and at it network namespaces that stand for hosts."""
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -57,11 +56,6 @@ class Network:
             yield Namespace(name, address)
         finally:
             run("ip", "netns", "del", name)
-
-    def free_port(self) -> int:
-        with socket.socket() as probe:
-            probe.bind((self.address, 0))
-            return int(probe.getsockname()[1])
 
 
 class Namespace:

@@ -130,8 +130,8 @@ class Mixed:
         member = self.chance.choice(self._vm.etcd.members)
         with ExitStack() as stack:
             stack.callback(self._vm.etcd.serves)
-            stack.callback(self._vm.etcd.start_member, member)
-            member.kill()
+            stack.callback(member.start)
+            member.stop()
             time.sleep(self.chance.uniform(0, TTL))
 
     def stop_etcd(self, host: Host, owner: Launcher) -> None:
