@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MODEL = Path(__file__).with_name("ownership.pml")
-MEMORY = 6000  # MiB that a search may take
+MEMORY = 8000  # MiB that a search may take
+MINUTES = 30  # that it may take; the small ones need less than one
 DEPTH = 20_000_000
 
 OLDER_WROTE = (
@@ -99,7 +100,17 @@ LARGE = (
         switches={**ADDED.switches, "FAULTS": 4},
         cycles=True,
     ),
+    Run(
+        name="the VM runs again, ten faults",
+        switches={**PROGRESS.switches, "FAULTS": 10, "EPOCHS": 14},
+        collapse=True,
+    ),
     # These have not come to an end yet: docs/reliability.md says how far they came.
+    Run(
+        name="three launchers, five faults",
+        switches={**THREE.switches, "FAULTS": 5},
+        collapse=True,
+    ),
     Run(
         name="two VMs, one adds the other's disk",
         switches={**ANY, "VMS": 2, "DISKS": 2, "CLIENTS": 6},
@@ -152,14 +163,13 @@ def search(run: Run, mutant: str = "") -> Outcome:
         where = Path(directory)
         _done(["spin", "-a", *switches, str(MODEL)], where)
         _done(["cc", "-O1", "-w", *flags, "-o", "pan", "pan.c"], where)
-        return _outcome(
-            _done(["./pan", *(["-l"] if run.cycles else []), f"-m{_depth(run)}"], where)
-        )
+        return _outcome(_done(["./pan", *_limits(run), *(["-l"] if run.cycles else [])], where))
 
 
-def _depth(run: Run) -> int:
+def _limits(run: Run) -> list[str]:
     """The stack is taken at the start, 28 bytes a step; only runs without FAULTS are deep."""
-    return 10_000 if "FAULTS" in run.switches else DEPTH if run.compact else 3_000_000
+    depth = 10_000 if "FAULTS" in run.switches else DEPTH if run.compact else 3_000_000
+    return [f"-m{depth}", f"-Q{MINUTES}"]
 
 
 def _done(command: list[str], where: Path) -> str:
