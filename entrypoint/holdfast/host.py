@@ -58,6 +58,7 @@ class Host:
     qemu: str = "/usr/bin/qemu-system-x86_64"
     kvm: Kvm = Kvm.no_module
     kvm_gid: int | None = None
+    topoext: bool = False  # an AMD CPU that can show threads to a guest
 
     def accelerator(self, wanted: Accelerator) -> Accelerator:
         """The accelerator that `auto` stands for here; an explicit choice stays what it is."""

@@ -37,6 +37,13 @@ def member(value: str) -> str:
     return value
 
 
+def boot_device(value: str) -> str:
+    """A disk or a network card, by its name alone or with its family in front."""
+    family, slash, rest = value.partition("/")
+    member(rest if slash and family in ("disks", "nics") else value)
+    return value
+
+
 def natural(value: str) -> tuple[tuple[int, str], ...]:
     """The order in which people count: disk2 before disk10."""
     words = "".join(letter if letter in DIGITS else f" {letter} " for letter in value).split()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from holdfast import log, qemu, seed
+from holdfast import capacity, log, qemu, seed
 from holdfast.confinement import Identity
 from holdfast.errors import InternalError, LockHeld
 from holdfast.host import Host
@@ -57,7 +57,9 @@ class Launch:
             stack.callback(qmp.close)
             wiring = self._wire(descriptors, qmp)
             argv = self._argv(wiring)
-            child = Child(argv, self._who, passed(wiring))
+            machine = self._plan.machine
+            with capacity.on_cpus(machine.cpu_set):
+                child = Child(argv, self._who, passed(wiring), timezone=machine.guest.timezone)
             stack.callback(child.close)
         self._greet(child, qmp, wiring)
         for nic in self._plan.machine.nics:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from holdfast import bridge, capability, cloudinit, device, document, qemu, seed
+from holdfast import bridge, capability, capacity, cloudinit, device, document, qemu, seed
 from holdfast.cloudinit import Documents
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, LockHeld
@@ -66,6 +66,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     missing = frozenset(disk.name for disk in disks if is_old_cdrom(disk))
     capability.require(*capability.CONFINE)
     check_accelerator(machine, adapted, host)
+    capacity.check(machine)
     if adapted is None:
         qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
     check_network(machine, adapted, settings)

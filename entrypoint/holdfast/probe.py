@@ -37,6 +37,7 @@ def probe(name: str, *, qemu: str = "", make: bool = True) -> Host:
         qemu=qemu or f"/usr/bin/qemu-system-{arch}",
         kvm=judge(facts),
         kvm_gid=kvm_group(facts),
+        topoext="topoext" in facts.flags,
     )
 
 

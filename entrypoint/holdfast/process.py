@@ -13,7 +13,14 @@ from holdfast.confinement import Identity, confined
 class Child:
     """A process that we started. What it says on stderr goes to the log, a line each."""
 
-    def __init__(self, argv: Sequence[str], who: Identity, descriptors: Sequence[int]) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        who: Identity,
+        descriptors: Sequence[int],
+        *,
+        timezone: str = "",  # for a guest's clock that shows local time
+    ) -> None:
         # From the main thread only: the parent-death signal comes when the *thread* that spawned ends.
         # A session of its own: Ctrl-C in a terminal is for the launcher, to QEMU it would be a power cut.
         self._process = subprocess.Popen(
@@ -23,7 +30,7 @@ class Child:
             stderr=subprocess.STDOUT,
             pass_fds=descriptors,
             start_new_session=True,
-            env=_environment(),
+            env=_environment(timezone),
         )
         self.pid = self._process.pid
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
@@ -65,9 +72,11 @@ class Child:
         self._process.stdout.close()
 
 
-def _environment() -> dict[str, str]:
-    """Nothing of ours reaches QEMU: the environment may hold passwords."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+def _environment(timezone: str) -> dict[str, str]:
+    """Nothing else of ours reaches QEMU: the environment may hold passwords."""
+    zone = timezone or os.environ.get("TZ", "")
+    path = os.environ.get("PATH", os.defpath)
+    return {"PATH": path, "LANG": "C.UTF-8", **({"TZ": zone} if zone else {})}
 
 
 def reap_orphans(own: int) -> None:

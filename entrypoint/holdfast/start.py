@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 
-from holdfast import log
+from holdfast import capacity, log
 from holdfast.confinement import Identity, identity
 from holdfast.ending import Ending
 from holdfast.events import Events
@@ -19,7 +19,7 @@ from holdfast.supervisor import Supervisor
 
 def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -> Ending:
     """Returns when QEMU is reaped; whatever is raised, it is gone by then."""
-    for line in [*about_kvm(host, plan), *plan.warnings]:
+    for line in [*about_kvm(host, plan), *plan.warnings, *capacity.apply_weight(plan.machine)]:
         log.warning(line)
     if tenure is not None:
         tenure.shut_out(events)
@@ -61,4 +61,5 @@ def about_kvm(host: Host, plan: Plan) -> list[str]:
     if chosen or wanted is not Accelerator.auto or host.kvm is Kvm.usable:
         return []
     lack = kvm_lack(host.kvm)
-    return [f"running without KVM, many times slower: {lack.message}. {lack.hint}"]
+    hyperv = ["hyperv: only KVM has it; the guest sees none of it"] if plan.machine.hyperv else []
+    return [f"running without KVM, many times slower: {lack.message}. {lack.hint}", *hyperv]

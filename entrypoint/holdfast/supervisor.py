@@ -164,8 +164,15 @@ class Supervisor:
             self._failed(
                 str(data.get("reason", "")), str(data.get("node-name") or data.get("device"))
             )
+        elif event == "WATCHDOG":
+            self._bitten(str(data.get("action")))
         elif event == "GUEST_PANICKED":
             log.error("the guest's kernel has panicked")
+
+    def _bitten(self, action: str) -> None:
+        log.error(f"the guest has not fed its watchdog: {action}")
+        if action == "poweroff" and self._how is None:  # QEMU ends without a SHUTDOWN event
+            self._how = How.powered_off
 
     def _failed(self, reason: str, node: str) -> None:
         if FENCED in reason:

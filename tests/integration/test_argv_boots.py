@@ -200,7 +200,8 @@ def swapped(word: str) -> str:
     # A file stands in for the block device, an address of this machine for the one of another.
     word = word.replace('"driver":"host_device"', '"driver":"file"')
     word = re.sub(r"addr=(192\.0\.2\.7|::1),", "addr=127.0.0.1,", word)
-    return {"kvm": "tcg", "host": "max"}.get(word, word)
+    word = re.sub(r"^host(?=$|,)", "max", word)
+    return "tcg" if word == "kvm" else word
 
 
 def read_only(nodes: object) -> dict[str, bool]:
@@ -212,7 +213,7 @@ def read_only(nodes: object) -> dict[str, bool]:
 
 def complaints(stderr: str) -> list[str]:
     """What QEMU says beyond the warnings that are due."""
-    due = re.compile(r"has no peer|doesn't support requested feature")
+    due = re.compile(r"has no peer|doesn't support (requested feature|hyperthreading)")
     return [line for line in stderr.splitlines() if not due.search(line)]
 
 

@@ -24,6 +24,10 @@ GOOD = {
     "extra_flags": "-device 'virtio-balloon,id=a b'",
     "cloud-config": "https://example.org/7.yaml",
     "cpus": "2",
+    "cpus_max": "8",
+    "cpu_topology": "threads:2,cores:4",
+    "cpu_set": "0-3,8",
+    "cpu_weight": "10000",
     "cpu_model": "Westmere-v1",
     "machine": "pc-q35-7.2",
     "accelerator": "tcg",
@@ -34,6 +38,11 @@ GOOD = {
     "hostname": "Web-1",
     "guest_agent": "off",
     "rng": "no",
+    "rtc": "localtime",
+    "hyperv": "on",
+    "balloon": "off",
+    "watchdog": "pause",
+    "boot_order": "nic0 disks/root",
     "spice_addr": "::1",
     "spice_password": "a, b",
     "title": "The web",
@@ -94,7 +103,18 @@ def test_a_key_fills_a_field_that_is_there(key: Key) -> None:
 def test_no_field_is_left_without_a_key() -> None:
     """But those that are made of several keys, and those of the environment."""
     filled = {key.field for key in KEYS.values()}
-    made = {"vm", "disks", "nics", "guest", "env", "spice", "options", "name", "backend"}
+    made = {
+        "boot_order",
+        "vm",
+        "disks",
+        "nics",
+        "guest",
+        "env",
+        "spice",
+        "options",
+        "name",
+        "backend",
+    }
     kinds = (Machine, Disk, Nic, Guest)
     assert {name for kind in kinds for name in field_names(kind)} <= filled | made
 

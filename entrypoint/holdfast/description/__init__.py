@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.description.boot import boot_order
 from holdfast.description.disk import disks
 from holdfast.description.guest import guest
 from holdfast.description.nic import nics
+from holdfast.description.processor import refuse_contradictions
 from holdfast.description.source import Layer, Sources, fields, gather
 from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
@@ -49,6 +51,7 @@ def examine(
     _refuse_nothing(sources)
     _refuse_boot_without_kernel(sources)
     machine = _machine(sources)
+    refuse_contradictions(sources, machine)
     _refuse_crowd(sources, machine)
     return machine, sources
 
@@ -60,11 +63,13 @@ def _machine(sources: Sources) -> Machine:
         "machine": _board(sources),
         **fields(value for key, value in sources.values.items() if is_machines_own(key)),
     }
+    found, cards = disks(sources), nics(sources)
     return Machine(
         vm=settings.vm,
         uuid=given.pop("uuid", None) or derived_uuid(settings.vm),
-        disks=disks(sources),
-        nics=nics(sources),
+        disks=found,
+        nics=cards,
+        boot_order=boot_order(sources, found, cards),
         spice=_spice(sources),
         guest=guest(sources),
         options=settings.options,

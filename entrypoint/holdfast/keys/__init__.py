@@ -26,8 +26,8 @@ KEYS = {key.name: key for section in SECTIONS.values() for key in section}
 # Meant for a later version. To run with one of them would be another machine than was asked for,
 # so it is said, but it is no reason not to start: a newer launcher may have written them.
 _LATER = """
-    cpus_max cpu_topology cpu_set cpu_weight ram_max hugepages arch firmware tpm rtc hyperv
-    balloon watchdog display video vnc_port vnc_addr vnc_password usb/<name> pci/<name> boot_order
+    ram_max hugepages arch firmware tpm
+    display video vnc_port vnc_addr vnc_password usb/<name> pci/<name>
     on_poweroff on_reboot on_crash
     disks/<name>/source/image disks/<name>/source/member disks/<name>/source/volume
     disks/<name>/source/format disks/<name>/source/checksum disks/<name>/chained

@@ -1,13 +1,13 @@
 """The keys of the machine: all that is neither a disk nor a network card."""
 
-from holdfast import address, grammar, identifier
-from holdfast.grammar import choice, line, switch, whole
+from holdfast import address, cpu, grammar, identifier
+from holdfast.cpu import MOST_CPUS
+from holdfast.grammar import choice, line, several, switch, whole
 from holdfast.keys.row import FILE, Key
-from holdfast.machine import Accelerator
+from holdfast.machine import Accelerator, Rtc, Watchdog
 
 LONGEST_KERNEL_LINE = 2047  # the kernel's COMMAND_LINE_SIZE on x86 and arm, less the closing NUL
 LONGEST_TICKET = 60  # SPICE_MAX_PASSWORD_LENGTH
-MOST_CPUS = 255  # of `pc`; more need an IOMMU
 
 
 def _password(text: str) -> str | None:
@@ -21,6 +21,14 @@ def _password(text: str) -> str | None:
 MACHINE = (
     Key(name="cpus", parse=whole(1, MOST_CPUS), field="cpus", value="1 to 255", default="1", hardware=True,
         doc="virtual CPUs"),
+    Key(name="cpus_max", parse=whole(1, MOST_CPUS), field="cpus_max", value="1 to 255", default="`cpus`",
+        hardware=True, doc="as many can be plugged into the running guest"),
+    Key(name="cpu_topology", parse=cpu.topology, field="cpu_topology", value="`sockets:1,cores:2,threads:2`",
+        default="QEMU's", hardware=True, doc="makes `cpus_max` CPUs; a part that is left out is 1"),
+    Key(name="cpu_set", parse=cpu.cpu_set, field="cpu_set", value="`0-3,8`", default="any",
+        doc="the host's CPUs that QEMU's threads may run on"),
+    Key(name="cpu_weight", parse=whole(1, 10000), field="cpu_weight", value="1 to 10000", default="the container's",
+        doc="`cpu.weight` of the container's cgroup, where that may be written"),
     Key(name="cpu_model", parse=identifier.word, field="cpu_model", value="QEMU's name of it", hardware=True,
         default="`host` with KVM, else `max`", doc="without flags; those go into `extra_flags`"),
     Key(name="machine", parse=identifier.machine, field="machine", value="QEMU's name of it", hardware=True,
@@ -33,12 +41,22 @@ MACHINE = (
         doc="its command line"),
     Key(name="uuid", parse=identifier.uuid, field="uuid", value="UUID", default="derived from the VM's name",
         hardware=True, doc="SMBIOS and cloud-init's instance"),
+    Key(name="rtc", parse=choice(Rtc), field="rtc", value="`utc localtime`", default="`utc`", hardware=True,
+        doc="what the hardware clock shows; `localtime` (of `timezone`) for Windows"),
+    Key(name="hyperv", parse=switch, field="hyperv", value="switch", default="off", hardware=True,
+        doc="Hyper-V's interfaces for Windows; with KVM only"),
     Key(name="hostname", parse=identifier.hostname, field="hostname", value="label of RFC 1123", default="the VM's name",
         with_options=True, doc="the guest's name for cloud-init"),
     Key(name="guest_agent", parse=switch, field="guest_agent", value="switch", default="on", hardware=True,
         doc="the port of qemu-guest-agent"),
     Key(name="rng", parse=switch, field="rng", value="switch", default="on", hardware=True,
         doc="virtio-rng, fed by the host"),
+    Key(name="balloon", parse=switch, field="balloon", value="switch", default="on; off on `pc`", hardware=True,
+        doc="virtio-balloon; gives back to the host at once what the guest frees"),
+    Key(name="watchdog", parse=choice(Watchdog), field="watchdog", value="`off reset poweroff pause`", default="`off`",
+        hardware=True, doc="i6300esb, and what is done when it runs out"),
+    Key(name="boot_order", parse=several(identifier.boot_device), value="names of disks and cards",
+        default="the primary disk", doc="what the firmware tries, in this order"),
     Key(name="spice_addr", parse=address.listen_address, value="IP address", default="127.0.0.1",
         doc="where SPICE listens"),
     Key(name="spice_password", parse=_password, value="text, or `none`", default="made at the start", live=True,

@@ -16,6 +16,7 @@ from holdfast.machine.disk import (
 from holdfast.machine.display import Spice
 from holdfast.machine.guest import Document, Guest
 from holdfast.machine.nic import Nic, NicMode, Port, Protocol
+from holdfast.machine.processor import Rtc, Topology, Watchdog
 
 __all__ = [
     "Accelerator",
@@ -35,8 +36,11 @@ __all__ = [
     "Protocol",
     "RbdImage",
     "RbdVolume",
+    "Rtc",
     "Spice",
+    "Topology",
     "Volume",
+    "Watchdog",
 ]
 
 
@@ -63,17 +67,26 @@ class Machine:
     power: Power = Power.on
     accelerator: Accelerator = Accelerator.auto
     cpus: int = 1
+    cpus_max: int | None = None  # room for so many; None: as many as `cpus`
     cpu_model: str = ""  # "": host with KVM, else max
+    cpu_topology: Topology | None = None
+    cpu_set: tuple[int, ...] = ()  # of the host; empty: any
+    cpu_weight: int | None = None
+    hyperv: bool = False
     ram: int = 1024 * 1024**2
     kernel: str = ""
     initrd: str = ""
     cmdline: str = ""
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
+    boot_order: tuple[str, ...] = ()  # ids of QEMU's devices; empty: the primary disk
+    rtc: Rtc = Rtc.utc
     spice: Spice | None = None
     guest: Guest = field(default_factory=Guest)
     guest_agent: bool = True
     rng: bool = True
+    balloon: bool | None = None  # None: on a PCIe board
+    watchdog: Watchdog = Watchdog.off
     stop_timeout: int = 300
     extra_flags: tuple[str, ...] = ()
     options: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Cache, Disk, DiskKind, Format, Machine, RbdImage
-from holdfast.qemu import slots
+from holdfast.qemu import boot, slots
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import is_i440fx
 from holdfast.qemu.wiring import Ceph, Wiring
@@ -119,9 +119,9 @@ def device(machine: Machine, disk: Disk, place: slots.Place) -> str:
     )
 
 
-def identity(machine: Machine, disk: Disk) -> dict[str, str | None]:
-    """What the guest and its firmware know the disk by. A kernel given directly is booted first."""
-    bootindex = "1" if disk.primary and not machine.kernel else None
+def identity(machine: Machine, disk: Disk) -> dict[str, str | int | None]:
+    """What the guest and its firmware know the disk by."""
+    bootindex = boot.index(machine, f"disk-{disk.name}")
     return {"bootindex": bootindex, "serial": disk.serial or None}
 
 

@@ -3,7 +3,7 @@
 from ipaddress import IPv6Address
 
 from holdfast.machine import Machine, Nic, NicMode, Port
-from holdfast.qemu import slots
+from holdfast.qemu import boot, slots
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import ORIGIN_NIC, is_i440fx
 from holdfast.qemu.wiring import Tap, Wiring
@@ -55,8 +55,8 @@ def node(nic: Nic) -> str:
 
 
 def device(machine: Machine, nic: Nic, number: int, wiring: Wiring) -> str:
-    """Without disk and kernel the first card boots; all others go without iPXE, whose ROM costs time."""
-    boots = number == 0 and not machine.disks and not machine.kernel
+    """A card that is not booted from goes without iPXE, whose ROM costs time."""
+    bootindex = boot.index(machine, node(nic))
     card = keyed(
         "virtio-net-pci" if nic.model == "virtio" else nic.model,
         id=node(nic),
@@ -64,8 +64,8 @@ def device(machine: Machine, nic: Nic, number: int, wiring: Wiring) -> str:
         mac=nic.mac,
         addr=ORIGIN_NIC if number == 0 and is_i440fx(machine) else None,
         **slots.plugged(machine, "nics", number),
-        bootindex=1 if boots else None,
-        romfile=None if boots else "",
+        bootindex=bootindex,
+        romfile="" if bootindex is None else None,
     )
     return ",".join([card, *virtio(nic, wiring.taps.get(nic.name))])
 

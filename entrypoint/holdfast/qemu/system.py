@@ -1,10 +1,10 @@
 """The machine itself: what is left when disks, network cards, display and console are taken away."""
 
-from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
-from holdfast.machine import Accelerator, Machine
+from holdfast.machine import Accelerator, Machine, Watchdog
 from holdfast.qemu import slots
 from holdfast.qemu.option import as_json, escaped, keyed
+from holdfast.qemu.processor import processor
 from holdfast.qemu.wiring import Wiring
 
 MIB = 1024**2
@@ -28,12 +28,11 @@ def system(machine: Machine, host: Host, wiring: Wiring) -> list[str]:
         "-uuid", machine.uuid,
         "-machine", escaped(machine.machine),
         "-accel", accel(accelerator),
-        "-cpu", cpu_model(machine, accelerator),
-        "-smp", str(machine.cpus),
+        *processor(machine, host),
         "-m", memory(machine.ram),
-        "-rtc", "base=utc",
+        "-rtc", keyed("", base=machine.rtc.value),
         # Said, not left to QEMU: the supervisor reads the reason of a SHUTDOWN event.
-        "-action", "reboot=reset,shutdown=poweroff,panic=shutdown",
+        "-action", keyed("", reboot="reset", shutdown="poweroff", panic="shutdown", watchdog=bite(machine)),
         *direct_boot(machine, wiring),
         *launched(wiring),
     ]
@@ -44,11 +43,8 @@ def accel(accelerator: Accelerator) -> str:
     return "kvm" if accelerator is Accelerator.kvm else "tcg,thread=multi"
 
 
-def cpu_model(machine: Machine, accelerator: Accelerator) -> str:
-    if machine.cpu_model == "host" and accelerator is not Accelerator.kvm:
-        fault = Fault(key="cpu_model", value="host", rule="needs KVM; use max without it")
-        raise ConfigError([fault])
-    return machine.cpu_model or ("host" if accelerator is Accelerator.kvm else "max")
+def bite(machine: Machine) -> str | None:
+    return None if machine.watchdog is Watchdog.off else machine.watchdog.value
 
 
 def memory(size: int) -> str:
@@ -85,8 +81,36 @@ def helpers(machine: Machine) -> list[str]:
         *(["-object", rng, "-device", keyed("virtio-rng-pci", id="rng", rng="rng",
                                             **slots.fixed(machine, "rng"))]
           if machine.rng else []),
+        *balloon(machine),
+        *watchdog(machine),
     ]
     # fmt: on
+
+
+def balloon(machine: Machine) -> list[str]:
+    """It also tells the host at once which memory the guest has freed."""
+    if not has_balloon(machine):
+        return []
+    place = slots.fixed(machine, "balloon")
+    return [
+        "-device",
+        keyed("virtio-balloon-pci", id="balloon", free_page_reporting=True, **place),
+    ]
+
+
+def has_balloon(machine: Machine) -> bool:
+    """QEMU takes only one, and a user's own options may already have it."""
+    if machine.balloon is None:
+        own = any("virtio-balloon" in word for word in machine.extra_flags)
+        return slots.has_pcie(machine) and not own
+    return machine.balloon
+
+
+def watchdog(machine: Machine) -> list[str]:
+    """The one that every board takes and Linux has had a driver for since 2.6. It sleeps until asked."""
+    if machine.watchdog is Watchdog.off:
+        return []
+    return ["-device", keyed("i6300esb", id="watchdog", **slots.fixed(machine, "watchdog"))]
 
 
 def is_i440fx(machine: Machine) -> bool:

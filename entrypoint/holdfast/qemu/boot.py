@@ -1,0 +1,18 @@
+"""What the firmware boots from, and in which order."""
+
+from holdfast.machine import Machine
+
+
+def index(machine: Machine, device: str) -> int | None:
+    """`bootindex` of a device, by its id; None: it is not booted from."""
+    order = machine.boot_order or default_order(machine)
+    return order.index(device) + 1 if device in order else None
+
+
+def default_order(machine: Machine) -> tuple[str, ...]:
+    """The primary disk; the first card where there is no disk at all. A kernel given directly is first."""
+    if machine.kernel:
+        return ()
+    if not machine.disks:
+        return tuple(f"nic-{nic.name}" for nic in machine.nics[:1])
+    return tuple(f"disk-{disk.name}" for disk in machine.disks if disk.primary)

@@ -1,0 +1,69 @@
+"""CPUs of this machine, and files of a control group."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast import capacity, cgroup
+from holdfast.errors import HostLacks
+
+pytestmark = pytest.mark.processes
+
+
+def test_a_child_has_its_cpus_and_we_keep_ours() -> None:
+    ours = os.sched_getaffinity(0)
+    one = max(ours)
+    with capacity.on_cpus((one,)):
+        child = subprocess.run(
+            [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert child.stdout.split() == [str(one)]
+    assert os.sched_getaffinity(0) == ours
+
+
+def test_a_cpu_that_is_not_here() -> None:
+    capacity.check_cpus(tuple(os.sched_getaffinity(0)))
+    with pytest.raises(HostLacks, match="cpu_set: CPU 8000-8001 is not one of"):
+        capacity.check_cpus((*os.sched_getaffinity(0), 8000, 8001))
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> dict[str, str]:
+    """Two groups, as a unit has them on a host of systemd's."""
+    inner = tmp_path / "fs" / "system.slice" / "kvm.service"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "cgroup.procs").touch()
+    (inner / "memory.max").write_text("max\n")
+    (inner.parent / "memory.max").write_text("4294967296\n")
+    own = tmp_path / "own"
+    own.write_text("1:cpu:/x\n0::/system.slice/kvm.service\n")
+    return {"root": str(tmp_path / "fs"), "own": str(own)}
+
+
+def test_the_tightest_limit_counts(group: dict[str, str]) -> None:
+    assert cgroup.memory_max(**group) == 4 * 1024**3
+    (Path(group["root"]) / "system.slice/kvm.service/memory.max").write_text("1048576\n")
+    assert cgroup.memory_max(**group) == 1024**2
+
+
+def test_a_weight_is_written_where_there_is_one(group: dict[str, str]) -> None:
+    weight = Path(group["root"]) / "system.slice/kvm.service/cpu.weight"
+    assert cgroup.set_cpu_weight(300, **group) == f"{weight}: No such file or directory"
+    weight.write_text("100\n")
+    assert cgroup.set_cpu_weight(300, **group) == ""
+    assert weight.read_text().startswith("300")
+
+
+def test_without_version_2_there_is_neither(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("1:cpu:/\n")
+    nowhere = {"root": str(tmp_path), "own": str(own)}
+    assert cgroup.memory_max(**nowhere) is None
+    assert cgroup.set_cpu_weight(1, **nowhere) == "there is no cgroup of version 2 here"
+    own.write_text("0::/gone\n")
+    assert cgroup.memory_max(**nowhere) is None
