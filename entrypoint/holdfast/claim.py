@@ -4,7 +4,16 @@ from dataclasses import dataclass
 
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
-from holdfast.ownership import Claim, Image, Names, barred, clients_of, decode_claim, number
+from holdfast.ownership import (
+    Claim,
+    Image,
+    Names,
+    barred,
+    clients_of,
+    decode_claim,
+    left_to_time,
+    number,
+)
 from holdfast.store import Store
 from holdfast.txn import Item, Put, Range, Unchanged
 
@@ -16,6 +25,7 @@ class Takeover:
     compare: list[Unchanged]
     puts: list[Put]
     suspects: frozenset[str]  # storage clients that the other VM has left
+    outlast: bool  # and writers whom only time has stopped
 
 
 def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim) -> Takeover:
@@ -35,6 +45,7 @@ def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim
         compare=[Unchanged(key=one, revision=reply.revision_of(one)) for one in judged],
         puts=[Put(key=theirs.epoch, value=str(epoch).encode())],
         suspects=clients_of(fence),
+        outlast=left_to_time(fence),
     )
 
 

@@ -7,10 +7,12 @@ administrator's `rbd map`, the old image's QEMU. It is waited for, named, and ne
 """
 
 import time
+from contextlib import ExitStack
 
 from holdfast import log
 from holdfast.errors import LockHeld, OwnershipLost
 from holdfast.events import Events
+from holdfast.guard import Guard
 from holdfast.keeper import Keeper
 from holdfast.lock import Hold
 from holdfast.plan import Plan
@@ -49,6 +51,8 @@ class Fence:
 
     def shut_out(self, events: Events) -> None:
         """Raises Strangers, or what keeps us from being sure; the record stays in that case."""
+        if self._hold.outlast:
+            self._outlast(events)
         if self._cluster is None:
             return
         done: set[str] = set()
@@ -60,6 +64,15 @@ class Fence:
             doze(events, time.monotonic() + 1.0, wake=lambda _: False)
         if done:
             self._cluster.break_locks(done)
+
+    def _outlast(self, events: Events) -> None:
+        """Whom only time stops has ended before its lease did. It gets as long again, for a clock or
+        a leader of etcd that lagged behind.
+        """
+        seconds = self._hold.times.ttl
+        log.info(f"the last owner's disks are guarded by time only: waiting {seconds:g} s more")
+        doze(events, time.monotonic() + seconds, wake=lambda _: False)
+        self.keeper.confirm()
 
     def _round(self, cluster: Cluster, done: set[str]) -> frozenset[str]:
         """Shut out all that is known and new, until nothing new is found. Returns who else watches."""
@@ -78,11 +91,25 @@ class Fence:
 
     def admit_ourselves(self) -> None:
         """Our own storage process may write from now on: it goes into the record first."""
+        if self._hold.timed:
+            self._hold.record(self._images, self._ours)
         if self._cluster is None:
             return
         self._before = self._cluster.clients().watchers
         self._ours = frozenset({self._cluster.own_address()})
         self._hold.record(self._images, self._ours)
+
+    def admit_writes(self) -> None:
+        """Before anything is written where only time guards; QEMU writes to a qcow2 as it opens it."""
+        if self._hold.timed and self.keeper.in_doubt():
+            raise OwnershipLost("the lease could not be renewed while the VM was being started")
+
+    def guarded(self, pid: int, events: Events, stack: ExitStack) -> None:
+        """Before the guest runs where only time guards: who kills QEMU if we cannot is there."""
+        if not self._hold.timed:
+            return
+        guard = stack.enter_context(Guard(pid, self.keeper.last_resort(), events))
+        self.keeper.guarded_by(guard.feed)
 
     def admit_qemu(self, version: str) -> None:
         """QEMU's clients, in the images and in etcd. After this it may `cont`."""

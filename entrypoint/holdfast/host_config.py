@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from holdfast import identifier
@@ -9,18 +10,30 @@ from holdfast.errors import Fault
 from holdfast.grammar import Refused
 from holdfast.pool import Pool, pool
 
-NAMES = ("image_paths", "args_allowlist", "bridges", "default_pool", "pools")
+NAMES = (
+    "image_paths",
+    "args_allowlist",
+    "bridges",
+    "default_pool",
+    "local_devices",
+    "pools",
+    "storage_fence",
+)
 # What host.toml knows and this version has no use for: each permits something not built yet.
-LATER = ("emulators_allowlist", "usb", "pci", "state_key", "storage_fence")
+LATER = ("emulators_allowlist", "usb", "pci", "state_key")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostConfig:
-    """`args_allowlist` and `bridges` are None where host.toml does not limit them."""
+    """`args_allowlist` and `bridges` are None where host.toml does not limit them. `time_fence` is the
+    operator's consent to disks that only time guards (storage_fence = "time").
+    """
 
     image_paths: tuple[str, ...] = ()
     args_allowlist: tuple[str, ...] | None = None
     bridges: tuple[str, ...] | None = None
+    local_devices: tuple[str, ...] = ()
+    time_fence: bool = False
     default_pool: str = ""
     pools: Mapping[str, Pool] = field(default_factory=dict)
 
@@ -34,6 +47,12 @@ class HostConfig:
         if self.bridges is not None and bridge not in self.bridges:
             allowed = ", ".join(self.bridges) or "none"
             raise Refused(f"is not one of bridges of host.toml ({allowed})")
+
+    def is_local_device(self, *names: str) -> bool:
+        """Whether no other host reaches the block device. A `*` of a pattern stops at a slash."""
+        return any(
+            PurePosixPath(name).match(pattern) for name in names for pattern in self.local_devices
+        )
 
     def permit_pool(self, pool: str) -> None:
         if pool not in self.pools:
@@ -67,6 +86,8 @@ class _Reading:
             image_paths=self.paths("image_paths"),
             args_allowlist=self.strings("args_allowlist"),
             bridges=self.strings("bridges"),
+            local_devices=self.paths("local_devices"),
+            time_fence=self.time_fence(),
             default_pool=self.default_pool(),
             pools=self.pools(),
         )
@@ -100,6 +121,12 @@ class _Reading:
             self.fault(name, refused.rule, path)
             return False
         return True
+
+    def time_fence(self) -> bool:
+        value = self.table.get("storage_fence")
+        if value not in (None, "time"):
+            self.fault("storage_fence", 'must be "time", or not be there', value)
+        return value == "time"
 
     def default_pool(self) -> str:
         name = self.table.get("default_pool", "")

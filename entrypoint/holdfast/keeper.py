@@ -25,6 +25,7 @@ NOT_FOR_A_START = frozenset({"lock", "epoch", "fence", "status", "last", "power"
 class Finding(Enum):
     lost = auto()  # another owner, or in doubt where doubt must stop the VM
     power_off = auto()  # an operator has set power=off
+    unguarded = auto()  # the guard of a VM that needs one has ended
 
 
 class Keeper(threading.Thread):
@@ -43,6 +44,7 @@ class Keeper(threading.Thread):
         self._notify = notify
         self._wake = threading.Event()
         self._closed = False
+        self._feed: Callable[[float], None] | None = None
         self._trouble = ""
         self._status: dict[str, Any] = dict(status)
         self._unpublished = False  # until QEMU is there
@@ -77,8 +79,16 @@ class Keeper(threading.Thread):
         self._unpublished = True
         self._wake.set()
 
+    def guarded_by(self, feed: Callable[[float], None]) -> None:
+        """A guard that is to hear of every good renewal."""
+        self._feed = feed
+        feed(self._hold.last_resort())
+
     def deadline(self) -> float:
         return self._hold.deadline()
+
+    def last_resort(self) -> float:
+        return self._hold.last_resort()
 
     def in_doubt(self) -> bool:
         return boottime() > self._hold.deadline()
@@ -124,6 +134,8 @@ class Keeper(threading.Thread):
         a watch that is dead without an error must not hide a new owner for long.
         """
         renewed = self._hold.renew()
+        if renewed and self._feed:
+            self._feed(self._hold.last_resort())
         self._publish()
         if renewed and boottime() - self._looked < self._hold.times.ttl:
             return

@@ -15,6 +15,7 @@ from typing import Any
 from holdfast import capacity, log, qemu, seed
 from holdfast.confinement import Identity
 from holdfast.errors import InternalError, LockHeld
+from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.machine import Machine, RbdImage
 from holdfast.network import cards, ports
@@ -49,7 +50,7 @@ class Launch:
         self._who = who
         self._rundir = rundir
 
-    def spawn(self, stack: ExitStack) -> tuple[Child, Qmp]:
+    def spawn(self, stack: ExitStack, tenure: Fence | None = None) -> tuple[Child, Qmp]:
         """QEMU, paused before its first instruction. It ends with `stack` at the latest."""
         ports.claim(self._plan.machine.vm, self._plan.machine.nics, stack)
         with ExitStack() as descriptors:
@@ -58,6 +59,8 @@ class Launch:
             wiring = self._wire(descriptors, qmp)
             argv = self._argv(wiring)
             machine = self._plan.machine
+            if tenure is not None:
+                tenure.admit_writes()
             with capacity.on_cpus(machine.cpu_set):
                 child = Child(argv, self._who, passed(wiring), timezone=machine.guest.timezone)
             stack.callback(child.close)

@@ -26,6 +26,7 @@ from holdfast.ownership import (
     encode,
     images_of,
     judge,
+    left_to_time,
     number,
 )
 from holdfast.store import Store
@@ -55,6 +56,8 @@ class Hold:
         self._left: frozenset[str] = frozenset()  # claims on what an earlier owner had open
         self._stale: dict[str, int] = {}  # those of them that the VM's keys name no more
         self.suspects: frozenset[str] = frozenset()  # storage clients of those before us
+        self.timed = False  # only time guards a disk of ours,
+        self.outlast = False  # or one that somebody before us may still write to
         self._turn = threading.RLock()
 
     # -- taking
@@ -70,6 +73,8 @@ class Hold:
         self._fence = seen.revision_of(names.fence)
         left = seen.items.get(names.fence)
         self.suspects = clients_of(left)
+        self.timed = any(image.kind == "shared" for image in images)
+        self.outlast = left_to_time(left)
         self._left = frozenset(self.names.claims + one for one in images_of(left))
         keys = self._left.union(map(self._claim_key, images))
         return self._lock(compare, [Range(key=key) for key in sorted(keys)])
@@ -121,7 +126,8 @@ class Hold:
             compare += takeover.compare
             puts += takeover.puts
             self.suspects |= takeover.suspects
-        if any(takeover.suspects for takeover in takeovers.values()):
+            self.outlast |= takeover.outlast
+        if any(takeover.suspects or takeover.outlast for takeover in takeovers.values()):
             compare.append(Unchanged(key=self.names.fence, revision=self._fence))
             puts.append(
                 Put(key=self.names.fence, value=encode(self._record(images, self.suspects)))
@@ -163,12 +169,19 @@ class Hold:
         sent = boottime()
         if not self.store.keep_alive(self.lease):
             return False
+        # A leader of etcd that has been replaced and does not know it may still renew a lease.
+        if self.timed and self.look()[0] is not Verdict.held:
+            return False
         self._confirmed = sent
         return True
 
     def deadline(self) -> float:
         """When ownership comes into doubt, on boottime()'s clock."""
         return self._confirmed + self.times.deadline
+
+    def last_resort(self) -> float:
+        """When QEMU must be dead, where only time guards its disks."""
+        return self._confirmed + self.times.last_resort
 
     def in_doubt(self) -> bool:
         return boottime() > self.deadline()

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any
 
 from holdfast.errors import ConfigError, Fault
-from holdfast.machine import Disk, RbdImage
+from holdfast.machine import Disk
 from holdfast.txn import Item, Reply
 
 VERSION = 1
@@ -55,7 +55,7 @@ class Lock:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A disk that may be written: `kind` is `rbd` or `file`."""
+    """A disk that may be written: `kind` is `rbd`, `file`, or `shared` where only time guards it."""
 
     disk: str
     kind: str
@@ -109,20 +109,29 @@ def _versioned(value: bytes) -> dict[str, Any]:
 
 
 def images(
-    disks: Iterable[Disk], *, machine_id: str, fsid: str, files: Mapping[str, str]
+    disks: Iterable[Disk],
+    *,
+    machine_id: str,
+    fsid: str,
+    files: Mapping[str, str],
+    shared: Mapping[str, str],
 ) -> tuple[Image, ...]:
     """The disks that this VM may write to, each with the id under which it is claimed.
 
     An image is known by its name in one cluster, a file (`files`, by the disk's name) by what the
-    kernel of one machine knows it by: containers have names of their own for it.
+    kernel of one machine knows it by: containers have names of their own for it. What several
+    machines reach (`shared`) goes by a name that they all know.
     """
-    return tuple(_image(disk, machine_id, fsid, files) for disk in disks if disk.writable)
+    own = {
+        name: Image(disk=name, kind="file", id=f"file/{machine_id}/{files[name]}")
+        for name in files
+    }
+    own |= {name: Image(disk=name, kind="shared", id=f"shared/{shared[name]}") for name in shared}
+    return tuple(own.get(disk.name) or _in_ceph(disk, fsid) for disk in disks if disk.writable)
 
 
-def _image(disk: Disk, machine_id: str, fsid: str, files: Mapping[str, str]) -> Image:
-    if isinstance(disk.backend, RbdImage):
-        return Image(disk=disk.name, kind="rbd", id=f"rbd/{fsid}/{disk.backend}")
-    return Image(disk=disk.name, kind="file", id=f"file/{machine_id}/{files[disk.name]}")
+def _in_ceph(disk: Disk, fsid: str) -> Image:
+    return Image(disk=disk.name, kind="rbd", id=f"rbd/{fsid}/{disk.backend}")
 
 
 def barred(item: Item | None, machine_id: str, fsid: str) -> Fault | None:
@@ -161,6 +170,13 @@ def _bar(fence: Fence, image: Image, machine_id: str, fsid: str) -> Fault | None
 def clients_of(item: Item | None) -> frozenset[str]:
     """The storage clients that a fence record names."""
     return frozenset(decode_fence(item.value).clients) if item else frozenset()
+
+
+def left_to_time(item: Item | None) -> bool:
+    """Whether only time has stopped the owner that left this fence record."""
+    return item is not None and any(
+        image.kind == "shared" for image in decode_fence(item.value).images
+    )
 
 
 def images_of(item: Item | None) -> list[str]:

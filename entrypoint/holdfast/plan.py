@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from holdfast import bridge, capability, capacity, cloudinit, device, document, qemu, seed
+from holdfast import (
+    bridge,
+    capability,
+    capacity,
+    cloudinit,
+    device,
+    document,
+    qemu,
+    seed,
+    time_fence,
+)
 from holdfast.cloudinit import Documents
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, LockHeld
@@ -18,7 +28,7 @@ from holdfast.network import ports
 from holdfast.ownership import Image, images
 from holdfast.qemu.options import Adapted, adapt
 from holdfast.settings import Settings
-from holdfast.storage import keyring, local, rbd
+from holdfast.storage import keyring, local, rbd, shared
 
 OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its unit names it
 
@@ -71,6 +81,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
     check_network(machine, adapted, settings)
     check_files([disk for disk in disks if disk.name not in missing], machine, adapted, settings)
+    in_common = check_shared(disks, settings)
     check_unlocked(disks)
     documents = make_seed(machine, settings)
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
@@ -80,7 +91,11 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         unknown=described.unknown,
         disks=tuple(disk for disk in disks if disk.name not in missing),
         images=images(
-            disks, machine_id=host.machine_id, fsid=found.fsid, files=local.identities(disks)
+            disks,
+            machine_id=host.machine_id,
+            fsid=found.fsid,
+            files=local.identities(disks),
+            shared=in_common,
         ),
         ceph=ceph,
         cluster=cluster,
@@ -156,6 +171,14 @@ def check_files(
         faults += local.check_file(key, path, allowed) if path else []
     if faults:
         raise ConfigError(faults)
+
+
+def check_shared(disks: Sequence[Disk], settings: Settings) -> dict[str, str]:
+    """The disks that other hosts may write to as well, with what all hosts know them by."""
+    found = shared.identities(disks, settings.host_config)
+    if faults := time_fence.faults(settings, found):
+        raise ConfigError(faults)
+    return found
 
 
 def check_unlocked(disks: Sequence[Disk]) -> None:

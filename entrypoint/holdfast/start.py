@@ -24,11 +24,13 @@ def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -
     if tenure is not None:
         tenure.shut_out(events)
         tenure.admit_ourselves()
+        tenure.admit_writes()
     make_volumes(plan)
     who = own_identity(plan, host)
     with RunDirectory(plan.machine.vm or "qemu", who) as rundir, ExitStack() as stack:
-        child, qmp = Launch(plan, host, who, rundir).spawn(stack)
+        child, qmp = Launch(plan, host, who, rundir).spawn(stack, tenure)
         if tenure is not None:
+            tenure.guarded(child.pid, events, stack)
             tenure.admit_qemu(qmp.version)
         plan.close()
         timeout = plan.machine.stop_timeout

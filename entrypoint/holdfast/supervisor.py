@@ -84,6 +84,8 @@ class Supervisor:
             self._stop("power=off", How.switched_off)
         elif event is Finding.lost:
             self._lose("another owner has taken the VM, or its lock is gone")
+        elif event is Finding.unguarded:
+            self._lose("the guard of its disks has ended")
 
     def _stop(self, why: str, how: How = How.stopped) -> None:
         first = self._how is None

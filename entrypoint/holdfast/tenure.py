@@ -54,10 +54,10 @@ def held(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending:
 
 def holds_on(settings: Settings, plan: Plan) -> bool:
     """Whether the VM outlives a loss of etcd. One without a writable disk could run twice, with one
-    MAC and one address.
+    MAC and one address; one with a disk that only time guards, with one disk.
     """
     if settings.etcd_loss is EtcdLoss.auto:
-        return bool(plan.images)
+        return bool(plan.images) and not any(image.kind == "shared" for image in plan.images)
     return settings.etcd_loss is EtcdLoss.hold
 
 
@@ -91,7 +91,7 @@ class Parting:
         self._ceph = plan.ceph
         self._disks = plan.disks
         self._in_ceph = any(image.kind == "rbd" for image in plan.images)
-        # QEMU's death frees a local file. What it still had under way to Ceph may arrive later.
+        # QEMU's death frees a local file. What it still had under way elsewhere may arrive later.
         self._clean = ending.qemu == 0 or all(image.kind == "file" for image in plan.images)
         self._last = last(ending.how.value, ending.status, hold)
         self._told = False
@@ -104,7 +104,10 @@ class Parting:
         if self._clean:
             self._forget_copies()
         else:
-            log.warning("QEMU did not close its disks in Ceph: the next owner will shut it out")
+            log.warning(
+                "QEMU did not close its disks in Ceph or on shared storage: the next owner will shut it "
+                "out there, or wait"
+            )
         try:
             while not self._released():
                 doze(events, time.monotonic() + LET_GO_AGAIN, wake=lambda _: False)

@@ -20,6 +20,7 @@ from holdfast.ownership import (
     encode,
     images,
     judge,
+    left_to_time,
 )
 from holdfast.txn import Item, Reply
 
@@ -89,6 +90,13 @@ def test_a_local_file_goes_on_only_where_it_lies() -> None:
     assert barred(left(encode(fence("file"))), "m2", "f") is not None
 
 
+def test_what_only_time_guards_bars_nobody_and_is_outlasted() -> None:
+    assert barred(left(encode(fence("shared"))), "m2", "") is None
+    assert left_to_time(left(encode(fence("shared"))))
+    assert not left_to_time(left(encode(fence("file"))))
+    assert not left_to_time(None)
+
+
 @pytest.mark.parametrize(
     "value", [b"", b"[]", b"{}", b'{"version":1}', b'{"version":2,"images":[]}']
 )
@@ -108,9 +116,15 @@ def test_only_what_may_be_written_is_claimed() -> None:
         Disk(name="iso", backend=LocalPath(path="/x.iso"), kind=DiskKind.cdrom),
         Disk(name="seen", backend=LocalPath(path="/y"), read_only=True),
         Disk(name="data", backend=LocalPath(path="/z")),
+        Disk(name="far", backend=LocalPath(path="/nfs/z")),
     ]
-    found = images(disks, machine_id="m1", fsid="f", files={"data": "inode-8:1-7"})
-    assert [image.id for image in found] == ["rbd/f/p/i", "file/m1/inode-8:1-7"]
+    files = {"data": "inode-8:1-7", "far": "inode-0:50-7"}
+    found = images(disks, machine_id="m1", fsid="f", files=files, shared={"far": "some-folder/z"})
+    assert [image.id for image in found] == [
+        "rbd/f/p/i",
+        "file/m1/inode-8:1-7",
+        "shared/some-folder/z",
+    ]
 
 
 def test_the_lock_of_an_older_launcher_can_be_read() -> None:
@@ -122,7 +136,7 @@ def test_the_lock_of_an_older_launcher_can_be_read() -> None:
 @pytest.mark.parametrize("ttl", [5, 10, 30, 600])
 def test_times_leave_room_for_one_failed_round(ttl: int, endpoints: int) -> None:
     times = LeaseTimes.of(ttl, endpoints)
-    assert times.renew + endpoints * times.request < times.deadline < times.ttl
+    assert times.renew + endpoints * times.request < times.deadline < times.last_resort < times.ttl
 
 
 def test_a_lease_too_short_for_its_endpoints_is_refused() -> None:

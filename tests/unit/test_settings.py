@@ -159,6 +159,8 @@ def test_host_toml() -> None:
         image_paths = ["/images/", "/srv/iso"]
         args_allowlist = []
         bridges = ["br0"]
+        local_devices = ["/dev/vg0/*"]
+        storage_fence = "time"
         default_pool = "fast"
         usb = ["1234:5678"]
         [pools.fast]
@@ -179,6 +181,8 @@ def test_host_toml() -> None:
         image_paths=("/images/", "/srv/iso"),
         args_allowlist=(),
         bridges=("br0",),
+        local_devices=("/dev/vg0/*",),
+        time_fence=True,
         default_pool="fast",
         pools={
             "fast": DirectoryPool(name="fast", path="/pool/fast"),
@@ -220,6 +224,8 @@ MONITORS = [
         ("image_paths = ['images']", "host.toml image_paths"),
         ("image_paths = ['/images/../etc']", "host.toml image_paths"),
         ("args_allowlist = true", "host.toml args_allowlist"),
+        ("local_devices = ['sdb']", "host.toml local_devices"),
+        ("storage_fence = 'yes'", "host.toml storage_fence"),
         ("default_pool = 'a'", "host.toml default_pool"),
         ("default_pool = 1", "host.toml default_pool"),
         ("pools = 1", "host.toml pools"),

@@ -8,13 +8,9 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.errors import ConfigError, Fault
+from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.machine import Cache, Disk, Format, LocalPath, RbdImage, Volume
 
-# The kernel guards QEMU's image lock on these: only one machine can reach the file.
-LOCAL_FILE_SYSTEMS = frozenset(
-    {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
-)
 # QEMU locks single bytes of an image, one for each thing that it does or forbids (block/file-posix.c).
 FIRST_LOCK, LOCKS = 100, 200
 FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
@@ -61,12 +57,12 @@ def _check(disk: Disk, image_paths: Sequence[str]) -> None:
     match disk.backend:
         case LocalPath(path=path):
             _check_path(path, image_paths)
-            _check_storage(disk, path)
+            _check_storage(path)
         case Volume() as volume:
             _check_pool(volume)
             if os.path.lexists(volume.path):
                 _check_path(volume.path, [volume.directory])
-                _check_storage(disk, volume.path)
+                _check_storage(volume.path)
             elif disk.size is None:
                 raise _Unfit("the volume does not exist: give disks/<name>/size to create it")
         case RbdImage():
@@ -91,18 +87,10 @@ def _check_regular(path: str) -> None:
         raise _Unfit("is not a regular file")
 
 
-def _check_storage(disk: Disk, path: str) -> None:
+def _check_storage(path: str) -> None:
     mode = Path(path).stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise _Unfit("is neither a regular file nor a block device")
-    if (
-        stat.S_ISREG(mode)
-        and disk.writable
-        and (kind := _file_system(path)) not in LOCAL_FILE_SYSTEMS
-    ):
-        raise _Unfit(
-            f"lies on {kind}, which other hosts may share; only local file systems are supported so far"
-        )
 
 
 def _check_format(disk: Disk, path: str) -> None:
@@ -134,35 +122,6 @@ def _check_qcow2(header: bytes) -> None:
 def _check_pool(volume: Volume) -> None:
     if not Path(volume.directory).is_dir():
         raise _Unfit(f"the pool's directory {volume.directory} does not exist on this host")
-    if (kind := _file_system(volume.directory)) not in LOCAL_FILE_SYSTEMS:
-        raise _Unfit(
-            f"the pool lies on {kind}, which other hosts may share; only local ones are supported so far"
-        )
-
-
-def _file_system(path: str) -> str:
-    """The type of the mount that holds a path (proc_pid_mountinfo(5))."""
-    device = Path(path).stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in (
-        Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    ):
-        fields = line.split()
-        if fields[2] == wanted:
-            return fields[fields.index("-") + 1]
-    return _deepest_mount(os.path.realpath(path))
-
-
-def _deepest_mount(path: str) -> str:
-    """On btrfs: it gives subvolumes device numbers that mountinfo does not list."""
-    kinds = {}
-    for line in (
-        Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    ):
-        fields = line.split()
-        kinds[fields[4]] = fields[fields.index("-") + 1]
-    parents = [path, *map(str, Path(path).parents)]
-    return next((kinds[parent] for parent in parents if parent in kinds), "an unknown file system")
 
 
 def identities(disks: Sequence[Disk]) -> dict[str, str]:
@@ -210,6 +169,11 @@ def open_for_qemu(disk: Disk) -> int:
             flags |= os.O_EXCL  # QEMU's image lock does not reach across two nodes of one device
         return os.open(path, flags)
     except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise LockHeld(
+                f"{path} is in use: something on this host has the device",
+                hint="a QEMU, a mount, LVM or multipath; `lsblk` and `lsof` name it",
+            ) from error
         rule = f"cannot be opened: {error.strerror}"
         if error.errno == errno.EINVAL and flags & os.O_DIRECT:
             rule = f"its file system cannot do without a cache: set disks/{disk.name}/cache to writeback"

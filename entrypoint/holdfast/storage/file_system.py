@@ -1,0 +1,74 @@
+"""The file system that holds a path, and whether this machine's kernel alone decides who writes there."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Whatever is not named here may be mounted elsewhere too: NFS, CephFS, FUSE, virtiofs, OCFS2, a new one.
+LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs", "zfs"})
+UPPER = re.compile(r"(?:^|,)upperdir=([^,]*)")
+ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A line of mountinfo (proc_pid_mountinfo(5))."""
+
+    device: str
+    point: str
+    kind: str
+    options: str
+
+
+def holding(path: str) -> Mount | None:
+    mounts = list(_mounts())
+    device = Path(path).stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    found = next((mount for mount in mounts if mount.device == wanted), None)
+    return found or _deepest(mounts, os.path.realpath(path))
+
+
+def kind(path: str) -> str:
+    mount = holding(path)
+    return mount.kind if mount else "an unknown file system"
+
+
+def is_local(path: str) -> bool:
+    mount = holding(path)
+    while mount is not None and mount.kind == "overlay":
+        # It writes to its upper directory. One that cannot be seen from here is the container
+        # engine's own, and no two machines may mount an upper directory at once.
+        upper = UPPER.search(mount.options)
+        if upper is None or not Path(upper[1]).exists():
+            return True
+        below = holding(upper[1])
+        if below == mount:
+            return True  # the same name, inside: it is not the directory that was meant
+        mount = below
+    return mount is not None and mount.kind in LOCAL
+
+
+def _mounts() -> Iterator[Mount]:
+    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        fields = line.split(" ")
+        kind, _, options = fields[fields.index("-") + 1 :]
+        yield Mount(device=fields[2], point=_plain(fields[4]), kind=kind, options=_plain(options))
+
+
+def _plain(text: str) -> str:
+    r"""Blanks and the like stand as octal numbers in mountinfo.
+
+    >>> _plain(r"/my\040disks")
+    '/my disks'
+    """
+    return ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)
+
+
+def _deepest(mounts: list[Mount], path: str) -> Mount | None:
+    """Btrfs gives subvolumes, and overlay its files, device numbers that mountinfo does not list."""
+    by_point = {mount.point: mount for mount in mounts}
+    parents = [path, *map(str, Path(path).parents)]
+    return next((by_point[parent] for parent in parents if parent in by_point), None)
