@@ -79,6 +79,7 @@ RUN python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3
 FROM packages AS test
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
+      bindfs \
       bridge-utils \
       busybox-static \
       ceph-common \
