@@ -14,6 +14,7 @@ from holdfast.ownership import (
     left_to_time,
     number,
 )
+from holdfast.record import Unreadable
 from holdfast.store import Store
 from holdfast.txn import Item, Put, Range, Unchanged
 
@@ -52,8 +53,8 @@ def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim
 def claimant(item: Item, image: Image) -> Claim:
     try:
         return decode_claim(item.value)
-    except (ValueError, TypeError) as error:
-        rule = f"its claim {item.key} is of a newer Holdfast, or damaged"
+    except Unreadable as error:
+        rule = f"its claim {item.key} {error}"
         raise ConfigError([Fault(key=f"disks/{image.disk}", rule=rule)]) from error
 
 
@@ -61,5 +62,5 @@ def belongs_to(item: Item, vm: str) -> bool:
     """Whether a claim is this VM's; one that cannot be read is nobody's to drop."""
     try:
         return decode_claim(item.value).vm == vm
-    except (ValueError, TypeError):
+    except Unreadable:
         return False

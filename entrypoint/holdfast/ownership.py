@@ -9,13 +9,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
-from typing import Any
 
 from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Disk
+from holdfast.record import VERSION, Damaged, Newer, Unreadable, decode, known, strings
 from holdfast.txn import Item, Reply
 
-VERSION = 1
+KINDS = frozenset({"rbd", "file", "shared"})  # of disks: a kind that is not here cannot be judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,21 +91,25 @@ def encode(record: Lock | Fence | Claim) -> bytes:
 
 
 def decode_fence(value: bytes) -> Fence:
-    """The record, or ValueError where it is none of ours or of a version that we do not know."""
-    data = _versioned(value)
-    images = tuple(Image(**image) for image in data.pop("images"))
-    return Fence(**{**data, "images": images, "clients": tuple(data.pop("clients"))})
+    """The record; raises Unreadable."""
+    data = decode(Fence, value)
+    found = data.pop("images", [])
+    if not isinstance(found, list):
+        raise Damaged("no list of images")
+    images = tuple(_decoded_image(image) for image in found)
+    return Fence(**{**data, "images": images, "clients": strings(data.pop("clients", []))})
+
+
+def _decoded_image(data: object) -> Image:
+    image = Image(**known(Image, data))
+    if image.kind not in KINDS:
+        raise Newer(f"{image.disk} is a disk of kind {image.kind}")
+    return image
 
 
 def decode_claim(value: bytes) -> Claim:
-    return Claim(**_versioned(value))
-
-
-def _versioned(value: bytes) -> dict[str, Any]:
-    data = json.loads(value)
-    if not isinstance(data, dict) or data.get("version") != VERSION:
-        raise ValueError("a record of another version")
-    return data
+    """The claim; raises Unreadable."""
+    return Claim(**decode(Claim, value))
 
 
 def images(
@@ -144,8 +148,8 @@ def barred(item: Item | None, machine_id: str, fsid: str) -> Fault | None:
         return None
     try:
         fence = decode_fence(item.value)
-    except (ValueError, TypeError, KeyError):
-        return Fault(key=item.key, rule="is the record of a newer Holdfast, or damaged")
+    except Unreadable as error:
+        return Fault(key=item.key, rule=str(error))
     faults = (_bar(fence, image, machine_id, fsid) for image in fence.images)
     return next(filter(None, faults), None)
 

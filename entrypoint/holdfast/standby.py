@@ -137,7 +137,7 @@ class Standby:
         fsid = next((image.id.split("/")[1] for image in made.images if image.kind == "rbd"), "")
         if fault := barred(seen.items.get(self._names.fence), self._host.machine_id, fsid):
             raise Obstacle(
-                f"{fault}. If that host is dead for certain: holdfast fence forget {self._settings.vm}"
+                f"{fault}. If that owner is dead for certain: holdfast fence forget {self._settings.vm}"
             )
         epoch, newest = number(seen.items.get(self._names.epoch)), max(made.copies, default=0)
         if newest > epoch:

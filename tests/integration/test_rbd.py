@@ -444,6 +444,16 @@ def test_an_etcd_that_has_forgotten_is_not_believed(launch: Launch, site: Site) 
     assert site.record("status")["epoch"] == 8
 
 
+def test_a_copy_of_a_newer_launcher_is_not_an_empty_one(launch: Launch, site: Site) -> None:
+    site.put(ram="192", rbd=site.image)
+    copy = '{"version": 2, "writers": []}'
+    site.ceph.rbd("image-meta", "set", site.image, "holdfast.fence.3", copy)
+    refused(
+        launch(site.impatient), 78, "copy of a fence record .*newer Holdfast(.|\\n)*image-meta"
+    )
+    site.assert_untouched()
+
+
 def test_a_forced_stop_is_clean(launch: Launch, site: Site) -> None:
     """QEMU is told to quit: it flushes and closes its disks, whatever the guest does."""
     site.put(ram="192", rbd=site.image, stop_timeout="1", user_data=switches("ignore-acpi"))

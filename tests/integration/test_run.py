@@ -449,7 +449,7 @@ def test_a_damaged_record_bars_the_vm(
 ) -> None:
     etcd_server.put(vm, **keys, fence="{}")
     launcher = launch(on(etcd_server, vm))
-    launcher.says("waiting: .*newer Holdfast, or damaged")
+    launcher.says("waiting: .*fence: is damaged .*holdfast fence forget")
     assert not etcd_server.get(f"/kvm/{vm}/lock")
 
 

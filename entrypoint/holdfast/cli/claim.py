@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
-from holdfast.errors import LockHeld, UsageError
-from holdfast.ownership import decode_claim
+from holdfast.errors import ConfigError, LockHeld, UsageError
+from holdfast.ownership import Claim, decode_claim
+from holdfast.record import Unreadable
 from holdfast.settings import Settings
 from holdfast.store import Store
-from holdfast.txn import Delete, Range, Unchanged
+from holdfast.txn import Delete, Item, Range, Unchanged
 
 GIVES_UP = """\
 {disk} belongs to VM {vm} (epoch {epoch}), which did not let go of it. Set free, it can be taken by any
@@ -35,15 +36,20 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 def list_claims(given: Namespace, config: Settings, store: Store) -> int:
     prefix = f"{config.prefix}/_claims/"
     items = store.read(Range(key=prefix, prefix=True)).items
-    rows = []
-    for key, item in sorted(items.items()):
-        claim = decode_claim(item.value)
-        rows.append({"disk": key.removeprefix(prefix), "vm": claim.vm, "epoch": claim.epoch})
+    rows = [row(key.removeprefix(prefix), item) for key, item in sorted(items.items())]
     if given.json:
         print(json.dumps(rows))
-    for row in [] if given.json else rows:
-        print(f"{row['disk']}  VM {row['vm']}  epoch {row['epoch']}")
+    for one in [] if given.json else rows:
+        print(one.get("unreadable") or "{disk}  VM {vm}  epoch {epoch}".format_map(one))
     return 0
+
+
+def row(disk: str, item: Item) -> dict[str, object]:
+    try:
+        claim = decode_claim(item.value)
+    except Unreadable as error:
+        return {"disk": disk, "unreadable": f"{disk}  its claim {error}"}
+    return {"disk": disk, "vm": claim.vm, "epoch": claim.epoch}
 
 
 def set_free(given: Namespace, config: Settings, store: Store) -> int:
@@ -53,7 +59,7 @@ def set_free(given: Namespace, config: Settings, store: Store) -> int:
         raise UsageError(
             f"{given.disk}: no VM has claimed it", hint="holdfast claim ls names them all"
         )
-    claim = decode_claim(item.value)
+    claim = claim_of(item)
     if store.read(Range(key=claim.lock)).items:
         raise LockHeld(f"VM {claim.vm} is running: {given.disk} is in use")
     if not given.yes:
@@ -66,3 +72,14 @@ def set_free(given: Namespace, config: Settings, store: Store) -> int:
         raise LockHeld(f"VM {claim.vm} was started meanwhile; nothing was deleted")
     print(f"{given.disk} is free")
     return 0
+
+
+def claim_of(item: Item) -> Claim:
+    """Who has it, and so whether that VM is running, stands in the claim alone."""
+    try:
+        return decode_claim(item.value)
+    except Unreadable as error:
+        raise ConfigError(
+            f"{item.key} {error}",
+            hint=f"if no VM uses that disk for certain: etcdctl del {item.key}",
+        ) from error

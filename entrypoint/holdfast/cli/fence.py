@@ -8,9 +8,12 @@ from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
 from holdfast.errors import LockHeld, UsageError
 from holdfast.ownership import Fence, Names, decode_fence, decode_lock
+from holdfast.record import Unreadable
 from holdfast.settings import Settings
 from holdfast.store import Store
 from holdfast.txn import Delete, Range, Reply, Unchanged
+
+SHOWN = 400  # bytes of a record that cannot be read
 
 GIVES_UP = """\
 The record names who may still write to the disks of VM {vm}:
@@ -40,11 +43,7 @@ def show(given: Namespace, config: Settings, store: Store) -> int:
     if given.json:
         print(item.value.decode() if item else "null")
     else:
-        print(
-            described(decode_fence(item.value))
-            if item
-            else "no record: the last owner stopped cleanly"
-        )
+        print(readable(item.value) if item else "no record: the last owner stopped cleanly")
     return 0
 
 
@@ -100,8 +99,8 @@ def names_of(config: Settings) -> Names:
 def readable(value: bytes) -> str:
     try:
         return described(decode_fence(value))
-    except (ValueError, TypeError, KeyError):
-        return f"  (of a newer Holdfast, or damaged) {value[:200].decode(errors='replace')}"
+    except Unreadable as error:
+        return f"  it {error}: {value[:SHOWN].decode(errors='replace')}"
 
 
 def described(fence: Fence) -> str:

@@ -65,14 +65,13 @@ class Node:
         return True
 
     def _copies(self, images: list[Request]) -> dict[str, list[str]]:
-        """The clients that each epoch has left in the images' metadata."""
+        """What each epoch has left in the images' metadata, as it stands there."""
         found: dict[str, list[str]] = {}
         for image in images:
             with self._existing(image) as opened:
                 for key, value in opened.metadata_list() if opened else ():
                     if key.startswith(COPY):
-                        clients = found.setdefault(key.removeprefix(COPY), [])
-                        clients += json.loads(value)
+                        found.setdefault(key.removeprefix(COPY), []).append(value)
         return found
 
     def _faults(self, image: Request) -> list[dict[str, str]]:

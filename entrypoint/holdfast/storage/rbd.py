@@ -16,6 +16,7 @@ from typing import Any
 
 from holdfast.errors import ConfigError, Fault, HostLacks, Unreachable
 from holdfast.machine import Disk, RbdImage, RbdVolume
+from holdfast.record import Unreadable, decode_copies
 from holdfast.storage.keyring import Keyring
 
 PATIENCE = 20.0  # seconds for one answer; librados gives up on single operations before
@@ -78,8 +79,7 @@ class Cluster:
                 f"client.{user} may not shut a dead host out of Ceph (osd blocklist)",
                 hint=f"ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool=POOL'",
             )
-        copies = {int(epoch): tuple(clients) for epoch, clients in found["copies"].items()}
-        return Inspection(fsid=found["fsid"], copies=copies)
+        return Inspection(fsid=found["fsid"], copies=_copies(found["copies"]))
 
     # -- with the lock
 
@@ -178,3 +178,14 @@ def _request(disk: Disk, image: RbdImage) -> dict[str, Any]:
         "volume": isinstance(image, RbdVolume),
         "size": disk.size or 0,
     }
+
+
+def _copies(found: dict[str, list[str]]) -> dict[int, tuple[str, ...]]:
+    try:
+        return decode_copies(found)
+    except Unreadable as error:
+        raise ConfigError(
+            f"the copy of a fence record in the images {error}",
+            hint="or, if no host runs this VM: rbd image-meta list IMAGE; rbd image-meta remove IMAGE "
+            "holdfast.fence.N",
+        ) from error
