@@ -46,6 +46,16 @@ runcmd:
   - [sh, -c, 'echo "ran on $(hostname)" >>/var/lib/holdfast-test']
 """
 
+# What a naive text of YAML or of a shell would break on.
+PASSWORD = ": # ' \" { } [ %  \\ $HOME"
+VARIABLE = "a: 'b' \"c\" # {d} $HOME `id`\nand more\n"
+COMMANDS = """\
+echo "a: b # c { d } it's \\"e\\"" >>/var/lib/holdfast-test
+printf %s "$HOSTILE" >/var/lib/holdfast-variable"""
+OTHER_KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGmP2yGqE0GV6R4yqV0mGzI2p3uQF6cM1Jx4yXkV9wQe by-key"
+)
+
 
 @pytest.fixture(scope="module")
 def debian() -> Path:
@@ -101,6 +111,21 @@ class Agent:
         return base64.b64decode(status.get("out-data", "")).decode()
 
 
+def the_keys_beside_it_count(agent: Agent) -> None:
+    assert OTHER_KEY in agent.read("/home/debian/.ssh/authorized_keys")
+    assert agent.read("/var/lib/holdfast-variable") == VARIABLE
+    assert agent.run("/bin/bash", "-lc", 'printf %s "$HOSTILE"') == VARIABLE
+    assert agent.run("/usr/bin/date", "-d", "2026-01-01T00:00Z", "+%Z %H:%M") == "ACDT 10:30\n"
+    (shadow,) = (
+        line.split(":")
+        for line in agent.read("/etc/shadow").splitlines()
+        if line.startswith("debian:")
+    )
+    crypt = "print crypt($ARGV[0], $ARGV[1])"
+    assert agent.run("/usr/bin/perl", "-e", crypt, PASSWORD, shadow[1]) == shadow[1]
+    assert shadow[2] != "0", "the password must be changed at the first log-in"
+
+
 @pytest.fixture(scope="module")
 def disk(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("debian") / "disk.qcow2"
@@ -123,6 +148,11 @@ def test_it_does_what_its_user_data_says(
         nics__nic0__mode="user",
     )
     etcd_server.ctl("put", f"/kvm/{VM}/cloud-config", text=USER_DATA)
+    etcd_server.ctl("put", f"/kvm/{VM}/default_user_password", text=PASSWORD)
+    etcd_server.ctl("put", f"/kvm/{VM}/cmds", text=COMMANDS)
+    etcd_server.ctl("put", f"/kvm/{VM}/env/HOSTILE", text=VARIABLE + "\n")
+    etcd_server.ctl("put", f"/kvm/{VM}/ssh_authorized_keys", text=OTHER_KEY)
+    etcd_server.ctl("put", f"/kvm/{VM}/timezone", text="Australia/Adelaide")
     launcher = launch({"VM": VM, "ETCD_ENDPOINTS": etcd_server.url})
     ready = launcher.ready(BOOT)
     assert (ready["hostname"], ready["address"], ready["boot"]) == ("seeded", "10.0.2.15", "1")
@@ -130,11 +160,14 @@ def test_it_does_what_its_user_data_says(
         agent.sync(60)
         assert agent.read("/etc/holdfast-test") == WRITTEN
         assert agent.read("/etc/holdfast-test-plain") == 'a, b = "c"\n'
-        assert agent.read("/var/lib/holdfast-test") == "ran on seeded\n"
+        # Our commands come first, then the document's own.
+        ran = 'a: b # c { d } it\'s "e"\nran on seeded\n'
+        assert agent.read("/var/lib/holdfast-test") == ran
         assert PUBLIC_KEY in agent.read("/home/keeper/.ssh/authorized_keys")
         assert agent.run("/usr/bin/stat", "-c", "%a", "/etc/holdfast-test") == "640\n"
         assert "NOPASSWD" in agent.run("/usr/bin/sudo", "-l", "-U", "keeper")
         assert agent.run("/usr/bin/cloud-init", "status") == "status: done\n"
+        the_keys_beside_it_count(agent)
     launcher.signal()
     assert launcher.ends(POWER_DOWN) == 0
     assert "GUEST-DOWN" in launcher.console
