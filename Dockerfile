@@ -22,6 +22,7 @@ RUN apt-get update \
       qemu-system-x86 \
       qemu-utils \
       tzdata \
+      virtiofsd \
  && apt-get clean && rm -rf /var/lib/apt/lists/*
 
 # ---- the same, without what a VM never needs ----
@@ -41,6 +42,7 @@ RUN dpkg --purge --force-depends --force-remove-essential --force-remove-protect
       libiscsi7 libldap2 libnfs14 libssh-4 libssh2-1t64 \
       libasound2-data libasound2t64 libbrlapi0.8 libcacard0 libnspr4 libnss3 libpcsclite1 \
       adduser apt diffutils libapt-pkg7.0 login passwd sqv \
+      libsubid5 uidmap \
       debconf perl-base
 # hadolint ignore=DL3003  # many folders, one layer
 RUN cd /usr/bin \

@@ -84,6 +84,12 @@ class Keeper(threading.Thread):
         self._feed = feed
         feed(self._hold.last_resort())
 
+    def report(self, **facts: object) -> None:
+        """What has become of the VM since, for the status key."""
+        self._status |= facts
+        self._unpublished = True
+        self._wake.set()
+
     def deadline(self) -> float:
         return self._hold.deadline()
 

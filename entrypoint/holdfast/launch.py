@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import capacity, log, qemu, seed
-from holdfast.confinement import Identity
+from holdfast.confinement import Identity, confined
 from holdfast.errors import InternalError, LockHeld
 from holdfast.fence import Fence
 from holdfast.host import Host
@@ -49,20 +49,23 @@ class Launch:
         self._host = host
         self._who = who
         self._rundir = rundir
+        self.helpers: list[Child] = []  # that serve devices of this QEMU
 
     def spawn(self, stack: ExitStack, tenure: Fence | None = None) -> tuple[Child, Qmp]:
-        """QEMU, paused before its first instruction. It ends with `stack` at the latest."""
+        """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""
+        self.helpers = []
         ports.claim(self._plan.machine.vm, self._plan.machine.nics, stack)
         with ExitStack() as descriptors:
             qmp = Qmp()
             stack.callback(qmp.close)
             wiring = self._wire(descriptors, qmp)
             argv = self._argv(wiring)
+            command = confined(argv, self._who, os.getpid())
             machine = self._plan.machine
             if tenure is not None:
                 tenure.admit_writes()
             with capacity.on_cpus(machine.cpu_set):
-                child = Child(argv, self._who, passed(wiring), timezone=machine.guest.timezone)
+                child = Child("qemu", command, passed(wiring), timezone=machine.guest.timezone)
             stack.callback(child.close)
         self._greet(child, qmp, wiring)
         for nic in self._plan.machine.nics:

@@ -1,30 +1,32 @@
-"""Starting QEMU, and reaping it and whatever else falls to PID 1."""
+"""Starting QEMU and its helpers, and reaping them and whatever else falls to PID 1."""
 
 import contextlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from holdfast import log
-from holdfast.confinement import Identity, confined
 
 
 class Child:
-    """A process that we started. What it says on stderr goes to the log, a line each."""
+    """A process that we started, with a command of `confinement`. What it says goes to the log, a
+    line each, after its name.
+    """
 
     def __init__(
         self,
-        argv: Sequence[str],
-        who: Identity,
+        name: str,
+        command: Sequence[str],
         descriptors: Sequence[int],
         *,
         timezone: str = "",  # for a guest's clock that shows local time
     ) -> None:
+        self.name = name
         # From the main thread only: the parent-death signal comes when the *thread* that spawned ends.
         # A session of its own: Ctrl-C in a terminal is for the launcher, to QEMU it would be a power cut.
         self._process = subprocess.Popen(
-            confined(argv, who, os.getpid()),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -49,7 +51,7 @@ class Child:
 
     def _say(self, line: str) -> None:
         self.said.append(line)
-        log.warning(f"qemu: {line}")
+        log.warning(f"{self.name}: {line}")
 
     def reap(self) -> int | None:
         """The exit status as subprocess gives it (negative: the signal), or None while it lives."""
@@ -79,11 +81,11 @@ def _environment(timezone: str) -> dict[str, str]:
     return {"PATH": path, "LANG": "C.UTF-8", **({"TZ": zone} if zone else {})}
 
 
-def reap_orphans(own: int) -> None:
-    """PID 1 inherits every orphan of its namespace; `own` is reaped by its Child."""
+def reap_orphans(own: Collection[int]) -> None:
+    """PID 1 inherits every orphan of its namespace; each of `own` is reaped by its Child."""
     with contextlib.suppress(ChildProcessError):
         while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            if found.si_pid == own:
+            if found.si_pid in own:
                 return
             os.waitpid(found.si_pid, 0)
 

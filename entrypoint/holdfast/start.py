@@ -28,14 +28,16 @@ def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -
     make_volumes(plan)
     who = own_identity(plan, host)
     with RunDirectory(plan.machine.vm or "qemu", who) as rundir, ExitStack() as stack:
-        child, qmp = Launch(plan, host, who, rundir).spawn(stack, tenure)
+        launch = Launch(plan, host, who, rundir)
+        child, qmp = launch.spawn(stack, tenure)
         if tenure is not None:
             tenure.guarded(child.pid, events, stack)
             tenure.admit_qemu(qmp.version)
         plan.close()
         timeout = plan.machine.stop_timeout
         keeper = tenure.keeper if tenure else None
-        return Supervisor(child, qmp, events, stop_timeout=timeout, keeper=keeper).run()
+        supervisor = Supervisor(child, qmp, events, stop_timeout=timeout, keeper=keeper)
+        return supervisor.run(launch.helpers)
 
 
 def make_volumes(plan: Plan) -> None:

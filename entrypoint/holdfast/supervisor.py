@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from holdfast import log
 from holdfast.clock import boottime
@@ -40,6 +40,7 @@ class Supervisor:
         self._how: How | None = None
         self._timers: dict[Callable[[], None], float] = {}
         self._status: int | None = None
+        self._helpers: list[Child] = []
         self._acts: dict[Action, Callable[[], None]] = {
             Action.cont: lambda: self._command("cont"),
             Action.powerdown: self._press,
@@ -47,9 +48,11 @@ class Supervisor:
             Action.kill: self._child.kill,
         }
 
-    def run(self) -> Ending:
-        """Until QEMU is reaped. No exception leaves it running: the caller closes the Child."""
-        self._events.watch(self._child.output, self._child.listen)
+    def run(self, helpers: Sequence[Child] = ()) -> Ending:
+        """Until QEMU is reaped. No exception leaves it running: the caller closes every Child."""
+        self._helpers = list(helpers)
+        for child in (self._child, *helpers):
+            self._events.watch(child.output, child.listen)
         self._events.watch(self._qmp.fileno(), self._hear)
         self._again(self._live, 0)
         self._reap()  # its exit may have come before anybody listened
@@ -62,7 +65,8 @@ class Supervisor:
             for event in self._events.wait(self._next()):
                 self._handle(event)
             self._ring()
-        self._events.forget(self._child.output)
+        for child in (self._child, *self._helpers):
+            self._events.forget(child.output)
         self._unhear()
         return Ending(how=self._how or How.crashed, qemu=self._status)
 
@@ -100,11 +104,23 @@ class Supervisor:
         self._go(Event.lost)
 
     def _reap(self) -> None:
-        reap_orphans(self._child.pid)
         self._status = self._child.reap()
+        for helper in [helper for helper in self._helpers if helper.reap() is not None]:
+            self._bereave(helper)
+        reap_orphans([child.pid for child in (self._child, *self._helpers)])
         if self._status is not None:
             self._hear()  # the monitor's last words say why
             self._go(Event.exited)
+
+    def _bereave(self, helper: Child) -> None:
+        """The guest keeps its device, which does not answer any more."""
+        self._events.forget(helper.output)
+        self._helpers.remove(helper)
+        if self._state is not State.running or self._how is not None:
+            return  # it ends with QEMU
+        log.error(f"{helper.name} has ended: its device hangs until the VM is started anew")
+        if self._keeper:
+            self._keeper.report(broken=helper.name)
 
     def _overdue(self) -> None:
         if self._state is State.stopping:

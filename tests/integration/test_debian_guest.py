@@ -47,7 +47,7 @@ runcmd:
 """
 
 # What a naive text of YAML or of a shell would break on.
-PASSWORD = ": # ' \" { } [ %  \\ $HOME"
+HOSTILE = ": # ' \" { } [ %  \\ $HOME"
 VARIABLE = "a: 'b' \"c\" # {d} $HOME `id`\nand more\n"
 COMMANDS = """\
 echo "a: b # c { d } it's \\"e\\"" >>/var/lib/holdfast-test
@@ -122,7 +122,7 @@ def the_keys_beside_it_count(agent: Agent) -> None:
         if line.startswith("debian:")
     )
     crypt = "print crypt($ARGV[0], $ARGV[1])"
-    assert agent.run("/usr/bin/perl", "-e", crypt, PASSWORD, shadow[1]) == shadow[1]
+    assert agent.run("/usr/bin/perl", "-e", crypt, HOSTILE, shadow[1]) == shadow[1]
     assert shadow[2] != "0", "the password must be changed at the first log-in"
 
 
@@ -148,7 +148,7 @@ def test_it_does_what_its_user_data_says(
         nics__nic0__mode="user",
     )
     etcd_server.ctl("put", f"/kvm/{VM}/cloud-config", text=USER_DATA)
-    etcd_server.ctl("put", f"/kvm/{VM}/default_user_password", text=PASSWORD)
+    etcd_server.ctl("put", f"/kvm/{VM}/default_user_password", text=HOSTILE)
     etcd_server.ctl("put", f"/kvm/{VM}/cmds", text=COMMANDS)
     etcd_server.ctl("put", f"/kvm/{VM}/env/HOSTILE", text=VARIABLE + "\n")
     etcd_server.ctl("put", f"/kvm/{VM}/ssh_authorized_keys", text=OTHER_KEY)
