@@ -59,6 +59,7 @@ class Host:
     kvm: Kvm = Kvm.no_module
     kvm_gid: int | None = None
     topoext: bool = False  # an AMD CPU that can show threads to a guest
+    io_uring: bool = False  # whether its system calls work here
 
     def accelerator(self, wanted: Accelerator) -> Accelerator:
         """The accelerator that `auto` stands for here; an explicit choice stays what it is."""

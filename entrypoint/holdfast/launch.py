@@ -46,7 +46,7 @@ class Launch:
 
     def __init__(self, plan: Plan, host: Host, who: Identity, rundir: RunDirectory) -> None:
         self._plan = plan
-        self._host = host
+        self._host = replace(host, io_uring=plan.io_uring)
         self._who = who
         self._rundir = rundir
         self.helpers: list[Child] = []  # that serve devices of this QEMU

@@ -23,12 +23,21 @@ from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.grammar import Refused
 from holdfast.host import Host, Kvm, kvm_lack
-from holdfast.machine import Accelerator, Disk, Document, Guest, Machine, Nic, NicMode, RbdImage
+from holdfast.machine import (
+    Accelerator,
+    Disk,
+    Document,
+    Guest,
+    Machine,
+    Nic,
+    NicMode,
+    RbdImage,
+)
 from holdfast.network import ports
 from holdfast.ownership import Image, images
 from holdfast.qemu.options import Adapted, adapt
 from holdfast.settings import Settings
-from holdfast.storage import keyring, local, rbd, shared
+from holdfast.storage import aio, keyring, local, rbd, shared
 
 OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its unit names it
 
@@ -51,6 +60,7 @@ class Plan:
     seed: Documents | None
     adapted: Adapted | None
     missing: frozenset[str]
+    io_uring: bool
 
     def close(self) -> None:
         if self.cluster is not None:
@@ -83,6 +93,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     check_files([disk for disk in disks if disk.name not in missing], machine, adapted, settings)
     in_common = check_shared(disks, settings)
     check_unlocked(disks)
+    uring = adapted is None and aio.check(disks)
     documents = make_seed(machine, settings)
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
     cluster, found = reach(disks, ceph) if ceph else (None, rbd.Inspection(fsid=""))
@@ -103,6 +114,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         seed=documents,
         adapted=adapted,
         missing=missing,
+        io_uring=uring,
     )
 
 

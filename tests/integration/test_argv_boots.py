@@ -198,7 +198,9 @@ def swapped(word: str) -> str:
     if '"type":"tap"' in word:
         return json.dumps({"type": "user", "id": json.loads(word)["id"]})
     # A file stands in for the block device, an address of this machine for the one of another.
-    word = word.replace('"driver":"host_device"', '"driver":"file"')
+    word = word.replace('"driver":"host_device"', '"driver":"file"').replace(
+        "scsi-block,", "scsi-hd,"
+    )
     word = re.sub(r"addr=(192\.0\.2\.7|::1),", "addr=127.0.0.1,", word)
     word = re.sub(r"^host(?=$|,)", "max", word)
     return "tcg" if word == "kvm" else word

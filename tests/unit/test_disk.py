@@ -73,10 +73,6 @@ def test_a_cdrom_alone_is_not_primary() -> None:
             "disks/a/primary: a cdrom cannot be the primary disk",
         ),
         (
-            {"disks/a/rbd": "p/a", "disks/a/kind": "lun"},
-            "disks/a/kind: 'lun': is not supported by this version",
-        ),
-        (
             {"disks/A/rbd": "p/a"},
             "disks/A: its name must be 1 to 26 of a-z, 0-9, - and _, and start with neither sign",
         ),
@@ -129,10 +125,84 @@ def test_disks_in_two_clusters() -> None:
     )
 
 
-def test_more_cdroms_than_the_board_has_room_for() -> None:
-    own = {f"disks/c{n}/path": f"/images/{n}" for n in range(7)}
-    kinds = {f"disks/c{n}/kind": "cdrom" for n in range(7)}
-    assert faults({**own, **kinds}) == ["disks: 7 cdroms, and machine q35 has room for 6"]
-    assert faults({**own, **kinds, "machine": "pc"}) == [
-        "disks: 7 cdroms, and machine pc has room for 4"
-    ]
+@pytest.mark.parametrize(
+    ("board", "bus", "kind", "room"),
+    [
+        ("q35", "", "cdrom", 6),
+        ("pc", "", "cdrom", 4),
+        ("pc-i440fx-7.2", "ide", "disk", 4),
+        ("pc-q35-8.2", "sata", "disk", 6),
+        ("q35", "usb", "disk", 3),
+    ],
+)
+def test_more_than_the_board_has_room_for(board: str, bus: str, kind: str, room: int) -> None:
+    own = {f"disks/c{n}/path": f"/images/{n}" for n in range(room)} | {"machine": board}
+    own |= {f"disks/c{n}/kind": kind for n in range(room)}
+    own |= {f"disks/c{n}/bus": bus for n in range(room) if bus}
+    first = {"disks/c0/primary": "on"} if kind == "disk" else {}
+    assert len(machine({**own, **first}).disks) == room
+    more = {"disks/more/path": "/images/more", "disks/more/kind": kind}
+    (line,) = faults({**own, **first, **more, **({"disks/more/bus": bus} if bus else {})})
+    assert line.startswith(f"disks: {room + 1} on the bus ")
+    assert line.endswith(f"and machine {board} has room for {room}")
+
+
+def test_forty_disks() -> None:
+    own = {f"disks/d{n}/path": f"/images/{n}" for n in range(40)} | {"disks/d0/primary": "on"}
+    assert faults(own) == ["disks: 41 disks and network cards, and there are slots for 20"]
+    scsi = {f"disks/d{n}/bus": "scsi" for n in range(40)}
+    assert len(machine({**own, **scsi}).disks) == 40
+
+
+PATH = {"disks/a/path": "/images/a"}
+AGAINST = [
+    ({"sparse": "off"}, "sparse: is for volumes, which are made; a file of yours stays as it is"),
+    ({"aio": "native", "cache": "writeback"}, "aio: native needs cache=none: QEMU refuses it with a cache"),
+    ({"iothread": "on", "bus": "nvme"}, "iothread: is for virtio and scsi; nvme has none"),
+    ({"read_only": "on", "bus": "sata"}, "read_only: a disk on sata is always writable; use virtio or scsi"),
+    ({"kind": "cdrom", "bus": "virtio"}, "bus: there is no cdrom on virtio"),
+    ({"kind": "cdrom", "bus": "nvme"}, "bus: there is no cdrom on nvme"),
+    ({"kind": "lun", "bus": "virtio"}, "bus: a lun is on scsi"),
+    ({"kind": "lun", "format": "qcow2"}, "format: a lun is raw"),
+    ({"kind": "lun", "cache": "writeback"}, "cache: a lun has none: its commands go to the device"),
+    ({"kind": "lun", "read_only": "on"}, "read_only: a lun obeys the guest's own commands, which may write"),
+    ({"kind": "lun", "iops": "1"}, "kind: a lun has no limits: its commands go to the device"),
+    ({"kind": "lun", "serial": "1"}, "kind: a lun shows the serial number of its device"),
+    ({"bus": "ide"}, "bus: 'ide': machine q35 has none: use sata"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "line"), AGAINST)
+def test_what_speaks_against_each_other(own: Keys, line: str) -> None:
+    keys = {f"disks/a/{key}": value for key, value in own.items()}
+    assert faults({**PATH, **keys}) == [f"disks/a/{line}"]
+
+
+@pytest.mark.parametrize(
+    ("own", "line"),
+    [
+        ({"rbd": "a/b", "disks/root/aio": "threads"},
+         "disks/root/aio: is for files and block devices; librbd has a way of its own"),
+        ({"rbd": "a/b", "disks/root/sparse": "off"}, "disks/root/sparse: an RBD image is always sparse"),
+        ({"rbd": "a/b", "disks/root/kind": "lun"}, "disks/root/kind: a lun is a SCSI device of the host: give its path"),
+        ({**PATH, "machine": "pc", "disks/a/bus": "sata"}, "disks/a/bus: 'sata': machine pc has none: use ide"),
+        ({**PATH, "disks/a/boot": "1", "boot_order": "a"}, "disks/a/boot: is a second order beside boot_order"),
+        ({"rbd": "a/b", **PATH, "disks/a/boot": "1", "disks/root/boot": "1"},
+         "disks/root/boot: '1': is the turn of disks/a as well"),
+    ],
+)  # fmt: skip
+def test_what_speaks_against_the_rest(own: Keys, line: str) -> None:
+    assert faults(own) == [line]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bus", "floppy"), ("aio", "io-uring"), ("discard", "on"), ("iothread", "2"), ("iops", "0"), ("iops", "-1"),
+        ("iops", "1e3"), ("bps", "0"), ("bps", "10 M"), ("boot", "0"), ("boot", "100"), ("devname", "a,b"),
+        ("devname", "x" * 21), ("sparse", "perhaps"), ("kind", "floppy"),
+    ],
+)  # fmt: skip
+def test_bad_values(key: str, value: str) -> None:
+    (line,) = faults({**PATH, f"disks/a/{key}": value})
+    assert line.startswith(f"disks/a/{key}: ")

@@ -11,7 +11,7 @@ import pytest
 from holdfast.cli.argv import main
 from holdfast.errors import ConfigError, HoldfastError, UsageError
 from holdfast.host import Host, Kvm
-from holdfast.machine import Accelerator, Disk, DiskKind, LocalPath, Machine, Nic, NicMode
+from holdfast.machine import Accelerator, Disk, LocalPath, Machine, Nic, NicMode
 from holdfast.qemu import command_line
 from holdfast.qemu.wiring import Wiring
 
@@ -96,19 +96,6 @@ def test_the_hosts_cpu_needs_kvm() -> None:
     with pytest.raises(ConfigError, match="cpu_model: 'host': needs KVM"):
         command_line(replace(MACHINE, cpu_model="host"), HOST)
     assert command_line(replace(MACHINE, cpu_model="host"), replace(HOST, kvm=Kvm.usable))
-
-
-@pytest.mark.parametrize(("board", "room"), [("q35", 6), ("pc", 4), ("pc-i440fx-7.2", 4)])
-def test_cdroms_have_limited_room(board: str, room: int) -> None:
-    backend = LocalPath(path="/a.iso")
-    cdroms = tuple(
-        Disk(name=f"cd{number}", backend=backend, kind=DiskKind.cdrom)
-        for number in range(room + 1)
-    )
-    machine = replace(MACHINE, machine=board)
-    assert command_line(replace(machine, disks=cdroms[:room]), HOST)
-    with pytest.raises(ConfigError, match=f"disks/cd{room}/kind: .* room for {room} CD-ROMs"):
-        command_line(replace(machine, disks=cdroms), HOST)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from holdfast import log
 from holdfast.cli.arguments import Parser
@@ -31,9 +32,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def this_host(name: str) -> Host:
-    from holdfast.probe import probe  # noqa: PLC0415 - a recorded host needs no probing
+    from holdfast.probe import io_uring, probe  # noqa: PLC0415 - a recorded host needs no probing
 
-    return probe(name, make=False)
+    return replace(probe(name, make=False), io_uring=io_uring())
 
 
 def recorded(path: str) -> Host:

@@ -13,9 +13,8 @@ from holdfast.description.source import Layer, Sources, fields, gather
 from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
 from holdfast.keys.guest import GUEST
-from holdfast.machine import DiskKind, Machine, Spice
-from holdfast.qemu.blockdev import IDE_UNITS, SATA_PORTS
-from holdfast.qemu.system import is_i440fx
+from holdfast.machine import Bus, Machine, Spice
+from holdfast.qemu.board import ROOM, is_i440fx, is_q35, on_bus, on_port
 from holdfast.settings import Settings
 
 __all__ = ["Description", "describe", "examine", "raw_from_file"]
@@ -52,6 +51,7 @@ def examine(
     _refuse_boot_without_kernel(sources)
     machine = _machine(sources)
     refuse_contradictions(sources, machine)
+    _refuse_other_boards_bus(sources, machine)
     _refuse_crowd(sources, machine)
     return machine, sources
 
@@ -120,13 +120,21 @@ def _refuse_boot_without_kernel(sources: Sources) -> None:
             sources.refuse(value.label, "needs kernel too")
 
 
+def _refuse_other_boards_bus(sources: Sources, machine: Machine) -> None:
+    boards = {Bus.sata: is_q35(machine), Bus.ide: is_i440fx(machine)}
+    for disk in machine.disks:
+        if disk.bus is not None and not boards.get(disk.bus, True):
+            other = "ide" if is_i440fx(machine) else "sata" if is_q35(machine) else "scsi"
+            rule = f"machine {machine.machine} has none: use {other}"
+            sources.refuse(f"disks/{disk.name}/bus", rule, disk.bus.value)
+
+
 def _refuse_crowd(sources: Sources, machine: Machine) -> None:
-    cdroms = [disk for disk in machine.disks if disk.kind is DiskKind.cdrom]
-    room = IDE_UNITS if is_i440fx(machine) else SATA_PORTS
-    if len(cdroms) > room:
-        rule = f"{len(cdroms)} cdroms, and machine {machine.machine} has room for {room}"
-        sources.refuse("disks", rule)
-    devices = len(machine.disks) - len(cdroms) + len(machine.nics)
+    for bus, room in ROOM.items():
+        if (count := len(on_bus(machine, bus))) > room:
+            rule = f"{count} on the bus {bus}, and machine {machine.machine} has room for {room}"
+            sources.refuse("disks", rule)
+    devices = len(on_port(machine)) + len(machine.nics)
     if devices > MOST_DEVICES:
         rule = f"{devices} disks and network cards, and there are slots for {MOST_DEVICES}"
         sources.refuse("disks", rule)

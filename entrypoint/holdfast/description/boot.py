@@ -10,6 +10,7 @@ def boot_order(
     sources: Sources, disks: tuple[Disk, ...], nics: tuple[Nic, ...]
 ) -> tuple[str, ...]:
     """Ids of QEMU's devices. A name that a disk and a card share is written `disks/<name>`."""
+    _refuse_two_orders(sources, disks)
     if KEY not in sources.values:
         return ()
     devices = {f"disks/{disk.name}": f"disk-{disk.name}" for disk in disks}
@@ -23,6 +24,18 @@ def boot_order(
             sources.refuse(sources.values[KEY].label, rule, word)
         order += found
     return tuple(order)
+
+
+def _refuse_two_orders(sources: Sources, disks: tuple[Disk, ...]) -> None:
+    turns = {disk.boot: disk for disk in disks if disk.boot is not None}
+    for disk in disks:
+        if disk.boot is None:
+            continue
+        if KEY in sources.values:
+            sources.refuse(f"disks/{disk.name}/boot", f"is a second order beside {KEY}")
+        elif turns[disk.boot] is not disk:
+            rule = f"is the turn of disks/{turns[disk.boot].name} as well"
+            sources.refuse(f"disks/{disk.name}/boot", rule, str(disk.boot))
 
 
 def _fault(found: list[str], order: list[str], sources: Sources) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from holdfast import identifier
+from holdfast.description.contradiction import contradictions
 from holdfast.description.source import Sources, Value, fields
 from holdfast.grammar import Refused
 from holdfast.machine import (
@@ -45,7 +46,8 @@ def _disk(sources: Sources, name: str, values: Values) -> Disk | None:
     except Refused as refused:
         sources.faults.append(refused.fault(f"disks/{name}"))
         return None
-    _refuse_contradictions(sources, disk, values)
+    for key, rule in contradictions(disk, values.keys()):
+        sources.refuse(values[key].label if key in values else f"disks/{name}", rule)
     return disk
 
 
@@ -78,17 +80,6 @@ def _volume(sources: Sources, name: str, pool: str, values: Values) -> Backend:
         suffix = values["format"].content if "format" in values else Format.raw
         return Volume(pool=pool, directory=found.path, name=f"{image}.{suffix}")
     return RbdVolume(pool=found.pool, namespace=found.namespace, image=image, access=found.access)
-
-
-def _refuse_contradictions(sources: Sources, disk: Disk, values: Values) -> None:
-    if isinstance(disk.backend, RbdImage) and disk.format is not Format.raw:
-        sources.refuse(values["format"].label, "an RBD image is raw")
-    if disk.kind is not DiskKind.cdrom:
-        return
-    if disk.primary:
-        sources.refuse(values["primary"].label, "a cdrom cannot be the primary disk")
-    if "read_only" in values and not disk.read_only:
-        sources.refuse(values["read_only"].label, "a cdrom is always read-only")
 
 
 def _with_primary(sources: Sources, found: list[Disk]) -> list[Disk]:

@@ -31,8 +31,6 @@ _LATER = """
     on_poweroff on_reboot on_crash
     disks/<name>/source/image disks/<name>/source/member disks/<name>/source/volume
     disks/<name>/source/format disks/<name>/source/checksum disks/<name>/chained
-    disks/<name>/sparse disks/<name>/bus disks/<name>/boot disks/<name>/devname disks/<name>/aio
-    disks/<name>/discard disks/<name>/iothread disks/<name>/iops disks/<name>/bps
     nics/<name>/vlan nics/<name>/device nics/<name>/macvtap_mode nics/<name>/queues
     shares/<name>/path shares/<name>/read_only shares/<name>/mount
 """

@@ -1,10 +1,12 @@
 """The keys of a disk."""
 
 from holdfast import identifier
-from holdfast.grammar import MIB, choice, size, switch
+from holdfast.grammar import KIB, MIB, choice, size, switch, whole
 from holdfast.host_config import HostConfig
 from holdfast.keys.row import FILE, Key
-from holdfast.machine import Cache, DiskKind, Format
+from holdfast.machine import Aio, Bus, Cache, Discard, DiskKind, Format
+
+MOST_TURNS = 99
 
 # fmt: off
 DISKS = (
@@ -17,8 +19,8 @@ DISKS = (
         default="as it is", hardware=True, doc="created with it, grown to it, never shrunk"),
     Key(name="disks/<name>/format", parse=choice(Format), field="format", value="`raw qcow2`", default="`raw`",
         hardware=True, doc="never guessed from what the guest wrote"),
-    Key(name="disks/<name>/kind", parse=choice(DiskKind, later=("lun",)), field="kind", value="`disk cdrom`",
-        default="`disk`", hardware=True, doc="a `cdrom` is read-only"),
+    Key(name="disks/<name>/kind", parse=choice(DiskKind), field="kind", value="`disk cdrom lun`",
+        default="`disk`", hardware=True, doc="a `cdrom` is read-only; a `lun` is a SCSI device of the host, passed through"),
     Key(name="disks/<name>/primary", parse=switch, field="primary", value="switch",
         default="the only disk, or `root`", hardware=True, doc="booted from"),
     Key(name="disks/<name>/read_only", parse=switch, field="read_only", value="switch", default="off",
@@ -27,4 +29,25 @@ DISKS = (
         hardware=True, doc="what the guest sees as the disk's serial number"),
     Key(name="disks/<name>/cache", parse=choice(Cache), field="cache", value="`none writeback writethrough`",
         default="`none`", hardware=True, doc="of the host, for this disk"),
+    Key(name="disks/<name>/sparse", parse=switch, field="sparse", value="switch", default="on",
+        doc="off: all its room is taken when it is made; an RBD image always is sparse"),
+    Key(name="disks/<name>/bus", parse=choice(Bus), field="bus", value="`virtio scsi sata ide usb nvme`",
+        default="`virtio`; a cdrom: `sata`, on `pc` `ide`; a lun: `scsi`", hardware=True,
+        doc="`sata` is for `q35`, `ide` for `pc`"),
+    Key(name="disks/<name>/devname", parse=identifier.serial, field="devname", value="as `serial`", hardware=True,
+        doc="a hint for the guest: its serial number, where none is set"),
+    Key(name="disks/<name>/boot", parse=whole(1, MOST_TURNS), field="boot", value="1 to 99", hardware=True,
+        doc="its turn when the firmware looks for a system; the primary disk without one comes last"),
+    Key(name="disks/<name>/aio", parse=choice(Aio), field="aio", value="`native threads io_uring`",
+        default="`io_uring` where this host lets us, else `native`, else `threads`",
+        doc="how QEMU reads and writes a file or block device; `native` needs `cache=none`"),
+    Key(name="disks/<name>/discard", parse=choice(Discard), field="discard", value="`unmap ignore`", default="`unmap`",
+        doc="what becomes of blocks that the guest no longer needs"),
+    Key(name="disks/<name>/iothread", parse=switch, field="iothread", value="switch",
+        default="on for `virtio` and `scsi`, except on `pc`",
+        doc="a thread of its own; all disks on `scsi` share one"),
+    Key(name="disks/<name>/iops", parse=whole(1, 10**9), field="iops", value="1 to 1000000000", default="no limit",
+        doc="reads and writes in a second"),
+    Key(name="disks/<name>/bps", parse=size(least=KIB), field="bps", value="size, at least 1 KiB", default="no limit",
+        doc="bytes read and written in a second"),
 )

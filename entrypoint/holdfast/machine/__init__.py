@@ -5,8 +5,11 @@ from enum import StrEnum, auto
 
 from holdfast.machine.ceph import RbdImage, RbdVolume
 from holdfast.machine.disk import (
+    Aio,
     Backend,
+    Bus,
     Cache,
+    Discard,
     Disk,
     DiskKind,
     Format,
@@ -20,8 +23,11 @@ from holdfast.machine.processor import Rtc, Topology, Watchdog
 
 __all__ = [
     "Accelerator",
+    "Aio",
     "Backend",
+    "Bus",
     "Cache",
+    "Discard",
     "Disk",
     "DiskKind",
     "Document",

@@ -14,6 +14,27 @@ class Format(StrEnum):
 class DiskKind(StrEnum):
     disk = auto()
     cdrom = auto()
+    lun = auto()  # the guest's SCSI commands go to the device itself
+
+
+class Bus(StrEnum):
+    virtio = auto()
+    scsi = auto()
+    sata = auto()
+    ide = auto()
+    usb = auto()
+    nvme = auto()
+
+
+class Aio(StrEnum):
+    native = auto()
+    threads = auto()
+    io_uring = auto()
+
+
+class Discard(StrEnum):
+    unmap = auto()
+    ignore = auto()
 
 
 class Cache(StrEnum):
@@ -53,16 +74,32 @@ Backend = RbdImage | LocalPath | Volume
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
+    """What is None follows from the board, the pool or the host."""
+
     name: str
     backend: Backend
     format: Format = Format.raw
     size: int | None = None
+    sparse: bool | None = None
     kind: DiskKind = DiskKind.disk
+    bus: Bus | None = None
     cache: Cache = Cache.none
+    aio: Aio | None = None
+    discard: Discard = Discard.unmap
+    iothread: bool | None = None
+    iops: int | None = None  # in a second
+    bps: int | None = None
     primary: bool = False
+    boot: int | None = None  # its turn
     read_only: bool = False
     serial: str = ""
+    devname: str = ""
 
     @property
     def writable(self) -> bool:
         return not self.read_only and self.kind is not DiskKind.cdrom
+
+    @property
+    def direct(self) -> bool:
+        """Past the host's page cache."""
+        return self.cache is Cache.none

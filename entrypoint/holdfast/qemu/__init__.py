@@ -26,7 +26,7 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
         *slots.ports(machine),
         *display.display(machine, wiring),
         *netdev.nics(machine, wiring),
-        *blockdev.disks(machine, wiring),
+        *blockdev.disks(machine, host, wiring),
         *console.console(wiring),
         *console.agent(machine, wiring),
         *system.helpers(machine),

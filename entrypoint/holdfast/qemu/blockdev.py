@@ -1,10 +1,10 @@
-"""Disks: the protocol node (file, block device, RBD), the format node on it, and the guest's device."""
+"""Disks: the protocol node (file, block device, RBD), the format node on it, and limits on top."""
 
-from holdfast.errors import ConfigError, Fault
-from holdfast.machine import Cache, Disk, DiskKind, Format, Machine, RbdImage
+from holdfast.host import Host
+from holdfast.machine import Aio, Disk, Format, Machine, RbdImage
 from holdfast.qemu import boot, slots
+from holdfast.qemu import disk as guest
 from holdfast.qemu.option import as_json, keyed
-from holdfast.qemu.system import is_i440fx
 from holdfast.qemu.wiring import Ceph, Wiring
 
 CEPH_KEY = "ceph-key"
@@ -12,25 +12,18 @@ ADMIN = "admin"
 NO_CONF = "/dev/null"  # without one, librados looks for /etc/ceph/ceph.conf
 BLOCK = "virtio-blk-pci"
 
-# One unit a port on q35's AHCI, two on each of the two channels of the i440fx's IDE.
-SATA_PORTS = 6
-IDE_UNITS = 4
 
-
-def disks(machine: Machine, wiring: Wiring) -> list[str]:
+def disks(machine: Machine, host: Host, wiring: Wiring) -> list[str]:
     command = ceph_secret(machine, wiring.ceph)
     for disk in machine.disks:
-        command += nodes(disk, wiring)
+        command += [*limits(disk), *nodes(disk, host, wiring)]
+    command += guest.controllers(machine)
     for disk in machine.disks:
-        command += ["-device", device(machine, disk, place(machine, disk))]
+        command += [
+            "-device",
+            guest.device(machine, disk, boot.index(machine, f"disk-{disk.name}")),
+        ]
     return command
-
-
-def place(machine: Machine, disk: Disk) -> slots.Place:
-    cdroms = [disk for disk in machine.disks if disk.kind is DiskKind.cdrom]
-    if disk in cdroms:
-        return ide_place(machine, disk, cdroms.index(disk))
-    return slots.plugged(machine, "disks", slots.on_port(machine.disks).index(disk))
 
 
 def ceph_secret(machine: Machine, ceph: Ceph) -> list[str]:
@@ -44,28 +37,42 @@ def secret(ceph: Ceph) -> str:
     return as_json(properties)
 
 
-def nodes(disk: Disk, wiring: Wiring) -> list[str]:
+def limits(disk: Disk) -> list[str]:
+    """An object of its own, so that limits can be changed while the guest runs."""
+    if not is_limited(disk):
+        return []
+    given = {"iops-total": disk.iops, "bps-total": disk.bps}
+    properties = {key: value for key, value in given.items() if value is not None}
+    group = {"qom-type": "throttle-group", "id": f"limits-{disk.name}", "limits": properties}
+    return ["-object", as_json(group)]
+
+
+def is_limited(disk: Disk) -> bool:
+    return disk.iops is not None or disk.bps is not None
+
+
+def nodes(disk: Disk, host: Host, wiring: Wiring) -> list[str]:
+    """The guest's device sits on `disk-<name>`, whatever lies below it."""
     shared = {
         "read-only": not disk.writable,
-        "discard": "unmap" if disk.writable else None,
-        "cache": {"direct": direct(disk), "no-flush": False},
+        "discard": disk.discard.value if disk.writable else None,
+        "cache": {"direct": disk.direct, "no-flush": False},
     }
     backend = disk.backend
     if isinstance(backend, RbdImage):
         protocol = rbd(backend, wiring.ceph)
     else:
-        protocol = local(disk, backend.path, wiring)
-    top = {"driver": disk.format.value, "node-name": f"disk-{disk.name}"}
+        protocol = local(disk, backend.path, host, wiring)
+    name = f"disk-{disk.name}"
+    image = f"img-{disk.name}" if is_limited(disk) else name
+    filter_ = {"driver": "throttle", "node-name": name, "throttle-group": f"limits-{disk.name}"}
     # fmt: off
     return [
         "-blockdev", as_json({**protocol, "node-name": f"file-{disk.name}", **shared}),
-        "-blockdev", as_json({**top, **shared, "file": f"file-{disk.name}"}),
+        "-blockdev", as_json({"driver": disk.format.value, "node-name": image, **shared, "file": f"file-{disk.name}"}),
+        *(["-blockdev", as_json({**filter_, **shared, "file": image})] if is_limited(disk) else []),
     ]
     # fmt: on
-
-
-def direct(disk: Disk) -> bool:
-    return disk.cache is Cache.none
 
 
 def rbd(image: RbdImage, ceph: Ceph) -> dict[str, object]:
@@ -83,15 +90,23 @@ def rbd(image: RbdImage, ceph: Ceph) -> dict[str, object]:
     }
 
 
-def local(disk: Disk, path: str, wiring: Wiring) -> dict[str, object]:
+def local(disk: Disk, path: str, host: Host, wiring: Wiring) -> dict[str, object]:
     """A regular file or a block device; `locking` on, not auto: no lock, no start."""
     number = wiring.disks.get(disk.name)
     return {
         "driver": "host_device" if is_block_device(disk, path, wiring) else "file",
         "filename": path if number is None else f"/dev/fdset/{number}",
         "locking": "on",
-        "aio": "native" if direct(disk) else "threads",
+        "aio": aio(disk, host).value,
     }
+
+
+def aio(disk: Disk, host: Host) -> Aio:
+    if disk.aio is not None:
+        return disk.aio
+    if host.io_uring:
+        return Aio.io_uring
+    return Aio.native if disk.direct else Aio.threads
 
 
 def is_block_device(disk: Disk, path: str, wiring: Wiring) -> bool:
@@ -99,39 +114,6 @@ def is_block_device(disk: Disk, path: str, wiring: Wiring) -> bool:
     if disk.name in wiring.disks:
         return disk.name in wiring.block_devices
     return path.startswith("/dev/") and not path.startswith("/dev/shm/")  # noqa: S108 - a path is judged, none made
-
-
-def device(machine: Machine, disk: Disk, place: slots.Place) -> str:
-    """An error of the storage pauses a writer: the guest must not see it, and may be resumed."""
-    stop = "stop" if disk.writable else None
-    name = f"disk-{disk.name}"
-    if disk.kind is DiskKind.cdrom:
-        return keyed("ide-cd", id=name, drive=name, **place, **identity(machine, disk))
-    return keyed(
-        BLOCK,
-        id=name,
-        drive=name,
-        **place,
-        write_cache=False if disk.cache is Cache.writethrough else None,
-        werror=stop,
-        rerror=stop,
-        **identity(machine, disk),
-    )
-
-
-def identity(machine: Machine, disk: Disk) -> dict[str, str | int | None]:
-    """What the guest and its firmware know the disk by."""
-    bootindex = boot.index(machine, f"disk-{disk.name}")
-    return {"bootindex": bootindex, "serial": disk.serial or None}
-
-
-def ide_place(machine: Machine, disk: Disk, number: int) -> slots.Place:
-    room = IDE_UNITS if is_i440fx(machine) else SATA_PORTS
-    if number >= room:
-        rule = f"machine {machine.machine} has room for {room} CD-ROMs"
-        raise ConfigError([Fault(key=f"disks/{disk.name}/kind", value="cdrom", rule=rule)])
-    bus, unit = divmod(number, 2) if is_i440fx(machine) else (number, 0)
-    return {"bus": f"ide.{bus}", "unit": str(unit)}
 
 
 def seed(number: int | None, place: slots.Place | None = None, *, late: bool = False) -> list[str]:

@@ -10,9 +10,13 @@ def index(machine: Machine, device: str) -> int | None:
 
 
 def default_order(machine: Machine) -> tuple[str, ...]:
-    """The primary disk; the first card where there is no disk at all. A kernel given directly is first."""
+    """Disks by their turn, then the primary disk; the first card where there is no disk at all. A
+    kernel given directly is first.
+    """
     if machine.kernel:
         return ()
     if not machine.disks:
         return tuple(f"nic-{nic.name}" for nic in machine.nics[:1])
-    return tuple(f"disk-{disk.name}" for disk in machine.disks if disk.primary)
+    booted = [disk for disk in machine.disks if disk.primary or disk.boot is not None]
+    booted.sort(key=lambda disk: (disk.boot is None, disk.boot))
+    return tuple(f"disk-{disk.name}" for disk in booted)

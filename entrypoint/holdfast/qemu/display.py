@@ -2,8 +2,9 @@
 
 from holdfast.machine import Machine, Spice
 from holdfast.qemu import slots
+from holdfast.qemu.board import is_i440fx
 from holdfast.qemu.option import as_json, keyed
-from holdfast.qemu.system import ORIGIN_VIDEO, is_i440fx
+from holdfast.qemu.system import ORIGIN_VIDEO
 from holdfast.qemu.wiring import Wiring
 
 PASSWORD = "spice-password"  # noqa: S105 - the id of the object, not what it holds

@@ -6,9 +6,8 @@ later. So there is a port for each, and some to spare. On other boards (pc, micr
 in the order of the command, as it always did.
 """
 
-from collections.abc import Sequence
-
-from holdfast.machine import Disk, DiskKind, Machine
+from holdfast.machine import Machine
+from holdfast.qemu.board import on_port
 from holdfast.qemu.option import keyed
 
 Place = dict[str, str]
@@ -53,16 +52,11 @@ def port(family: str, number: int) -> str:
     return f"port-{family}-{number}"
 
 
-def on_port(disks: Sequence[Disk]) -> list[Disk]:
-    """The disks that are PCI devices themselves, in the order of their ports."""
-    return [disk for disk in disks if disk.kind is not DiskKind.cdrom]
-
-
 def ports(machine: Machine) -> list[str]:
     """The root ports, before all that sits on them."""
     if not has_pcie(machine):
         return []
-    used = {"nics": len(machine.nics), "disks": len(on_port(machine.disks))}
+    used = {"nics": len(machine.nics), "disks": len(on_port(machine))}
     numbers = [(family, number) for family in used for number in range(with_spare(used[family]))]
     command: list[str] = []
     for chassis, (family, number) in enumerate(numbers, 1):

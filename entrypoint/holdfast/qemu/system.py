@@ -3,6 +3,7 @@
 from holdfast.host import Host
 from holdfast.machine import Accelerator, Machine, Watchdog
 from holdfast.qemu import slots
+from holdfast.qemu.board import is_i440fx
 from holdfast.qemu.option import as_json, escaped, keyed
 from holdfast.qemu.processor import processor
 from holdfast.qemu.wiring import Wiring
@@ -111,7 +112,3 @@ def watchdog(machine: Machine) -> list[str]:
     if machine.watchdog is Watchdog.off:
         return []
     return ["-device", keyed("i6300esb", id="watchdog", **slots.fixed(machine, "watchdog"))]
-
-
-def is_i440fx(machine: Machine) -> bool:
-    return machine.machine == "pc" or machine.machine.startswith("pc-i440fx")

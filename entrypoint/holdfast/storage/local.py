@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.errors import ConfigError, Fault, LockHeld
-from holdfast.machine import Cache, Disk, Format, LocalPath, RbdImage, Volume
+from holdfast.machine import Disk, Format, LocalPath, RbdImage, Volume
 
 # QEMU locks single bytes of an image, one for each thing that it does or forbids (block/file-posix.c).
 FIRST_LOCK, LOCKS = 100, 200
@@ -161,7 +161,7 @@ def open_for_qemu(disk: Disk) -> int:
     """A descriptor of the disk. QEMU locks it through this one (OFD locks), so keep no copy of it."""
     path = str(disk.backend)
     flags = os.O_CLOEXEC | (os.O_RDWR if disk.writable else os.O_RDONLY)
-    if disk.cache is Cache.none:
+    if disk.direct:
         # QEMU 9.1 and later look for a descriptor that has O_DIRECT as they would set it.
         flags |= os.O_DIRECT
     try:

@@ -1,0 +1,75 @@
+"""What the keys of one disk say against each other, whatever the board is."""
+
+from collections.abc import Collection, Iterator
+
+from holdfast.machine import (
+    Aio,
+    Bus,
+    Disk,
+    DiskKind,
+    Format,
+    LocalPath,
+    RbdImage,
+    Volume,
+)
+
+Found = Iterator[tuple[str, str]]  # the key, below `disks/<name>/`, and the rule it breaks
+
+NOT_FOR_CDROMS = (Bus.virtio, Bus.nvme)
+THREADED = (Bus.virtio, Bus.scsi)
+
+
+def contradictions(disk: Disk, given: Collection[str]) -> Found:
+    """`given` are the keys that are there."""
+    yield from _of_storage(disk, given)
+    yield from _of_access(disk, given)
+    if disk.kind is DiskKind.cdrom:
+        yield from _of_cdrom(disk, given)
+    if disk.kind is DiskKind.lun:
+        yield from _of_lun(disk, given)
+
+
+def _of_storage(disk: Disk, given: Collection[str]) -> Found:
+    if isinstance(disk.backend, RbdImage) and disk.format is not Format.raw:
+        yield "format", "an RBD image is raw"
+    if isinstance(disk.backend, RbdImage) and disk.sparse is False:
+        yield "sparse", "an RBD image is always sparse"
+    if "sparse" in given and isinstance(disk.backend, LocalPath):
+        yield "sparse", "is for volumes, which are made; a file of yours stays as it is"
+
+
+def _of_access(disk: Disk, given: Collection[str]) -> Found:
+    if "aio" in given and isinstance(disk.backend, RbdImage):
+        yield "aio", "is for files and block devices; librbd has a way of its own"
+    if disk.aio is Aio.native and not disk.direct:
+        yield "aio", "native needs cache=none: QEMU refuses it with a cache"
+    if "iothread" in given and disk.iothread and disk.bus not in (None, *THREADED):
+        yield "iothread", f"is for virtio and scsi; {disk.bus} has none"
+    if disk.read_only and disk.kind is DiskKind.disk and disk.bus in (Bus.sata, Bus.ide):
+        yield "read_only", f"a disk on {disk.bus} is always writable; use virtio or scsi"
+
+
+def _of_cdrom(disk: Disk, given: Collection[str]) -> Found:
+    if disk.primary:
+        yield "primary", "a cdrom cannot be the primary disk"
+    if "read_only" in given and not disk.read_only:
+        yield "read_only", "a cdrom is always read-only"
+    if disk.bus in NOT_FOR_CDROMS:
+        yield "bus", f"there is no cdrom on {disk.bus}"
+
+
+def _of_lun(disk: Disk, given: Collection[str]) -> Found:
+    if isinstance(disk.backend, RbdImage | Volume):
+        yield "kind", "a lun is a SCSI device of the host: give its path"
+    if disk.bus not in (None, Bus.scsi):
+        yield "bus", "a lun is on scsi"
+    if disk.format is not Format.raw:
+        yield "format", "a lun is raw"
+    if not disk.direct:
+        yield "cache", "a lun has none: its commands go to the device"
+    if disk.read_only:
+        yield "read_only", "a lun obeys the guest's own commands, which may write"
+    if disk.iops is not None or disk.bps is not None:
+        yield "kind", "a lun has no limits: its commands go to the device"
+    if {"serial", "devname"} & set(given):
+        yield "kind", "a lun shows the serial number of its device"
