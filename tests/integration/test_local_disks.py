@@ -13,6 +13,9 @@ import pytest
 from etcd import Etcd
 from launcher import Launcher
 
+from holdfast.machine import Disk, Format, Volume
+from holdfast.storage import directory as directory_pool
+
 pytestmark = pytest.mark.integration
 
 Launch = Callable[..., Launcher]
@@ -128,6 +131,21 @@ def test_it_is_no_disk(
     images: Path,
 ) -> None:
     refused(launch(described(path=str(make(images)))), rf"^.*disks/root\S*: '.*: .*({said})")
+
+
+def test_a_lun_that_is_none(launch: Launch, described: Described, bootable: Path) -> None:
+    refused(
+        launch(described(path=str(bootable), kind="lun")), "is no SCSI device, which a lun must"
+    )
+
+
+@pytest.mark.parametrize("form", ["raw", "qcow2"])
+def test_a_volume_that_takes_all_its_room(form: str, pool: Path) -> None:
+    volume = Volume(pool="default", directory=str(pool), name=f"vm-data.{form}")
+    disk = Disk(name="data", backend=volume, format=Format(form), size=8 * MIB, sparse=False)
+    assert directory_pool.provide(disk) == "created"
+    assert Path(volume.path).stat().st_blocks * 512 >= 8 * MIB
+    assert directory_pool.provide(disk) == ""
 
 
 def test_a_qcow2_that_is_none(launch: Launch, described: Described, bootable: Path) -> None:

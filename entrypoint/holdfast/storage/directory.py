@@ -46,10 +46,14 @@ def _allocate(path: Path, disk: Disk) -> None:
     assert disk.size is not None  # noqa: S101 - check() has seen to it
     if disk.format is Format.raw:
         with path.open("xb") as file:
+            if disk.sparse is False:
+                os.posix_fallocate(file.fileno(), 0, disk.size)
             file.truncate(disk.size)
             os.fsync(file.fileno())
         return
-    _run(disk, ["qemu-img", "create", "-q", "-f", disk.format.value, str(path), str(disk.size)])
+    whole = ["-o", "preallocation=falloc"] if disk.sparse is False else []
+    command = ["qemu-img", "create", "-q", "-f", disk.format.value, *whole]
+    _run(disk, [*command, str(path), str(disk.size)])
 
 
 def grow(disk: Disk, path: Path) -> bool:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.errors import ConfigError, Fault, LockHeld
-from holdfast.machine import Disk, Format, LocalPath, RbdImage, Volume
+from holdfast.machine import Disk, DiskKind, Format, LocalPath, RbdImage, Volume
 
 # QEMU locks single bytes of an image, one for each thing that it does or forbids (block/file-posix.c).
 FIRST_LOCK, LOCKS = 100, 200
 FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
+SG_GET_VERSION_NUM = 0x2282  # scsi/sg.h; what is no SCSI device does not know it
 QCOW2_MAGIC = b"QFI\xfb"
 QCOW2_HEADER = struct.Struct(">4sIQI")  # magic, version, backing_file_offset, backing_file_size
 QCOW2_DATA_FILE = 1 << 2  # incompatible feature: the data is in another file (docs/interop/qcow2)
@@ -57,6 +58,8 @@ def _check(disk: Disk, image_paths: Sequence[str]) -> None:
     match disk.backend:
         case LocalPath(path=path):
             _check_path(path, image_paths)
+            if disk.kind is DiskKind.lun:
+                _check_lun(path)
             _check_storage(path)
         case Volume() as volume:
             _check_pool(volume)
@@ -91,6 +94,15 @@ def _check_storage(path: str) -> None:
     mode = Path(path).stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise _Unfit("is neither a regular file nor a block device")
+
+
+def _check_lun(path: str) -> None:
+    """QEMU's scsi-block hands the guest's commands to the device as they are."""
+    try:
+        with Path(path).open("rb", buffering=0) as device:
+            fcntl.ioctl(device, SG_GET_VERSION_NUM, bytes(4))
+    except OSError as error:
+        raise _Unfit("is no SCSI device, which a lun must be") from error
 
 
 def _check_format(disk: Disk, path: str) -> None:
