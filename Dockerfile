@@ -8,6 +8,7 @@ ENV DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
       ca-certificates \
+      libnftables1 \
       ovmf \
       python3 \
       python3-etcd3 \

@@ -33,7 +33,7 @@ from holdfast.machine import (
     NicMode,
     RbdImage,
 )
-from holdfast.network import ports
+from holdfast.network import ports, publication
 from holdfast.ownership import Image, images
 from holdfast.qemu.options import Adapted, adapt
 from holdfast.settings import Settings
@@ -159,6 +159,7 @@ def check_network(machine: Machine, adapted: Adapted | None, settings: Settings)
         permitted = None if own else settings.host_config.bridges
         bridge.check(name, permitted=permitted, key=f"nics/{nic}/bridge")
     check_mtu(machine.nics)
+    publication.require_ways(machine.nics)
 
 
 def check_mtu(nics: Sequence[Nic]) -> None:

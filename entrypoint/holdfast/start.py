@@ -1,5 +1,6 @@
 """One run of QEMU: volumes, QEMU paused, the record, and only then the guest."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from holdfast import capacity, log
@@ -10,6 +11,7 @@ from holdfast.fence import Fence
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.launch import Launch
 from holdfast.machine import Accelerator, Disk, RbdImage
+from holdfast.network.whereabouts import Whereabouts
 from holdfast.plan import Plan
 from holdfast.process import uid_map_end
 from holdfast.rundir import RunDirectory
@@ -34,10 +36,25 @@ def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -
             tenure.guarded(child.pid, events, stack)
             tenure.admit_qemu(qmp.version)
         plan.close()
+        stack.enter_context(whereabouts(plan, rundir, tenure))
         timeout = plan.machine.stop_timeout
         keeper = tenure.keeper if tenure else None
         supervisor = Supervisor(child, qmp, events, stop_timeout=timeout, keeper=keeper)
         return supervisor.run(launch.helpers)
+
+
+def whereabouts(plan: Plan, rundir: RunDirectory, tenure: Fence | None) -> Whereabouts:
+    """The guest's addresses, for the log and for the status key."""
+
+    def tell(addresses: Mapping[str, Sequence[str]]) -> None:
+        for card, there in addresses.items():
+            log.info(f"the guest's addresses on {card}: {', '.join(there)}")
+        if tenure is not None:
+            tenure.keeper.report(addresses=addresses)
+
+    machine = plan.machine
+    agent = rundir.path / "agent" if machine.guest_agent else None
+    return Whereabouts(machine.vm, machine.nics, agent, tell)
 
 
 def make_volumes(plan: Plan) -> None:

@@ -1,13 +1,17 @@
 """What a guest's cards lead to, with real guests."""
 
 import re
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from etcd import free_port
 from launcher import Launcher
+from processes import netns
 
 pytestmark = pytest.mark.integration
 
@@ -60,3 +64,80 @@ def test_q10_a_port_in_user_mode_is_reached_and_belongs_to_one_vm(start: Start) 
     assert "this host has no such address" in third.log
     first.signal()
     assert first.ends() == 0
+
+
+@pytest.fixture
+def network() -> Iterator[None]:
+    """A host of the test's own: the bridge br-pub with DHCP, and behind a router's leg a neighbour."""
+    with netns.namespaces(), ExitStack() as stack:
+        netns.run("mount", "-t", "sysfs", "sysfs", "/sys")
+        netns.run("ip", "link", "set", "lo", "up")
+        netns.add_bridge("br-pub")
+        netns.run("ip", "netns", "add", "outside")
+        stack.callback(netns.run, "ip", "netns", "delete", "outside")
+        ip(
+            """
+            address add 10.78.0.1/24 dev br-pub
+            link add leg type veth peer name eth0 netns outside
+            address add 192.0.2.1/24 dev leg
+            link set leg up
+            """
+        )
+        ip("address add 192.0.2.2/24 dev eth0\nlink set eth0 up", "-netns", "outside")
+        dhcp = subprocess.Popen(
+            ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=br-pub",
+             "--bind-interfaces", "--no-ping", "--dhcp-authoritative", "--dhcp-leasefile=/dev/null",
+             "--dhcp-range=10.78.0.50,10.78.0.99,1h"],
+        )  # fmt: skip
+        stack.callback(dhcp.wait)
+        stack.callback(dhcp.terminate)
+        yield
+
+
+def ip(lines: str, *options: str) -> None:
+    subprocess.run(["ip", *options, "-batch", "-"], input=lines, text=True, check=True)
+
+
+def from_outside(where: str) -> str:
+    return netns.run(
+        "ip", "netns", "exec", "outside", "curl", "-sS", "-m", "10", f"http://{where}/"
+    )
+
+
+def tables() -> str:
+    return netns.run("nft", "list", "tables")
+
+
+@pytest.mark.usefixtures("network")
+def test_v17_ports_on_a_bridge(start: Start) -> None:
+    """Reached from elsewhere and from the host itself; gone with the launcher, however that ends."""
+    still = start(
+        "pub-still",
+        "lan:\n  bridge: br-pub\n  address: ['10.78.0.5/24', 'fd00:78::5/64']\n  gateway: 10.78.0.1\n"
+        "  ports: ['8080:80', '192.0.2.1:81:80']",
+    )
+    found = start(
+        "pub-found", "lan: {bridge: br-pub, ports: '8090:80/tcp'}\nsecond: {bridge: br-pub}"
+    )
+    still.ready()
+    for where in ("192.0.2.1:8080", "192.0.2.1:81"):
+        assert "hostname=pub-still-guest" in from_outside(where)
+    for where in ("192.0.2.1:8080", "10.78.0.1:8080"):
+        assert "hostname=pub-still-guest" in page(where)
+    with pytest.raises(OSError, match="refused"):
+        page("127.0.0.1:8080")
+    found.ready()
+    found.says(r"the guest's addresses on lan: 10\.78\.0\.")
+    found.says(r"port 8090:80/tcp of this host leads to 10\.78\.0\.")
+    found.says(r"the guest's addresses on second: 10\.78\.0\.")
+    assert "hostname=pub-found-guest" in from_outside("192.0.2.1:8090")
+    late = start("pub-late", "lan: {bridge: br-pub, ports: '192.0.2.1:8090:80'}")
+    assert late.ends() == 75
+    assert "the VM pub-found on this host publishes 8090:80/tcp" in late.log
+    assert "holdfast-pub-still" in tables()
+    still.signal(signal.SIGKILL)
+    still.ends()
+    assert "holdfast-pub-still" not in tables()
+    found.signal()
+    assert found.ends() == 0
+    assert "holdfast" not in tables()

@@ -63,7 +63,7 @@ def test_a_card_without_a_bridge_has_none_though_one_is_known() -> None:
         ({"nics/a/mtu": "9000"}, "nics/a/mtu: '9000': must be at most 1500 in mode user"),
         ({"nics/a/mtu": "1400", "nics/a/model": "e1000"}, "nics/a/mtu: needs model virtio, and this card's is e1000"),
         ({"nics/a/link": "down"}, "nics/a/link: 'down': must be on or off (also yes, no, true, false, 1, 0)"),
-        ({"nics/a/ports": "80:80", "nics/a/mode": "none"}, "nics/a/ports: needs mode user, and this card's is none"),
+        ({"nics/a/ports": "80:80", "nics/a/mode": "none"}, "nics/a/ports: needs mode user or bridge, and this card's is none"),
         ({"nics/a/ports": "[::1]:80:80"}, "nics/a/ports: '[::1]:80:80/tcp': mode user publishes on IPv4 addresses only"),
         (
             {"nics/a/ports": "80:80", "nics/b/ports": "127.0.0.1:80:81"},

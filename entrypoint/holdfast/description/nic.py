@@ -14,7 +14,7 @@ USER_MTU = 1500  # libslirp's
 
 # Which modes a property has a meaning in; the others have it everywhere.
 BELONGS = {
-    "ports": (NicMode.user,),
+    "ports": (NicMode.user, NicMode.bridge),
 }
 VIRTIO = ("mtu",)
 

@@ -1,0 +1,41 @@
+"""libnftables, as far as a VM's table needs it.
+
+python3-nftables is the same few calls, and brings a JSON schema validator with it that is larger
+than the library. The netlink socket of the context is what owns the table: it must stay open.
+"""
+
+import ctypes
+
+from holdfast.errors import HostLacks
+
+LIBRARY = "libnftables.so.1"
+
+
+class Nftables:
+    def __init__(self) -> None:
+        try:
+            self._library = ctypes.CDLL(LIBRARY)
+        except OSError as error:
+            hint = "Debian has it in libnftables1."
+            raise HostLacks(f"{LIBRARY} is not installed", hint=hint) from error
+        self._library.nft_ctx_new.restype = ctypes.c_void_p
+        for name in ("nft_ctx_get_error_buffer", "nft_ctx_get_output_buffer"):
+            getattr(self._library, name).restype = ctypes.c_char_p
+        self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+        self._library.nft_ctx_buffer_error(self._context)
+        self._library.nft_ctx_buffer_output(self._context)
+
+    def run(self, commands: str) -> str:
+        """All of them or none; what a `list` prints."""
+        failed = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
+        said = self._library.nft_ctx_get_error_buffer(self._context).decode(errors="replace")
+        if failed:
+            raise HostLacks(
+                f"nftables refuses the VM's ports: {' '.join(said.split())}",
+                hint="It takes CAP_NET_ADMIN, and a kernel of 5.12 or later with nf_tables and NAT.",
+            )
+        printed: bytes = self._library.nft_ctx_get_output_buffer(self._context)
+        return printed.decode(errors="replace")
+
+    def close(self) -> None:
+        self._library.nft_ctx_free(self._context)

@@ -1,0 +1,72 @@
+"""A VM's nftables table: what its ports on bridges become. Pure text, from values only.
+
+The table is owned (`flags owner`): nobody else can change it, `nft flush ruleset` passes it over,
+and the kernel deletes it when the process that made it ends, however that ends.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from holdfast.machine import Port
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """From a port of this host to a guest's address. `localnet`: 127.0.0.0/8 can be led there, too."""
+
+    port: Port
+    bridge: str
+    guest: Address
+    localnet: bool = False
+
+
+def ruleset(vm: str, ways: Iterable[Way]) -> str:
+    """One transaction: whatever the table was before, this is what it is afterwards."""
+    ways = tuple(ways)
+    name = f"inet holdfast-{vm}"
+    gone = [f"table {name} {{ flags owner; }}", f"delete table {name}"]
+    if not ways:
+        return "\n".join([*gone, ""])
+    led = [rule for way in ways for rule in dnat(way)]
+    return "\n".join(
+        [
+            *gone,
+            f"table {name} {{",
+            "  flags owner",
+            *chain("prerouting", "dstnat", led),  # from elsewhere
+            *chain("output", "-100", led),  # from this host itself
+            *chain("postrouting", "srcnat", masquerades(ways)),
+            "}",
+            "",
+        ]
+    )
+
+
+def chain(hook: str, priority: str, rules: Iterable[str]) -> list[str]:
+    begin = [f"  chain {hook} {{", f"    type nat hook {hook} priority {priority}"]
+    return [*begin, *(f"    {rule}" for rule in rules), "  }"]
+
+
+def dnat(way: Way) -> list[str]:
+    """None where the host's address and the guest's are of different families."""
+    port, four = way.port, isinstance(way.guest, IPv4Address)
+    family, loopback = ("ip", "127.0.0.0/8") if four else ("ip6", "::1")
+    local = "fib daddr type local"
+    if port.address:
+        if isinstance(port.address, IPv4Address) is not four:
+            return []
+        local = f"{family} daddr {port.address}"
+    elif not (four and way.localnet):
+        local += f" {family} daddr != {loopback}"  # led astray it would hang, so it is refused
+    guest = way.guest if four else f"[{way.guest}]"
+    return [f"{local} {port.protocol} dport {port.host} dnat {family} to {guest}:{port.guest}"]
+
+
+def masquerades(ways: Iterable[Way]) -> list[str]:
+    """A neighbour on the bridge would answer the asker directly, and 127.0.0.1 means itself to a guest."""
+    own = {f'iifname "{way.bridge}" oifname "{way.bridge}"' for way in ways}
+    local = {f'ip saddr 127.0.0.0/8 oifname "{way.bridge}"' for way in ways if way.localnet}
+    return [f"ct status dnat {packets} masquerade" for packets in sorted(own | local)]

@@ -1,0 +1,94 @@
+"""Where the guest is: its addresses for the operator to read, and its published ports led there.
+
+A thread of its own, for VMs whose cards are on a network of this host. It asks the guest's agent and
+the kernel's neighbour table, often at first and then once a minute.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from holdfast import log
+from holdfast.errors import HoldfastError
+from holdfast.machine import Nic, NicMode
+from holdfast.network import agent, rtnetlink
+from holdfast.network.publication import Publication
+from holdfast.network.ruleset import Address
+
+FIRST, LAST = 1.0, 60.0  # seconds between two looks
+
+Found = Mapping[str, tuple[Address, ...]]
+Tell = Callable[[Mapping[str, Sequence[str]]], None]
+
+
+class Whereabouts(threading.Thread):
+    """`tell` gets the addresses by card, whenever they change."""
+
+    def __init__(self, vm: str, nics: Sequence[Nic], socket: Path | None, tell: Tell) -> None:
+        super().__init__(name="whereabouts", daemon=True)
+        self._nics = [nic for nic in nics if nic.mode is NicMode.bridge]
+        self._socket = socket
+        self._tell = tell
+        self._closed = threading.Event()
+        self._found: Found = {}
+        self._publication = Publication(vm, self._nics)
+
+    def __enter__(self) -> Self:
+        """What is known beforehand is published before the guest runs, and a host that cannot is told of."""
+        self._publication.lead({nic.name: own(nic) for nic in self._nics})
+        if self._nics:
+            self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        if self._nics:
+            self.join(agent.PATIENCE + rtnetlink.PATIENCE)
+        self._publication.close()
+
+    def run(self) -> None:
+        pause = FIRST
+        while not self._closed.wait(pause):
+            try:
+                self._look()
+            except HoldfastError as error:
+                log.warning(error.message)
+            everywhere = all(self._found.get(nic.name) for nic in self._nics)
+            pause = LAST if everywhere else min(2 * pause, LAST)
+
+    def _look(self) -> None:
+        heard = agent.interfaces(self._socket) if self._socket else {}
+        seen = {nic.name: usable(heard.get(nic.mac, ())) or neighbours(nic) for nic in self._nics}
+        found = {name: addresses or self._found.get(name, ()) for name, addresses in seen.items()}
+        self._publication.lead({nic.name: own(nic) or found[nic.name] for nic in self._nics})
+        if found != self._found:
+            self._found = found
+            self._tell({name: [*map(str, there)] for name, there in found.items() if there})
+
+
+def own(nic: Nic) -> tuple[Address, ...]:
+    """What the card's keys say."""
+    return tuple(address.ip for address in nic.address)
+
+
+def neighbours(nic: Nic) -> tuple[Address, ...]:
+    with suppress(OSError):
+        return usable(rtnetlink.neighbours(nic.mac, nic.bridge))
+    return ()
+
+
+def usable(addresses: Sequence[Address]) -> tuple[Address, ...]:
+    """Those that mean the guest to others, in a steady order."""
+    others = {
+        address
+        for address in addresses
+        if not (
+            address.is_link_local
+            or address.is_loopback
+            or address.is_multicast
+            or address.is_unspecified
+        )
+    }
+    return tuple(sorted(others, key=lambda address: (address.version, int(address))))
