@@ -1,6 +1,7 @@
 """A real etcd for tests: started on free ports, ended with the test."""
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -113,6 +114,7 @@ class Etcd(Client):
     def pause(self) -> None:
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until its last thread stands still
 
     def resume(self) -> None:
         assert self._process

@@ -131,9 +131,7 @@ def main() -> None:
 
 
 def leave(status: int) -> None:
-    """At once: a thread of gRPC's may have one of its locks when the interpreter takes it down, and
-    would keep the usual exit waiting for ever.
-    """
+    """At once: a thread that waits for an answer must not keep the usual exit waiting."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     os._exit(status)

@@ -1,6 +1,7 @@
 """Where etcd answers, and how it knows us: ETCD_ENDPOINTS and its companions."""
 
 from dataclasses import dataclass
+from enum import StrEnum, auto
 
 from holdfast import grammar, identifier
 from holdfast.environment import Environment
@@ -24,6 +25,13 @@ class Endpoint:
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
+class Protocol(StrEnum):
+    """How etcd is spoken to: its JSON gateway, which is the lighter, or gRPC."""
+
+    json = auto()
+    grpc = auto()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Access:
     endpoints: tuple[Endpoint, ...]
@@ -32,6 +40,7 @@ class Access:
     key: str
     username: str
     password_file: str
+    protocol: Protocol
 
 
 def access(environment: Environment) -> Access:
@@ -48,6 +57,7 @@ def access(environment: Environment) -> Access:
         key=files["ETCD_KEY"],
         username=environment.read("ETCD_USERNAME", grammar.line(256), ""),
         password_file=files["ETCD_PASSWORD_FILE"],
+        protocol=environment.read("ETCD_PROTOCOL", grammar.choice(Protocol), Protocol.json),
     )
     _check(environment, found)
     return found

@@ -40,6 +40,7 @@ VARIABLES = (
     Variable(name="ETCD_CACERT", value="path", default="-", doc="the authority that signed etcd's certificate"),
     Variable(name="ETCD_CERT", value="path", default="-", doc="our certificate; needs `ETCD_KEY`"),
     Variable(name="ETCD_KEY", value="path", default="-", doc="its private key"),
+    Variable(name="ETCD_PROTOCOL", value="`json grpc`", default="`json`", doc="etcd's JSON gateway, or gRPC, which needs 11 MiB more"),
     Variable(name="ETCD_USERNAME", value="text", default="-", doc="needs `ETCD_PASSWORD_FILE`, and https unless etcd is local"),
     Variable(name="ETCD_PASSWORD_FILE", value="path", default="-", doc="holds the password"),
     Variable(name="TTL", value="5 to 600 seconds", default="10", doc="of the lease; at least 10 with `ETCD_LOSS=stop`"),

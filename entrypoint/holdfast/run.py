@@ -38,11 +38,11 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
     """Under the lock, again and again while STAY asks for it."""
     from holdfast.lease import LeaseTimes  # noqa: PLC0415
     from holdfast.standby import Standby, Stopped  # noqa: PLC0415
-    from holdfast.store import Store  # noqa: PLC0415 - gRPC is for those who have an etcd
+    from holdfast.store import connect  # noqa: PLC0415 - for those who have an etcd
     from holdfast.tenure import serve  # noqa: PLC0415
 
     times = LeaseTimes.of(settings.ttl, len(settings.endpoints))
-    with Store(settings, timeout=times.request) as store:
+    with connect(settings, timeout=times.request) as store:
         while True:
             try:
                 ours = Standby(store, settings, host, events).wait()

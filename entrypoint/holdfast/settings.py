@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from holdfast import endpoint, grammar, host_config, identifier, keys
-from holdfast.endpoint import Endpoint
+from holdfast.endpoint import Endpoint, Protocol
 from holdfast.environment import Environment
 from holdfast.errors import UsageError
 from holdfast.grammar import Refused
@@ -72,6 +72,7 @@ class Settings:
     etcd_key: str = ""
     etcd_username: str = ""
     etcd_password_file: str = ""
+    etcd_protocol: Protocol = Protocol.json
     host: str = ""
     bridge: str = ""
     ceph_conf: str = CEPH_CONF
@@ -118,6 +119,7 @@ def parse(
         etcd_key=etcd.key,
         etcd_username=etcd.username,
         etcd_password_file=etcd.password_file,
+        etcd_protocol=etcd.protocol,
         host=environment.read("HOSTNAME", identifier.host, ""),
         bridge=environment.read("BRIDGE_IF", identifier.interface, ""),
         ceph_conf=environment.read("CEPH_CONF", identifier.path, CEPH_CONF),

@@ -2,20 +2,14 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
-
-import grpc
-from etcd3 import etcdrpc as rpc
+from collections.abc import Callable, Sequence
+from typing import Self
 
 from holdfast.errors import HoldfastError
-from holdfast.store import Store, range_end
+from holdfast.store import Changes, NoAnswer, Store
 from holdfast.txn import Range
 
 OnChange = Callable[[frozenset[str]], None]
-
-# A member that has lost the others ends the stream, in place of saying nothing for ever.
-REQUIRE_LEADER = ("hasleader", "true")
 
 
 class Watch(threading.Thread):
@@ -41,7 +35,7 @@ class Watch(threading.Thread):
         self._next = revision + 1
         self._on_change = on_change
         self._closed = threading.Event()
-        self._stream: Any = None
+        self._changes: Changes | None = None
         self._heard = False
         self.start()
 
@@ -53,13 +47,13 @@ class Watch(threading.Thread):
 
     def close(self) -> None:
         self._closed.set()
-        if self._stream is not None:
-            self._stream.cancel()
+        if self._changes is not None:
+            self._changes.close()
 
     def run(self) -> None:
         while not self._closed.is_set():
             self._heard = False
-            with contextlib.suppress(grpc.RpcError, HoldfastError):
+            with contextlib.suppress(NoAnswer, HoldfastError):
                 self._follow()
             if self._closed.wait(self.PAUSE):
                 return
@@ -79,27 +73,17 @@ class Watch(threading.Thread):
                 return
 
     def _follow(self) -> None:
-        client = self._store.client()
-        metadata = [*(client.authentication["metadata"] or ()), REQUIRE_LEADER]
-        self._stream = client.watch.Watch(self._requests(), metadata=metadata)
-        for reply in self._stream:
+        self._changes = self._store.changes(self._prefixes, self._next)
+        if self._closed.is_set():  # before there was a stream to close
+            self._changes.close()
+        for change in self._changes:
             self._heard = True
             if self._closed.is_set():
                 return
-            if reply.canceled:  # compacted away, or refused
-                self._next = max(self._next, reply.compact_revision)
+            if change.compacted:
+                self._next = max(self._next, change.revision)
                 self._on_change(frozenset())
                 return
-            if reply.events:
-                self._next = reply.header.revision + 1
-                self._on_change(
-                    frozenset(event.kv.key.decode(errors="replace") for event in reply.events)
-                )
-
-    def _requests(self) -> Iterator[Any]:
-        for prefix in self._prefixes:
-            request = rpc.WatchCreateRequest(
-                key=prefix.encode(), range_end=range_end(prefix), start_revision=self._next
-            )
-            yield rpc.WatchRequest(create_request=request)
-        self._closed.wait()  # the stream lives as long as its requests
+            if change.keys:
+                self._next = change.revision + 1
+                self._on_change(change.keys)

@@ -11,7 +11,7 @@ from holdfast.host import Host
 from holdfast.lock import Hold
 from holdfast.ownership import Image, Names, Verdict, clients_of, judge
 from holdfast.settings import Endpoint, Settings
-from holdfast.store import Store
+from holdfast.store import Store, connect
 from holdfast.txn import Range, Reply
 
 pytestmark = pytest.mark.integration
@@ -23,7 +23,7 @@ HOSTS = {name: Host(name=name, machine_id="m1", boot_id="b") for name in "ab"}
 @pytest.fixture
 def store(etcd_server: Etcd) -> Iterator[Store]:
     endpoint = Endpoint(host="127.0.0.1", port=etcd_server.port, tls=False)
-    with Store(replace(Settings(), endpoints=(endpoint,))) as store:
+    with connect(replace(Settings(), endpoints=(endpoint,))) as store:
         yield store
 
 

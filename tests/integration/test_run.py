@@ -100,7 +100,7 @@ def test_a_killed_launcher_leaves_no_qemu(
     launcher.ready()
     qemu = launcher.qemu()
     assert len(list(Path(f"/proc/{launcher.process.pid}/task").iterdir())) > 1, (
-        "gRPC's threads are alive"
+        "other threads are alive"
     )
     launcher.signal(signal.SIGKILL)
     assert gone(qemu)

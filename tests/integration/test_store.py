@@ -5,28 +5,36 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from chaos.gate import Gate
-from etcd import Etcd, free_port
+from etcd import Etcd, free_port, serving
 
+from holdfast.endpoint import Endpoint, Protocol
 from holdfast.errors import OwnershipLost, Unreachable
-from holdfast.settings import Endpoint, Settings
-from holdfast.store import Store
+from holdfast.settings import Settings
+from holdfast.store import Store, connect
 from holdfast.txn import Delete, Put, Range, Unchanged
 from holdfast.watch import Watch
 
 pytestmark = pytest.mark.integration
 
 
-def settings(*ports: int) -> Settings:
+def settings(protocol: Protocol, *ports: int) -> Settings:
     endpoints = tuple(Endpoint(host="127.0.0.1", port=port, tls=False) for port in ports)
-    return replace(Settings(), endpoints=endpoints)
+    return replace(Settings(), endpoints=endpoints, etcd_protocol=protocol)
+
+
+@pytest.fixture(params=list(Protocol))
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    """Both speakers must behave alike."""
+    return Protocol(request.param)
 
 
 @pytest.fixture
-def store(own_etcd: Etcd) -> Iterator[Store]:
-    with Store(settings(own_etcd.port), timeout=1.0) as store:
+def store(own_etcd: Etcd, protocol: Protocol) -> Iterator[Store]:
+    with connect(settings(protocol, own_etcd.port), timeout=1.0) as store:
         yield store
 
 
@@ -81,17 +89,20 @@ def readable(store: Store) -> bool:
     return False
 
 
-def test_a_dead_endpoint_is_passed_over(own_etcd: Etcd) -> None:
-    with Store(settings(free_port(), own_etcd.port), timeout=1.0) as store:
+def test_a_dead_endpoint_is_passed_over(own_etcd: Etcd, protocol: Protocol) -> None:
+    with connect(settings(protocol, free_port(), own_etcd.port), timeout=1.0) as store:
         assert store.read(Range(key="/a")).succeeded
         requests = store.requests
         assert store.read(Range(key="/a")).succeeded
         assert store.requests == requests + 1  # it stays with the one that answered
 
 
-def test_threads_do_not_take_the_endpoint_that_answers_from_each_other(own_etcd: Etcd) -> None:
+def test_threads_do_not_take_the_endpoint_that_answers_from_each_other(
+    own_etcd: Etcd, protocol: Protocol
+) -> None:
     """Each asks every endpoint, whatever the others have found."""
-    with Store(settings(free_port(), free_port(), own_etcd.port), timeout=2.0) as store:
+    endpoints = settings(protocol, free_port(), free_port(), own_etcd.port)
+    with connect(endpoints, timeout=2.0) as store:
         answered: list[bool] = []
         readers = [
             threading.Thread(target=lambda: answered.append(readable(store))) for _ in range(8)
@@ -101,6 +112,24 @@ def test_threads_do_not_take_the_endpoint_that_answers_from_each_other(own_etcd:
         for reader in readers:
             reader.join()
         assert answered == [True] * 8
+
+
+def test_a_name_that_nobody_knows_is_passed_over(own_etcd: Etcd) -> None:
+    nowhere = Endpoint(host="etcd.invalid", port=2379)
+    known = Endpoint(host="127.0.0.1", port=own_etcd.port)
+    with connect(replace(Settings(), endpoints=(nowhere, known)), timeout=1.0) as store:
+        assert store.read(Range(key="/a")).succeeded
+
+
+def test_an_etcd_without_its_gateway_is_told_from_one_that_is_down(tmp_path: Path) -> None:
+    with serving(tmp_path, "--enable-grpc-gateway=false") as etcd:
+        with (
+            connect(settings(Protocol.json, etcd.port)) as store,
+            pytest.raises(Unreachable, match="ETCD_PROTOCOL=grpc"),
+        ):
+            store.read(Range(key="/a"))
+        with connect(settings(Protocol.grpc, etcd.port)) as store:
+            assert store.read(Range(key="/a")).succeeded
 
 
 def test_requests_are_counted(store: Store) -> None:
@@ -157,11 +186,13 @@ def test_a_watch_outlives_a_restart(store: Store, own_etcd: Etcd) -> None:
         assert changes.wait(frozenset({"/vm/a"}))
 
 
-def test_a_watch_goes_on_at_another_endpoint(own_etcd: Etcd) -> None:
+def test_a_watch_goes_on_at_another_endpoint(own_etcd: Etcd, protocol: Protocol) -> None:
     """One endpoint ends and one is dead already: etcd as a whole was never away."""
     with (
         Gate("127.0.0.1", [own_etcd.port]) as dying,
-        Store(settings(*dying.ports, free_port(), own_etcd.port), timeout=2.0) as store,
+        connect(
+            settings(protocol, *dying.ports, free_port(), own_etcd.port), timeout=2.0
+        ) as store,
     ):
         changes = Changes()
         revision = store.read(Range(key="/vm/")).revision
@@ -184,3 +215,12 @@ def test_a_watch_survives_a_compaction(store: Store, own_etcd: Etcd) -> None:
         assert changes.wait(frozenset())
         own_etcd.ctl("put", "/vm/b", "1")
         assert changes.wait(frozenset({"/vm/b"}))
+
+
+def test_a_watch_may_be_closed_before_it_has_begun(store: Store, own_etcd: Etcd) -> None:
+    own_etcd.pause()
+    watch = Watch(store, ["/vm/"], 1, Changes())
+    watch.close()
+    own_etcd.resume()
+    watch.join(10)
+    assert not watch.is_alive()

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from etcd import Etcd, serving
 
+from holdfast.endpoint import Endpoint, Protocol
 from holdfast.errors import Unreachable
-from holdfast.settings import Endpoint, Settings
-from holdfast.store import Store
+from holdfast.settings import Settings
+from holdfast.store import connect
 from holdfast.txn import Put, Range
 
 pytestmark = pytest.mark.integration
@@ -81,35 +82,47 @@ def secured(tmp_path: Path, trusted: Authority) -> Iterator[Etcd]:
         yield etcd
 
 
+@pytest.fixture(params=list(Protocol))
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    return Protocol(request.param)
+
+
 def settings(etcd: Etcd, *, tls: bool, **more: str) -> Settings:
     endpoint = Endpoint(host="127.0.0.1", port=etcd.port, tls=tls)
     return replace(Settings(), endpoints=(endpoint,), **more)  # type: ignore[arg-type]
 
 
-def test_both_sides_show_a_certificate(secured: Etcd, trusted: Authority) -> None:
+def test_both_sides_show_a_certificate(
+    protocol: Protocol, secured: Etcd, trusted: Authority
+) -> None:
     crt, key = trusted.issue("launcher")
     files = {"etcd_cacert": str(trusted.certificate), "etcd_cert": str(crt), "etcd_key": str(key)}
-    with Store(settings(secured, tls=True, **files)) as store:
+    with connect(settings(secured, tls=True, etcd_protocol=protocol, **files)) as store:
         assert store.txn(success=[Put(key="/a", value=b"1")]).succeeded
         assert store.keep_alive(store.grant(10)[0]) == 10
 
 
 def test_an_authority_that_we_do_not_trust_is_refused(
-    secured: Etcd, trusted: Authority, tmp_path: Path
+    protocol: Protocol, secured: Etcd, trusted: Authority, tmp_path: Path
 ) -> None:
     crt, key = trusted.issue("launcher")
     stranger = authority(tmp_path / "stranger")
     files = {"etcd_cacert": str(stranger.certificate), "etcd_cert": str(crt), "etcd_key": str(key)}
     with (
-        Store(settings(secured, tls=True, **files)) as store,
+        connect(settings(secured, tls=True, etcd_protocol=protocol, **files)) as store,
         pytest.raises(Unreachable, match="does not answer"),
     ):
         store.read(Range(key="/a"))
 
 
-def test_without_a_certificate_we_are_refused(secured: Etcd, trusted: Authority) -> None:
+def test_without_a_certificate_we_are_refused(
+    protocol: Protocol, secured: Etcd, trusted: Authority
+) -> None:
     files = {"etcd_cacert": str(trusted.certificate)}
-    with Store(settings(secured, tls=True, **files)) as store, pytest.raises(Unreachable):
+    with (
+        connect(settings(secured, tls=True, etcd_protocol=protocol, **files)) as store,
+        pytest.raises(Unreachable),
+    ):
         store.read(Range(key="/a"))
 
 
@@ -134,19 +147,23 @@ def password_file(directory: Path, password: str) -> str:
     return str(path)
 
 
-def test_a_token_that_has_run_out_is_renewed(guarded: Etcd, tmp_path: Path) -> None:
+def test_a_token_that_has_run_out_is_renewed(
+    protocol: Protocol, guarded: Etcd, tmp_path: Path
+) -> None:
     login = {"etcd_username": "root", "etcd_password_file": password_file(tmp_path, "secret")}
-    with Store(settings(guarded, tls=False, **login)) as store:
+    with connect(settings(guarded, tls=False, etcd_protocol=protocol, **login)) as store:
         assert store.txn(success=[Put(key="/a", value=b"1")]).succeeded
         time.sleep(2.5 * TOKEN)  # what is tested is that time passes
         assert store.txn(success=[Put(key="/a", value=b"2")]).succeeded
         assert guarded.get("/a") == "2"
 
 
-def test_a_wrong_password_is_named_and_not_shown(guarded: Etcd, tmp_path: Path) -> None:
+def test_a_wrong_password_is_named_and_not_shown(
+    protocol: Protocol, guarded: Etcd, tmp_path: Path
+) -> None:
     login = {"etcd_username": "root", "etcd_password_file": password_file(tmp_path, "wrong")}
     with (
-        Store(settings(guarded, tls=False, **login)) as store,
+        connect(settings(guarded, tls=False, etcd_protocol=protocol, **login)) as store,
         pytest.raises(Unreachable) as refused,
     ):
         store.read(Range(key="/a"))

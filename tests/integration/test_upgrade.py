@@ -21,7 +21,7 @@ from holdfast.lock import Hold
 from holdfast.ownership import Image, Names, decode_fence
 from holdfast.record import VERSION
 from holdfast.settings import Endpoint, Settings
-from holdfast.store import Store
+from holdfast.store import Store, connect
 from holdfast.txn import Put, Range
 
 pytestmark = pytest.mark.integration
@@ -42,7 +42,7 @@ def vm(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def store(etcd_server: Etcd) -> Iterator[Store]:
     endpoint = Endpoint(host="127.0.0.1", port=etcd_server.port, tls=False)
-    with Store(replace(Settings(), endpoints=(endpoint,))) as store:
+    with connect(replace(Settings(), endpoints=(endpoint,))) as store:
         yield store
 
 

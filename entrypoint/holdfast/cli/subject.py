@@ -46,13 +46,13 @@ def subject(vm: str | None, file: str | None, environ: Mapping[str, str]) -> Sub
 @contextmanager
 def connected(vm: str | None, environ: Mapping[str, str]) -> "Iterator[tuple[Settings, Store]]":
     """The settings and the etcd of a VM; without one, those of the whole tree."""
-    from holdfast.store import Store  # noqa: PLC0415 - gRPC is for those who have an etcd
+    from holdfast.store import connect  # noqa: PLC0415 - for those who have an etcd
 
     # Only to reach the tree: no VM has this name.
     named = {"VM": vm or "any", "INSTANCE": "", "VM_FILE": "", "EXEC": ""}
     known = {name: value for name, value in environ.items() if name != "LOCK" or vm is None}
     config = settings.parse({**known, **named}, host_toml=host_toml(environ))
-    with Store(config) as store:
+    with connect(config) as store:
         yield config, store
 
 
@@ -80,11 +80,11 @@ def read(path: str, what: str) -> str:
 
 
 def from_etcd(config: Settings) -> Subject:
-    from holdfast.store import Store  # noqa: PLC0415 - gRPC is for those who have an etcd
+    from holdfast.store import connect  # noqa: PLC0415 - for those who have an etcd
     from holdfast.txn import Range  # noqa: PLC0415
 
     prefixes = (config.vm_prefix, config.defaults_prefix)
-    with Store(config) as store:
+    with connect(config) as store:
         seen = store.read(*(Range(key=prefix, prefix=True) for prefix in prefixes)).items
     own, defaults = (
         {

@@ -1,15 +1,15 @@
-"""etcd through python-etcd3: endpoints in turn, a deadline on every request.
+"""etcd's gRPC interface through python-etcd3.
 
 Of python-etcd3 only the connection and the generated stubs are used. Its `Lock` fails under
 contention, its calls may block for ever without a timeout, and its transaction drops the revision.
-Only this module and `watch` know gRPC.
+Only this module knows gRPC.
 """
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import etcd3
 import grpc
@@ -17,6 +17,7 @@ from etcd3 import etcdrpc as rpc
 
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable, UsageError
 from holdfast.settings import Endpoint, Settings
+from holdfast.store import SYSTEM_CA, Change, NoAnswer, Store, range_end
 from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
 
 # gRPC's own back-off grows to two minutes: a lease would be lost long after etcd is back.
@@ -27,7 +28,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_http_proxy", 0),
 )
-SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
+# A member that has lost the others ends a stream, in place of saying nothing for ever.
+REQUIRE_LEADER = ("hasleader", "true")
 ELSEWHERE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 # What a stub is called with beside the request: deadline, rights, whether to wait for a connection.
@@ -78,25 +80,13 @@ def _user(settings: Settings) -> dict[str, str]:
     return {"user": settings.etcd_username, "password": password}
 
 
-class Store:
-    """All requests that Holdfast makes of etcd. Safe to use from several threads.
-
-    Every method raises Unreachable when no endpoint answered in `timeout` seconds each.
-    """
-
-    def __init__(self, settings: Settings, *, timeout: float = 2.0) -> None:
-        self.endpoints: Sequence[Endpoint] = settings.endpoints
-        self.timeout = timeout
-        self.requests = 0
+class Rpc(Store):
+    def __init__(self, settings: Settings, *, timeout: float) -> None:
+        super().__init__(settings, timeout=timeout)
         self._settings = settings
         self._clients: dict[Endpoint, Client] = {}
-        self._first = 0  # the endpoint that answered last
-        self._guard = threading.Lock()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         for endpoint in self.endpoints:
             self._drop(endpoint)
 
@@ -106,7 +96,6 @@ class Store:
         success: Iterable[Operation] = (),
         failure: Iterable[Operation] = (),
     ) -> Reply:
-        """One transaction. After a lost reply it may have been done twice: make the compares tell."""
         request = rpc.TxnRequest(
             compare=[_compare(one) for one in compare],
             success=[_operation(one) for one in success],
@@ -120,18 +109,12 @@ class Store:
             items={item.key: item for item in map(_item, items)},
         )
 
-    def read(self, *ranges: Range) -> Reply:
-        """Several ranges at one revision."""
-        return self.txn(success=ranges)
-
     def grant(self, ttl: int) -> tuple[int, int]:
-        """A new lease: its id, and the TTL that etcd really gave."""
         request = rpc.LeaseGrantRequest(TTL=ttl)
         reply = self._call(lambda client, options: client.lease.LeaseGrant(request, **options))
         return reply.ID, reply.TTL
 
     def keep_alive(self, lease: int) -> int:
-        """Renew once. 0: the lease is gone (etcd does not call that an error)."""
         request = rpc.LeaseKeepAliveRequest(ID=lease)
 
         def renew(client: Client, options: Options) -> int:
@@ -145,34 +128,36 @@ class Store:
         with contextlib.suppress(OwnershipLost):  # already gone
             self._call(lambda client, options: client.lease.LeaseRevoke(request, **options))
 
-    def client(self) -> Client:
-        """A connection to the endpoint that answered last."""
-        return self._client(self.endpoints[self._first])
+    def changes(self, prefixes: Sequence[str], revision: int) -> "Stream":
+        return Stream(self._client(self.endpoints[self._first]), prefixes, revision)
 
     def _call(self, call: Call) -> Any:
         """Each endpoint once as its connection is; then, where there was none, again while it is being
-        made: gRPC brings a connection up only while a call waits for it. Other threads have turns
-        of their own: one that shared ours would make us pass over the endpoint that answers.
+        made: gRPC brings a connection up only while a call waits for it.
         """
-        first = self._first
-        turns = [(first + turn) % len(self.endpoints) for turn in range(len(self.endpoints))]
-        failures: dict[int, grpc.RpcError] = {}
-        for wait_for_ready in (False, True):
-            for turn in turns:
-                if wait_for_ready and failures[turn].code() is not grpc.StatusCode.UNAVAILABLE:
-                    continue
-                try:
-                    reply = self._once(self.endpoints[turn], call, wait_for_ready=wait_for_ready)
-                except grpc.RpcError as error:
-                    failures.setdefault(turn, error)
-                else:
-                    self._first = turn
-                    return reply
-        reasons = (f"{self.endpoints[turn]}: {_reason(failures[turn])}" for turn in turns)
-        raise Unreachable(
-            f"etcd does not answer ({'; '.join(reasons)})",
-            hint="check that etcd runs and that ETCD_ENDPOINTS names it",
-        )
+        away: set[Endpoint] = set()
+        try:
+            return self._anywhere(lambda endpoint: self._ask(endpoint, call, away))
+        except Unreachable:
+            if not away:
+                raise
+        return self._anywhere(lambda endpoint: self._ask_again(endpoint, call, away))
+
+    def _ask(self, endpoint: Endpoint, call: Call, away: set[Endpoint]) -> Any:
+        try:
+            return self._once(endpoint, call, wait_for_ready=False)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                away.add(endpoint)
+            raise NoAnswer(_reason(error)) from error
+
+    def _ask_again(self, endpoint: Endpoint, call: Call, away: set[Endpoint]) -> Any:
+        if endpoint not in away:
+            raise NoAnswer("has had its time")
+        try:
+            return self._once(endpoint, call, wait_for_ready=True)
+        except grpc.RpcError as error:
+            raise NoAnswer(_reason(error)) from error
 
     def _once(self, endpoint: Endpoint, call: Call, *, wait_for_ready: bool) -> Any:
         self.requests += 1
@@ -202,6 +187,41 @@ class Store:
             client.close()
 
 
+class Stream:
+    """The changes that etcd tells in one call."""
+
+    def __init__(self, client: Client, prefixes: Sequence[str], revision: int) -> None:
+        self._over = threading.Event()
+        requests = self._requests(prefixes, revision)
+        metadata = [*(client.authentication["metadata"] or ()), REQUIRE_LEADER]
+        self._replies = client.watch.Watch(requests, metadata=metadata)
+
+    def __iter__(self) -> Iterator[Change]:
+        try:
+            for reply in self._replies:
+                if reply.canceled:  # compacted away, or refused
+                    yield Change(revision=reply.compact_revision, compacted=True)
+                    return
+                keys = frozenset(event.kv.key.decode(errors="replace") for event in reply.events)
+                yield Change(keys=keys, revision=reply.header.revision)
+        except grpc.RpcError as error:
+            raise NoAnswer(_reason(error)) from error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._over.set()
+        self._replies.cancel()
+
+    def _requests(self, prefixes: Sequence[str], revision: int) -> Iterator[Any]:
+        for prefix in prefixes:
+            request = rpc.WatchCreateRequest(
+                key=prefix.encode(), range_end=range_end(prefix), start_revision=revision
+            )
+            yield rpc.WatchRequest(create_request=request)
+        self._over.wait()  # the stream lives as long as its requests
+
+
 def _connect(endpoint: Endpoint, settings: Settings, timeout: float) -> Client:
     try:
         return Client(endpoint, settings, timeout)
@@ -222,12 +242,6 @@ def _refusal(endpoint: Endpoint, error: grpc.RpcError) -> HoldfastError:
 
 def _reason(error: grpc.RpcError) -> str:
     return f"{error.code().name.lower().replace('_', ' ')}, {error.details()}"
-
-
-def range_end(prefix: str) -> bytes:
-    """The first key after all that begin with the prefix (rpc.proto: range_end)."""
-    key = prefix.encode()
-    return key[:-1] + bytes([key[-1] + 1])
 
 
 def _item(kv: Any) -> Item:

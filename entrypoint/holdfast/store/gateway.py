@@ -1,0 +1,284 @@
+"""etcd's JSON gateway: the messages of rpc.proto as JSON over HTTP.
+
+Bytes are in base64, 64-bit numbers are strings, and what has its default is left out.
+https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
+"""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.endpoint import Endpoint
+from holdfast.errors import OwnershipLost, Unreachable, UsageError
+from holdfast.settings import Settings
+from holdfast.store import SYSTEM_CA, Change, NoAnswer, Store, range_end
+from holdfast.store.connection import Broken, Connection, Resolver
+from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+Message = Mapping[str, Any]
+
+# A member that has lost the others ends a stream, in place of saying nothing for ever.
+REQUIRE_LEADER = {"Grpc-Metadata-hasleader": "true"}
+
+# gRPC's status codes.
+DEADLINE_EXCEEDED, NOT_FOUND, UNAVAILABLE, UNAUTHENTICATED = 4, 5, 14, 16
+
+
+class Refusal(Exception):
+    """An endpoint answered, and the answer is no."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Gateway(Store):
+    def __init__(self, settings: Settings, *, timeout: float) -> None:
+        super().__init__(settings, timeout=timeout)
+        self._settings = settings
+        self._tls = _tls(settings) if any(one.tls for one in settings.endpoints) else None
+        self._idle: dict[Endpoint, list[Connection]] = {one: [] for one in settings.endpoints}
+        self._resolvers = {one: Resolver(one) for one in settings.endpoints}
+        self._token = ""
+
+    def close(self) -> None:
+        for connections in self._idle.values():
+            while connections:
+                connections.pop().close()
+
+    def txn(
+        self,
+        compare: Iterable[Unchanged] = (),
+        success: Iterable[Operation] = (),
+        failure: Iterable[Operation] = (),
+    ) -> Reply:
+        reply = self._call(
+            "/v3/kv/txn",
+            {
+                "compare": [_compare(one) for one in compare],
+                "success": [_operation(one) for one in success],
+                "failure": [_operation(one) for one in failure],
+            },
+        )
+        ranges = (one.get("response_range", {}) for one in reply.get("responses", ()))
+        items = [_item(kv) for one in ranges for kv in one.get("kvs", ())]
+        return Reply(
+            succeeded=reply.get("succeeded", False),
+            revision=int(reply["header"]["revision"]),
+            items={item.key: item for item in items},
+        )
+
+    def grant(self, ttl: int) -> tuple[int, int]:
+        reply = self._call("/v3/lease/grant", {"TTL": ttl})
+        return int(reply["ID"]), int(reply["TTL"])
+
+    def keep_alive(self, lease: int) -> int:
+        return max(0, int(self._call("/v3/lease/keepalive", {"ID": lease}).get("TTL", 0)))
+
+    def revoke(self, lease: int) -> None:
+        try:
+            self._call("/v3/lease/revoke", {"ID": lease})
+        except OwnershipLost:
+            return  # already gone
+
+    def changes(self, prefixes: Sequence[str], revision: int) -> "Stream":
+        connection = self._connection(self.endpoints[self._first])
+        headers = {**self._headers(), **REQUIRE_LEADER}
+        return Stream(connection, _watches(prefixes, revision), headers)
+
+    # -- one request
+
+    def _call(self, path: str, message: Message) -> Message:
+        body = json.dumps(message).encode()
+        return self._anywhere(lambda endpoint: self._ask(endpoint, path, body))
+
+    def _ask(self, endpoint: Endpoint, path: str, body: bytes) -> Message:
+        try:
+            return self._authenticated(endpoint, path, body)
+        except Refusal as refusal:
+            if refusal.code in (DEADLINE_EXCEEDED, UNAVAILABLE):
+                raise NoAnswer(str(refusal)) from refusal
+            if refusal.code == NOT_FOUND:
+                raise OwnershipLost("the lease is gone") from refusal
+            raise Unreachable(f"etcd at {endpoint} refuses: {refusal}") from refusal
+
+    def _authenticated(self, endpoint: Endpoint, path: str, body: bytes) -> Message:
+        if self._settings.etcd_username and not self._token:
+            self._log_in(endpoint)
+        try:
+            return self._post(endpoint, path, body)
+        except Refusal as refusal:
+            if refusal.code != UNAUTHENTICATED or not self._settings.etcd_username:
+                raise
+            self._log_in(endpoint)  # the token has run out, or the server has forgotten it
+            return self._post(endpoint, path, body)
+
+    def _log_in(self, endpoint: Endpoint) -> None:
+        self._token = ""
+        name, path = self._settings.etcd_username, Path(self._settings.etcd_password_file)
+        try:
+            password = path.read_text(encoding="utf-8").rstrip("\n")
+        except OSError as error:
+            raise _unreadable(error) from error
+        body = json.dumps({"name": name, "password": password}).encode()
+        self._token = self._post(endpoint, "/v3/auth/authenticate", body)["token"]
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": self._token} if self._token else {}
+
+    def _post(self, endpoint: Endpoint, path: str, body: bytes) -> Message:
+        """On a connection that is there, and if that one has been closed meanwhile, on a new one."""
+        self.requests += 1
+        with self._guard:
+            kept = self._idle[endpoint].pop() if self._idle[endpoint] else None
+        if kept:
+            try:
+                return self._post_on(kept, path, body)
+            except TimeoutError as error:
+                raise NoAnswer(f"{error}") from error
+            except Broken:
+                kept.close()
+        try:
+            return self._post_on(self._connection(endpoint), path, body)
+        except Broken as error:
+            raise NoAnswer(f"{error}") from error
+
+    def _post_on(self, connection: Connection, path: str, body: bytes) -> Message:
+        try:
+            status, answer = connection.post(path, body, self._headers(), self.timeout)
+        except BaseException:
+            connection.close()
+            raise
+        with self._guard:
+            self._idle[connection.endpoint].append(connection)
+        return _answer(status, answer)
+
+    def _connection(self, endpoint: Endpoint) -> Connection:
+        tls = self._tls if endpoint.tls else None
+        return Connection(endpoint, self._resolvers[endpoint], tls, self.timeout)
+
+
+class Stream:
+    """The changes that etcd tells over one connection."""
+
+    def __init__(self, connection: Connection, body: bytes, headers: Mapping[str, str]) -> None:
+        self._connection = connection
+        self._body = body
+        self._headers = headers
+
+    def __iter__(self) -> Iterator[Change]:
+        try:
+            for line in self._connection.stream("/v3/watch", self._body, self._headers):
+                reply = _result(line)
+                if reply.get("canceled"):  # compacted away, or refused
+                    compacted = int(reply.get("compact_revision", 0))
+                    yield Change(revision=compacted, compacted=True)
+                    return
+                keys = frozenset(_key(event["kv"]) for event in reply.get("events", ()))
+                yield Change(keys=keys, revision=int(reply["header"]["revision"]))
+        except (*Broken, Refusal) as error:
+            raise NoAnswer(f"{error}") from error
+        finally:
+            self._connection.close()
+
+    def close(self) -> None:
+        self._connection.shut()
+
+
+def _tls(settings: Settings) -> "SSLContext":
+    """Raises UsageError for a file that is not there or not what it should be."""
+    import ssl  # noqa: PLC0415 - OpenSSL is for those who have TLS
+
+    try:
+        context = ssl.create_default_context(cafile=settings.etcd_cacert or SYSTEM_CA)
+        # An authority made with openssl's defaults names no use of its key; etcd's own tools take it.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if settings.etcd_cert:
+            context.load_cert_chain(settings.etcd_cert, settings.etcd_key)
+    except OSError as error:
+        raise _unreadable(error) from error
+    return context
+
+
+def _unreadable(error: OSError) -> UsageError:
+    return UsageError(
+        f"{error.filename}: {error.strerror}", hint="etcd's TLS files or password file"
+    )
+
+
+def _answer(status: int, body: bytes) -> Message:
+    """Raises Refusal, or NoAnswer for what is no answer of etcd's at all."""
+    try:
+        message = json.loads(body.splitlines()[0])
+    except (ValueError, IndexError) as error:
+        raise NoAnswer(
+            f"HTTP status {status} and no JSON: is its gateway off? (ETCD_PROTOCOL=grpc does without)"
+        ) from error
+    return _result(message)
+
+
+def _result(message: Message) -> Message:
+    """A stream's replies come as `result`. An error has a code at the top, or in a stream below `error`."""
+    error = message["error"] if isinstance(message.get("error"), dict) else message
+    code = error.get("code", error.get("grpc_code"))
+    if code is not None:
+        raise Refusal(code, error.get("message", ""))
+    result: Message = message.get("result", message)
+    return result
+
+
+def _text(key: str) -> str:
+    return b64encode(key.encode()).decode()
+
+
+def _key(kv: Message) -> str:
+    return b64decode(kv["key"]).decode(errors="replace")
+
+
+def _item(kv: Message) -> Item:
+    return Item(
+        key=_key(kv),
+        value=b64decode(kv.get("value", "")),
+        mod_revision=int(kv["mod_revision"]),
+        lease=int(kv.get("lease", 0)),
+    )
+
+
+def _compare(one: Unchanged) -> Message:
+    return {
+        "key": _text(one.key),
+        "target": "MOD",
+        "result": "EQUAL",
+        "mod_revision": one.revision,
+    }
+
+
+def _operation(one: Operation) -> Message:
+    match one:
+        case Put():
+            value = b64encode(one.value).decode()
+            return {"request_put": {"key": _text(one.key), "value": value, "lease": one.lease}}
+        case Delete():
+            return {"request_delete_range": {"key": _text(one.key)}}
+        case Range():
+            end = range_end(one.key) if one.prefix else b""
+            ends = b64encode(end).decode()
+            return {"request_range": {"key": _text(one.key), "range_end": ends}}
+
+
+def _watches(prefixes: Sequence[str], revision: int) -> bytes:
+    """Several watches on one stream: a message each."""
+    wanted = (
+        {
+            "key": _text(prefix),
+            "range_end": b64encode(range_end(prefix)).decode(),
+            "start_revision": revision,
+        }
+        for prefix in prefixes
+    )
+    return b"".join(json.dumps({"create_request": one}).encode() for one in wanted)
