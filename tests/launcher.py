@@ -103,8 +103,9 @@ class Followed:
         return f"--- log\n{self.log[-4000:]}\n--- console\n{self.console[-2000:]}"
 
     def qemu(self) -> int:
-        """QEMU's pid, from the log line that names it."""
-        return int(self.says(r"QEMU is up.*pid=(\d+)").group(1))
+        """The newest QEMU's pid, from the log line that names it."""
+        self.says(r"QEMU is up.*pid=(\d+)")
+        return int(re.findall(r"QEMU is up.*pid=(\d+)", self.log)[-1])
 
 
 class Launcher(Followed):

@@ -3,18 +3,25 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from holdfast.errors import OwnershipLost
+from holdfast.errors import InternalError, OwnershipLost
 
 SYSEXITS = range(64, 79)  # ours; QEMU's own status must not look like one of them
 
 
 class How(StrEnum):
     powered_off = "guest powered off"
+    rebooted = "guest rebooted, and on_reboot is stop"
     stopped = "stopped"
     switched_off = "switched off by its power key"
     forced = "ended after stop_timeout"
     lost = "ownership lost"
-    crashed = "QEMU ended by itself"
+    died = "QEMU ended by itself"
+    panicked = "the guest's kernel panicked"
+    crash_loop = "crashed again and again"
+
+
+CRASHES = frozenset({How.died, How.panicked, How.crash_loop})
+OFF = frozenset({How.powered_off, How.rebooted})  # by its own user: nobody starts it again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,21 +32,35 @@ class Ending:
     qemu: int
 
     @property
-    def killed(self) -> bool:
-        """By a signal: QEMU did not flush and close its disks itself."""
-        return self.qemu < 0
+    def closed(self) -> bool:
+        """QEMU flushed and closed its disks itself: none of its writes is under way any more."""
+        return self.qemu == 0
+
+    @property
+    def crashed(self) -> bool:
+        return self.how in CRASHES
 
     @property
     def status(self) -> int:
         """The launcher's exit status (docs/keys.md).
 
-        >>> Ending(how=How.crashed, qemu=-9).status
+        >>> Ending(how=How.died, qemu=-9).status
         137
         """
         if self.how is How.lost:
             return OwnershipLost.status
-        if self.how is not How.crashed:
+        if self.how is How.crash_loop:
+            return InternalError.status
+        if not self.crashed:
             return 0
-        if self.killed:
+        if self.qemu < 0:
             return 128 - self.qemu
-        return 70 if self.qemu == 0 or self.qemu in SYSEXITS else self.qemu
+        ours = self.qemu == 0 or self.qemu in SYSEXITS
+        return InternalError.status if ours else self.qemu
+
+    def __str__(self) -> str:
+        """For the log: what happened, and what QEMU's status was where that says more."""
+        if self.how is not How.died:
+            return self.how.value
+        by = "signal" if self.qemu < 0 else "status"
+        return f"QEMU ended by itself, with {by} {abs(self.qemu)}"

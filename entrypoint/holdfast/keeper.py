@@ -72,6 +72,21 @@ class Keeper(threading.Thread):
         if self._hold.look()[0] is not Verdict.held:
             raise OwnershipLost("the VM was taken while it was being started")
 
+    def holds(self) -> bool:
+        """Whether the lock is ours now. Where we hold on it is taken again, and waited for."""
+        try:
+            verdict, _ = self._hold.look()
+            if verdict is Verdict.vacant and self.hold_on:
+                self._take_again()
+                verdict, _ = self._hold.look()
+        except Unreachable:
+            if self.hold_on or not self.in_doubt():
+                return False
+            raise
+        if verdict is Verdict.lost or (verdict is not Verdict.held and not self.hold_on):
+            raise OwnershipLost("the VM was taken before it was started again")
+        return verdict is Verdict.held
+
     def running(self, qemu: str, *, hold_on: bool) -> None:
         """The guest is about to run. Its status is written in the keeper's own time."""
         self.hold_on = hold_on
@@ -173,3 +188,4 @@ class Keeper(threading.Thread):
             log.info(
                 "the lock had gone while etcd was away; it is ours again", epoch=self._hold.epoch
             )
+            self._unpublished = bool(self._status.get("qemu"))  # it went with the old lease

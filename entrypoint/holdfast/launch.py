@@ -21,6 +21,7 @@ from holdfast.machine import Machine, RbdImage
 from holdfast.network import cards, ports
 from holdfast.plan import Plan
 from holdfast.process import Child
+from holdfast.qemu import system
 from holdfast.qemu.options import serve
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 from holdfast.qmp import Disconnected, Qmp, QmpError
@@ -50,6 +51,7 @@ class Launch:
         self._who = who
         self._rundir = rundir
         self.helpers: list[Child] = []  # that serve devices of this QEMU
+        self._made_ticket = secrets.token_urlsafe(12)  # a restart in place does not change it
 
     def spawn(self, stack: ExitStack, tenure: Fence | None = None) -> tuple[Child, Qmp]:
         """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""
@@ -76,7 +78,8 @@ class Launch:
     def _argv(self, wiring: Wiring) -> list[str]:
         if self._plan.adapted is not None:
             accelerator = self._host.accelerator(self._plan.machine.accelerator)
-            return [self._host.qemu, *serve(self._plan.adapted, wiring, accelerator)]
+            own = system.actions(self._plan.machine)  # the user's own words come later, and win
+            return [self._host.qemu, *own, *serve(self._plan.adapted, wiring, accelerator)]
         return qemu.command_line(self._plan.machine, self._host, wiring)
 
     def _greet(self, child: Child, qmp: Qmp, wiring: Wiring) -> None:
@@ -176,9 +179,7 @@ class Launch:
         """SPICE asks for a password unless the operator has said that it need not."""
         if machine.spice is None or machine.spice.password is None:
             return ""
-        path = self._rundir.secret(
-            "spice-password", machine.spice.password or secrets.token_urlsafe(12)
-        )
+        path = self._rundir.secret("spice-password", machine.spice.password or self._made_ticket)
         log.info(f"SPICE on {machine.spice.addr}:{machine.spice.port}; its password is in {path}")
         return path
 

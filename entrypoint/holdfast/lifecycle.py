@@ -10,6 +10,7 @@ from enum import Enum, auto
 class State(Enum):
     prelaunch = auto()  # QEMU is up and the guest has not run yet
     running = auto()
+    panicked = auto()  # the guest's kernel has, and QEMU keeps it as it is
     stopping = auto()  # the guest was asked to power down
     quitting = auto()  # QEMU was asked to quit: disks are flushed and closed
     killing = auto()  # SIGKILL was sent
@@ -20,6 +21,8 @@ class Event(Enum):
     start = auto()
     stop = auto()  # a signal, or power=off
     hurry = auto()  # a second signal
+    panic = auto()
+    resumed = auto()  # by an operator, after a panic
     overdue = auto()  # the state's time is over
     lost = auto()  # the VM is not ours any more
     exited = auto()  # QEMU was reaped
@@ -45,6 +48,11 @@ TABLE: dict[tuple[State, Event], Step] = {
     (State.running, Event.stop): _STOPPING,
     (State.running, Event.hurry): _QUITTING,
     (State.running, Event.lost): _KILLING,
+    (State.running, Event.panic): (State.panicked, ()),
+    (State.panicked, Event.resumed): (State.running, ()),
+    (State.panicked, Event.stop): _QUITTING,  # nobody is there who could power down
+    (State.panicked, Event.lost): _KILLING,
+    (State.stopping, Event.panic): _QUITTING,
     (State.stopping, Event.hurry): _QUITTING,
     (State.stopping, Event.overdue): _QUITTING,
     (State.stopping, Event.lost): _KILLING,

@@ -52,6 +52,7 @@ class Hold:
         self._vm = names.fence.split("/")[-2]
         self._confirmed = 0.0  # when the last good renewal was sent
         self._fence = 0
+        self._unanswered: set[bytes] = set()  # records whose reply was lost
         self._claims: dict[str, int] = {}
         self._left: frozenset[str] = frozenset()  # claims on what an earlier owner had open
         self._stale: dict[str, int] = {}  # those of them that the VM's keys name no more
@@ -144,13 +145,28 @@ class Hold:
     def record(self, images: Sequence[Image], clients: frozenset[str]) -> None:
         """Steps 4 and 6: who may be writing from now on. Only after this may they."""
         with self._turn:
+            self._read_back()
             fence = Unchanged(key=self.names.fence, revision=self._fence)
             put = Put(key=self.names.fence, value=encode(self._record(images, clients)))
             stale = [Unchanged(key=key, revision=at) for key, at in self._stale.items()]
             compare = [*self._ours(), fence, *self._claimed(), *stale]
+            self._unanswered.add(put.value)
             written = self._write(compare, [put], [Delete(key=key) for key in self._stale])
-            self._fence = written[self.names.fence]
-            self._stale = {}
+            self._fence, self._stale = written[self.names.fence], {}
+            self._unanswered.clear()  # a late copy of one of them compares an older revision
+
+    def _read_back(self) -> None:
+        """A record whose reply was lost may stand there now, or come late: nothing that compares
+        `fence` would ever succeed again. While the epoch is ours, nobody but us has written it.
+        """
+        if not self._unanswered:
+            return
+        names = self.names
+        reply = self.store.read(Range(key=names.fence), Range(key=names.epoch))
+        item = reply.items.get(names.fence)
+        ours = reply.revision_of(names.epoch) == self.standing.epoch
+        if ours and item and item.value in self._unanswered:
+            self._fence, self._stale = item.mod_revision, {}
 
     def _record(self, images: Sequence[Image], clients: frozenset[str]) -> Fence:
         return Fence(
@@ -196,6 +212,7 @@ class Hold:
     def take_again(self) -> bool:
         """The lock is gone and the epoch still ours: nobody else has started. A new lease, a new lock."""
         with self._turn:
+            self._read_back()
             epoch = Unchanged(key=self.names.epoch, revision=self.standing.epoch)
             fence = Unchanged(key=self.names.fence, revision=self._fence)
             return self._lock([epoch, fence, *self._claimed()], []) is not None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from holdfast import log, plan, qemu
 from holdfast.description import describe
-from holdfast.ending import Ending, How
+from holdfast.ending import OFF, Ending, How
 from holdfast.errors import HostLacks
 from holdfast.events import Events
 from holdfast.host import Host
@@ -51,13 +51,12 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
                 log.info("stopped while waiting; nothing was held")
                 return 0
             if ending and not (
-                settings.stay and ending.how in (How.powered_off, How.switched_off)
+                settings.stay and (ending.how in OFF or ending.how is How.switched_off)
             ):
                 return told(ending)
 
 
 def told(ending: Ending) -> int:
-    if ending.how is How.crashed:
-        by = "signal" if ending.killed else "status"
-        log.error(f"QEMU ended by itself, with {by} {abs(ending.qemu)}")
+    if ending.crashed:
+        log.error(str(ending))
     return ending.status

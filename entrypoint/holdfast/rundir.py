@@ -35,7 +35,7 @@ class RunDirectory:
                 f"{self.path} cannot be made: {error.strerror}",
                 hint="With `--read-only`, add `--tmpfs /run` to docker run.",
             ) from error
-        self._empty()
+        self.empty()
         os.chown(self.path, -1, self._who.gid)
         return self
 
@@ -43,8 +43,8 @@ class RunDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
-    def _empty(self) -> None:
-        """What a killed launcher has left."""
+    def empty(self) -> None:
+        """What a killed launcher has left, or a QEMU that is started again."""
         for entry in self.path.iterdir():
             entry.unlink()
 

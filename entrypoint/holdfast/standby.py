@@ -15,6 +15,7 @@ from holdfast.description import Description, describe
 from holdfast.errors import ConfigError, HoldfastError, LockHeld, Unreachable
 from holdfast.events import STOP_SIGNALS, Events
 from holdfast.host import Host
+from holdfast.last import crash, sight
 from holdfast.lock import Hold
 from holdfast.machine import Power
 from holdfast.ownership import Names, barred, decode_lock, number
@@ -48,6 +49,7 @@ class Ours:
     plan: Plan
     hold: Hold
     revision: int
+    keys: str  # as they were when the plan was made
 
 
 class Standby:
@@ -168,6 +170,15 @@ class Standby:
             )
         if lock := seen.items.get(self._names.lock):
             raise Obstacle(f"the VM runs on {decode_lock(lock.value)}; standing by")
+        if why := crash(seen.items.get(self._names.last), self._sight(seen)):
+            raise Obstacle(
+                f"{why}. It is started again when one of its keys changes, for example by "
+                f"etcdctl put {self._names.power} on"
+            )
+
+    def _sight(self, seen: Reply) -> str:
+        settings = self._settings
+        return sight(seen.items.values(), settings.vm_prefix, settings.defaults_prefix)
 
     # -- take it
 
@@ -194,7 +205,7 @@ class Standby:
                 hold.abandon()
             raise
         log.info("the VM is ours", epoch=hold.epoch, ttl=hold.times.ttl)
-        return Ours(plan=made, hold=hold, revision=claims.revision)
+        return Ours(plan=made, hold=hold, revision=claims.revision, keys=self._sight(seen))
 
     def _let_the_holder_return(self, hold: Hold) -> None:
         """We and the holder may have lost etcd together: who runs the VM reconnects first."""

@@ -1,11 +1,13 @@
-"""One run of QEMU: volumes, QEMU paused, the record, and only then the guest."""
+"""From the volumes to the end: QEMU paused, the record, only then the guest; and again in place."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from holdfast import capacity, log
 from holdfast.confinement import Identity, identity
-from holdfast.ending import Ending
+from holdfast.ending import Ending, How
 from holdfast.events import Events
 from holdfast.fence import Fence
 from holdfast.host import Host, Kvm, kvm_lack
@@ -14,13 +16,17 @@ from holdfast.machine import Accelerator, Disk, RbdImage
 from holdfast.network.whereabouts import Whereabouts
 from holdfast.plan import Plan
 from holdfast.process import uid_map_end
+from holdfast.restart import Restarts
 from holdfast.rundir import RunDirectory
-from holdfast.storage import directory
+from holdfast.standby import Stopped, doze
+from holdfast.storage import directory, local
 from holdfast.supervisor import Supervisor
+
+UNLOCKING = 10.0  # seconds for the image locks of a QEMU that is reaped
 
 
 def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -> Ending:
-    """Returns when QEMU is reaped; whatever is raised, it is gone by then."""
+    """Returns when QEMU is reaped for good; whatever is raised, it is gone by then."""
     for line in [*about_kvm(host, plan), *plan.warnings, *capacity.apply_weight(plan.machine)]:
         log.warning(line)
     if tenure is not None:
@@ -29,8 +35,25 @@ def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -
         tenure.admit_writes()
     make_volumes(plan)
     who = own_identity(plan, host)
-    with RunDirectory(plan.machine.vm or "qemu", who) as rundir, ExitStack() as stack:
+    restarts = Restarts(machine=plan.machine)
+    with RunDirectory(plan.machine.vm or "qemu", who) as rundir:
         launch = Launch(plan, host, who, rundir)
+        while True:
+            ending = once(launch, plan, rundir, events, tenure)
+            if judged := restarts.judge(ending, time.monotonic()):
+                return judged
+            log.warning(f"{ending}: starting QEMU again in place", restarts=restarts.number)
+            try:
+                clear(plan, rundir, events, tenure, ending)
+            except Stopped:
+                return replace(ending, how=How.stopped)
+
+
+def once(
+    launch: Launch, plan: Plan, rundir: RunDirectory, events: Events, tenure: Fence | None
+) -> Ending:
+    """One QEMU, from its start to its end."""
+    with ExitStack() as stack:
         child, qmp = launch.spawn(stack, tenure)
         if tenure is not None:
             tenure.guarded(child.pid, events, stack)
@@ -55,6 +78,19 @@ def whereabouts(plan: Plan, rundir: RunDirectory, tenure: Fence | None) -> Where
     machine = plan.machine
     agent = rundir.path / "agent" if machine.guest_agent else None
     return Whereabouts(machine.vm, machine.nics, agent, tell)
+
+
+def clear(
+    plan: Plan, rundir: RunDirectory, events: Events, tenure: Fence | None, ending: Ending
+) -> None:
+    """Nothing of the QEMU that has ended is in the way of the next one."""
+    rundir.empty()
+    if tenure is not None:
+        tenure.bury(closed=ending.closed, events=events)
+    until = time.monotonic() + UNLOCKING
+    # It is reaped, but the kernel may let go of a file a moment later, when the last request on it ends.
+    while any(map(local.locked, plan.disks)) and time.monotonic() < until:
+        doze(events, time.monotonic() + 0.05, wake=lambda _: False)
 
 
 def make_volumes(plan: Plan) -> None:

@@ -18,6 +18,11 @@ from holdfast.rundir import BEAT, beat
 QUIT_TIMEOUT = 10.0  # seconds that QEMU gets to flush and close its disks
 PRESS_AGAIN = 10.0  # a guest that has not loaded its button driver yet misses the first press
 RESUME_AGAIN = 5.0  # between two tries to go on after an I/O error
+GUEST = {  # why QEMU ends, when it is the guest's doing (qapi/run-state.json, ShutdownCause)
+    "guest-shutdown": How.powered_off,
+    "guest-reset": How.rebooted,
+    "guest-panic": How.panicked,
+}
 FENCED = "transport endpoint shutdown"  # ESHUTDOWN: Ceph has shut this client out (librbd, -108)
 
 
@@ -68,7 +73,7 @@ class Supervisor:
         for child in (self._child, *self._helpers):
             self._events.forget(child.output)
         self._unhear()
-        return Ending(how=self._how or How.crashed, qemu=self._status)
+        return Ending(how=self._how or How.died, qemu=self._status)
 
     def _begin(self) -> None:
         """The guest's first instruction: the record is written, and the lease is still good."""
@@ -175,9 +180,9 @@ class Supervisor:
 
     def _told(self, event: str, data: Message) -> None:
         log.debug(f"QEMU event {event}", **data)
-        if event == "SHUTDOWN" and data.get("guest") and self._how is None:
-            log.info("the guest has powered itself off")
-            self._how = How.powered_off
+        if event == "SHUTDOWN" and self._how is None and data.get("reason") in GUEST:
+            self._how = GUEST[data["reason"]]
+            log.info(self._how.value)
         elif event == "BLOCK_IO_ERROR":
             self._failed(
                 str(data.get("reason", "")), str(data.get("node-name") or data.get("device"))
@@ -185,7 +190,15 @@ class Supervisor:
         elif event == "WATCHDOG":
             self._bitten(str(data.get("action")))
         elif event == "GUEST_PANICKED":
-            log.error("the guest's kernel has panicked")
+            self._panicked(paused=data.get("action") == "pause")
+        elif event == "RESUME":
+            self._go(Event.resumed)
+
+    def _panicked(self, *, paused: bool) -> None:
+        left = ": it is left as it is, for the operator (on_crash)" if paused else ""
+        log.error(f"the guest's kernel has panicked{left}")
+        if paused:
+            self._go(Event.panic)
 
     def _bitten(self, action: str) -> None:
         log.error(f"the guest has not fed its watchdog: {action}")

@@ -1,23 +1,22 @@
 """From a lock that is ours to its release."""
 
 import contextlib
-import json
 import time
 from datetime import UTC, datetime
 
 from holdfast import log
-from holdfast.ending import Ending, How
+from holdfast.ending import OFF, Ending, How
 from holdfast.errors import HoldfastError, LockHeld, Unreachable
 from holdfast.events import Events
 from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.keeper import Keeper
+from holdfast.last import CRASHED, Last
 from holdfast.lock import Hold
 from holdfast.plan import Plan
 from holdfast.settings import EtcdLoss, Settings
 from holdfast.standby import Ours, Stopped, doze
 from holdfast.start import start
-from holdfast.storage.rbd import Cluster
 
 BACK_OFF = 5.0  # after another QEMU was found to have an image open
 LET_GO_AGAIN = 1.0  # between two tries to give the VM away while etcd is down
@@ -26,30 +25,36 @@ LET_GO_AGAIN = 1.0  # between two tries to give the VM away while etcd is down
 def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending | None:
     """Run the VM while it is ours. None: it could not be started for now, and is given back."""
     try:
-        ending = held(ours, settings, host, events)
+        ending, clean = held(ours, settings, host, events)
     except (LockHeld, Unreachable) as error:
         # Another QEMU or client has a disk, or Ceph is away: that may pass.
-        give_back(ours.hold)
+        give_back(ours.hold, host)
         log.warning(f"{'; '.join(error.lines())}; trying again in {BACK_OFF:g} s")
         doze(events, time.monotonic() + BACK_OFF, wake=lambda _: False)
         return None
     except (HoldfastError, Stopped):
-        give_back(ours.hold)
+        give_back(ours.hold, host)
         raise
     if ending.how is not How.lost:
-        Parting(ours.hold, ours.plan, ending).let_go(events)
+        Parting(ours, host, ending, clean=clean).let_go(events)
     return ending
 
 
-def held(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending:
-    """When this returns the keeper has ended: it would take a lock again that we let go."""
+def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[Ending, bool]:
+    """How the VM ended, and whether nobody may write to its disks any more.
+
+    When this returns the keeper has ended: it would take a lock again that we let go.
+    """
     status = description(ours.plan, host, ours.hold)
     with (
         contextlib.closing(ours.plan),
         Keeper(ours.hold, ours.revision, events.post, status) as keeper,
+        contextlib.closing(
+            Fence(ours.plan, ours.hold, keeper, hold_on=holds_on(settings, ours.plan))
+        ) as fence,
     ):
-        fence = Fence(ours.plan, ours.hold, keeper, hold_on=holds_on(settings, ours.plan))
-        return start(ours.plan, host, events, fence)
+        ending = start(ours.plan, host, events, fence)
+        return ending, ending.how is not How.lost and fence.part(closed=ending.closed)
 
 
 def holds_on(settings: Settings, plan: Plan) -> bool:
@@ -73,11 +78,12 @@ def description(plan: Plan, host: Host, hold: Hold) -> dict[str, object]:
     }
 
 
-def give_back(hold: Hold) -> None:
-    """A start that failed: our guest has never run, so only a predecessor's record stays."""
+def give_back(hold: Hold, host: Host) -> None:
+    """A start that failed: our guest has never run, or its QEMU was killed and stays in the record."""
+    last = Last(when=now(), host=host.name, why="failed to start", exit=70, epoch=hold.epoch)
     with contextlib.suppress(Unreachable):  # the lease ends by itself
         try:
-            hold.release(last("failed to start", 70, hold), clean=not hold.recorded)
+            hold.release(last.encode(), clean=not hold.recorded)
         except HoldfastError as error:
             log.warning(error.message)
 
@@ -85,28 +91,29 @@ def give_back(hold: Hold) -> None:
 class Parting:
     """Giving the VM away, however long etcd is away."""
 
-    def __init__(self, hold: Hold, plan: Plan, ending: Ending) -> None:
-        self._hold = hold
-        self._how = ending.how
-        self._ceph = plan.ceph
-        self._disks = plan.disks
-        self._in_ceph = any(image.kind == "rbd" for image in plan.images)
-        # QEMU's death frees a local file. What it still had under way elsewhere may arrive later.
-        self._clean = ending.qemu == 0 or all(image.kind == "file" for image in plan.images)
-        self._last = last(ending.how.value, ending.status, hold)
+    def __init__(self, ours: Ours, host: Host, ending: Ending, *, clean: bool) -> None:
+        self._hold = ours.hold
+        self._off = ending.how in OFF
+        self._clean = clean
+        self._last = Last(
+            when=now(),
+            host=host.name,
+            why=str(ending),
+            exit=ending.status,
+            epoch=ours.hold.epoch,
+            forced=ending.how is How.forced,
+            **({"state": CRASHED, "keys": ours.keys} if ending.crashed else {}),
+        )
         self._told = False
-        self._until = time.monotonic() + plan.machine.stop_timeout
+        self._until = time.monotonic() + ours.plan.machine.stop_timeout
 
     def let_go(self, events: Events) -> None:
         """A stop that was asked for does not wait for ever; a guest's own power-off does: a standby
-        must not boot what its user has switched off.
+        must not boot what its user has switched off. Nor what crashed for good.
         """
-        if self._clean:
-            self._forget_copies()
-        else:
+        if not self._clean:
             log.warning(
-                "QEMU did not close its disks in Ceph or on shared storage: the next owner will shut it "
-                "out there, or wait"
+                "not all who may still write are shut out: the next owner will do it, or wait"
             )
         try:
             while not self._released():
@@ -114,22 +121,12 @@ class Parting:
         except Stopped:
             log.error("stopped again before etcd was back: the record stays as it is")
 
-    def _forget_copies(self) -> None:
-        """They would make the next owner shut out clients that are gone. It harms nobody if they stay."""
-        if self._ceph is None or not self._in_ceph:
-            return
-        try:
-            with contextlib.closing(Cluster(self._disks, self._ceph)) as cluster:
-                cluster.drop_copy(self._hold.epoch)
-        except HoldfastError as error:
-            log.warning(f"the copies of the fence record stay in the images: {error.message}")
-
     def _released(self) -> bool:
-        off = self._how is How.powered_off
+        stays = self._off or self._last.state == CRASHED
         try:
-            self._hold.release(self._last, clean=self._clean, power_off=off)
+            self._hold.release(self._last.encode(), clean=self._clean, power_off=self._off)
         except Unreachable as error:
-            if not off and time.monotonic() > self._until:
+            if not stays and time.monotonic() > self._until:
                 log.error(f"{error.message}; leaving the record for the next owner to judge")
                 return True
             if not self._told:
@@ -138,12 +135,6 @@ class Parting:
             return False
         log.info("the VM is released", etcd_requests=self._hold.store.requests)
         return True
-
-
-def last(why: str, status: int, hold: Hold) -> bytes:
-    forced = why == How.forced.value
-    record = {"when": now(), "why": why, "exit": status, "epoch": hold.epoch, "forced": forced}
-    return json.dumps(record, separators=(",", ":")).encode()
 
 
 def now() -> str:

@@ -133,12 +133,14 @@ def test_31_token_that_the_server_forgot(
 
 def test_33_out_of_memory(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     """The kernel takes QEMU; process 1 lives, says so, and gives the VM away."""
+    vm.etcd.put(vm.name, on_crash="stop")
     with Cgroup("memory") as cgroup:
         cgroup.limit_memory(120 << 20)
         a = vm.start(arena.hosts[0], inside=f"echo 0 >{cgroup.path}/cgroup.procs")
         assert a.ends(90) == 137
         assert "with signal 9" in a.log
         assert vm.get("lock") is None
+    vm.etcd.put(vm.name, power="on")
     b = vm.start(arena.hosts[1])
     stamped(disk, b.writes())
     arena.verify(vm, disk)

@@ -23,9 +23,26 @@ def owner_and_standby(arena: Arena, vm: Vm, disk: FileDisk) -> tuple[Launcher, L
 
 
 def test_01_qemu_killed(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    """Restarted in place: the lock stays, and the standby takes nothing."""
     a, b = owner_and_standby(arena, vm, disk)
+    mark = len(a.console)
     os.kill(a.qemu(), signal.SIGKILL)
-    assert a.ends() == 128 + signal.SIGKILL
+    stamped(disk, a.writes(after=mark))
+    assert vm.get("epoch") == "1"
+    assert "the VM is ours" not in b.log
+    arena.verify(vm, disk)
+
+
+def test_01_qemu_killed_again_and_again(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    """Given away, and started by nobody before a key changes."""
+    a, b = owner_and_standby(arena, vm, disk)
+    for number in range(1, 5):
+        a.says(rf"(QEMU is up(.|\n)*){{{number}}}")
+        os.kill(a.qemu(), signal.SIGKILL)
+    assert a.ends() == 70
+    b.says("waiting: it crashed on host-0")
+    assert vm.get("fence") is None
+    vm.etcd.put(vm.name, title="mended")
     stamped(disk, b.writes())
     arena.verify(vm, disk)
 

@@ -346,7 +346,7 @@ def test_an_edited_key_waits_for_the_next_start(
 def test_a_dead_qemu_is_reported(
     launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
 ) -> None:
-    etcd_server.put(vm, **keys)
+    etcd_server.put(vm, **keys, on_crash="stop")
     launcher = launch(on(etcd_server, vm))
     launcher.ready()
     os.kill(launcher.qemu(), signal.SIGKILL)

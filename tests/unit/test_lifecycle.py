@@ -29,6 +29,16 @@ def walk(*events: Event, state: State = State.running) -> list[Action]:
         pytest.param(
             [Event.stop, Event.lost], [Action.powerdown, Action.kill], id="lost while stopping"
         ),
+        pytest.param([Event.panic, Event.stop], [Action.quit], id="nobody is there to ask"),
+        pytest.param([Event.panic, Event.lost], [Action.kill], id="a panicked VM is lost, too"),
+        pytest.param(
+            [Event.stop, Event.panic], [Action.powerdown, Action.quit], id="a panic while stopping"
+        ),
+        pytest.param(
+            [Event.panic, Event.resumed, Event.stop],
+            [Action.powerdown],
+            id="an operator resumed it",
+        ),
         pytest.param(
             [Event.lost, Event.stop, Event.hurry, Event.overdue], [Action.kill], id="killed once"
         ),

@@ -28,7 +28,6 @@ KEYS = {key.name: key for section in SECTIONS.values() for key in section}
 _LATER = """
     ram_max hugepages arch firmware tpm
     display video vnc_port vnc_addr vnc_password usb/<name> pci/<name>
-    on_poweroff on_reboot on_crash
     disks/<name>/source/image disks/<name>/source/member disks/<name>/source/volume
     disks/<name>/source/format disks/<name>/source/checksum disks/<name>/chained
     nics/<name>/vlan nics/<name>/device nics/<name>/macvtap_mode nics/<name>/queues

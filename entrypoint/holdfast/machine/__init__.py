@@ -1,7 +1,7 @@
 """What a VM is, as values. Sizes are bytes. Nothing in here knows text, files or etcd."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum, auto
+from enum import StrEnum
 
 from holdfast.machine.ceph import RbdImage, RbdVolume
 from holdfast.machine.disk import (
@@ -19,6 +19,7 @@ from holdfast.machine.disk import (
 from holdfast.machine.display import Spice
 from holdfast.machine.guest import Document, Guest
 from holdfast.machine.nic import Nic, NicMode, Port, Protocol
+from holdfast.machine.power import OnCrash, OnPoweroff, OnReboot, Power
 from holdfast.machine.processor import Rtc, Topology, Watchdog
 
 __all__ = [
@@ -37,6 +38,9 @@ __all__ = [
     "Machine",
     "Nic",
     "NicMode",
+    "OnCrash",
+    "OnPoweroff",
+    "OnReboot",
     "Port",
     "Power",
     "Protocol",
@@ -54,11 +58,6 @@ class Accelerator(StrEnum):
     auto = "auto"  # spelled out: the name hides enum.auto
     kvm = "kvm"
     tcg = "tcg"
-
-
-class Power(StrEnum):
-    on = auto()
-    off = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +92,9 @@ class Machine:
     rng: bool = True
     balloon: bool | None = None  # None: on a PCIe board
     watchdog: Watchdog = Watchdog.off
+    on_poweroff: OnPoweroff = OnPoweroff.stop
+    on_reboot: OnReboot = OnReboot.restart
+    on_crash: OnCrash = OnCrash.restart
     stop_timeout: int = 300
     extra_flags: tuple[str, ...] = ()
     options: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """The machine itself: what is left when disks, network cards, display and console are taken away."""
 
 from holdfast.host import Host
-from holdfast.machine import Accelerator, Machine, Watchdog
+from holdfast.machine import Accelerator, Machine, OnCrash, OnReboot, Watchdog
 from holdfast.qemu import slots
 from holdfast.qemu.board import is_i440fx
 from holdfast.qemu.option import as_json, escaped, keyed
@@ -32,12 +32,19 @@ def system(machine: Machine, host: Host, wiring: Wiring) -> list[str]:
         *processor(machine, host),
         "-m", memory(machine.ram),
         "-rtc", keyed("", base=machine.rtc.value),
-        # Said, not left to QEMU: the supervisor reads the reason of a SHUTDOWN event.
-        "-action", keyed("", reboot="reset", shutdown="poweroff", panic="shutdown", watchdog=bite(machine)),
+        *actions(machine),
         *direct_boot(machine, wiring),
         *launched(wiring),
     ]
     # fmt: on
+
+
+def actions(machine: Machine) -> list[str]:
+    """Said, not left to QEMU: the supervisor reads the reason of a SHUTDOWN event."""
+    reboot = "shutdown" if machine.on_reboot is OnReboot.stop else "reset"
+    panic = "pause" if machine.on_crash is OnCrash.pause else "shutdown"
+    chosen = keyed("", reboot=reboot, shutdown="poweroff", panic=panic, watchdog=bite(machine))
+    return ["-action", chosen]
 
 
 def accel(accelerator: Accelerator) -> str:

@@ -19,6 +19,7 @@ from holdfast.machine import Disk, RbdImage, RbdVolume
 from holdfast.record import Unreadable, decode_copies
 from holdfast.storage.keyring import Keyring
 
+GOOD_BYE = 2.0  # seconds for a process with nothing to do
 PATIENCE = 20.0  # seconds for one answer; librados gives up on single operations before
 
 
@@ -48,6 +49,7 @@ class Cluster:
         self._writable = [image for image in self._images if image["writable"]]
         self._keyring = keyring
         self._buffer = b""
+        self._asked = False  # something that was not answered, or not done in time
         command = [sys.executable, "-P", "-m", "holdfast.storage.librbd"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -61,10 +63,21 @@ class Cluster:
             self.close()
             raise
 
-    def close(self) -> None:
-        self._process.kill()
+    def close(self) -> bool:
+        """True: it has closed by itself, with all answers given, so that nothing of it is under way."""
+        assert self._process.stdin  # noqa: S101 - pipes were asked for
         with contextlib.suppress(OSError):
-            self._process.communicate()
+            self._process.stdin.close()
+        try:
+            return self._process.wait(0.0 if self._asked else GOOD_BYE) == 0
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return False
+        finally:
+            for pipe in (self._process.stdout, self._process.stderr):
+                assert pipe  # noqa: S101
+                pipe.close()
 
     # -- before the lock
 
@@ -119,6 +132,7 @@ class Cluster:
 
     def _talk(self, request: dict[str, Any]) -> Any:
         assert self._process.stdin  # noqa: S101 - pipes were asked for
+        self._asked = True
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
@@ -131,6 +145,7 @@ class Cluster:
             raise self._denied(reason)
         if reason := reply.get("unreachable"):
             raise self._unreachable(reason)
+        self._asked = False
         return reply["answer"]
 
     def _denied(self, reason: str) -> ConfigError:
