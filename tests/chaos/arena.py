@@ -74,15 +74,25 @@ class Arena:
         self.watcher = watcher
         self.figures = figures
 
-    def takeover(self, vm: Vm, since: float, what: str) -> Sighting:
-        """Wait for the guest's first instruction after `since`, and write down how long it took."""
+    def takeover(self, vm: Vm, since: float, what: str, by: Launcher) -> Sighting:
+        """Wait for the guest's first instruction after `since`, and write down how long it took: until
+        etcd's lease had run out and the lock was won, and the launcher's own work from there on.
+        """
         seen = self.watcher.runs(vm.name, since)
+        won = by.when("the VM is ours")
         self.figures.took(what, seen.running - since)
+        self.figures.took(f"{what}: of it from the lock on", seen.running - won)
         return seen
 
     def end(self) -> None:
         for host in self.hosts:
             host.crash()
+
+    def close(self) -> None:
+        """End, and leave nothing of it to the kernel: many rounds would fill it with the dead."""
+        self.end()
+        for host in self.hosts:
+            host.close()
 
     def verify(self, vm: Vm, disk: Disk) -> Findings:
         """The disk has no stamp that should not be there, and it has stamps at all."""

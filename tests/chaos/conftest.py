@@ -87,8 +87,7 @@ def arena(session_arena: Arena, request: pytest.FixtureRequest) -> Iterator[Aren
     try:
         yield session_arena
     finally:
-        for host in session_arena.hosts:
-            host.close()
+        session_arena.close()
     session_arena.no_overlap()
 
 

@@ -91,7 +91,7 @@ class Launcher(Followed):
         arguments: Sequence[str],
         prefix: Sequence[str],
     ) -> None:
-        self._heard: list[tuple[str, str]] = []
+        self._heard: list[tuple[str, str, float]] = []
         self._pid = 0
         command = [
             *("ip", "netns", "exec", namespace.name),
@@ -108,7 +108,7 @@ class Launcher(Followed):
                 text = data.decode(errors="replace")
                 *lines, rest = (rest + text).split("\n")
                 with self._news:
-                    self._heard += [(name, line) for line in lines]
+                    self._heard += [(name, line, time.monotonic()) for line in lines]
                     self._said[name] += text
                     self._news.notify_all()
 
@@ -149,6 +149,11 @@ class Launcher(Followed):
         """Wait until it has taken the VM; the epoch."""
         return int(self.says(r"the VM is ours.*epoch=(\d+)", timeout=timeout, after=after)[1])
 
+    def when(self, said: str) -> float:
+        """When its log first said so, on time.monotonic()."""
+        self.says(said)
+        return next(at for stream, line, at in self._heard if stream == "log" and said in line)
+
     def writes(self, timeout: float = 60, after: int = 0) -> str:
         """Wait until its guest has begun a journal; the writer's uuid."""
         pattern = r"GUEST-JOURNAL disk=\w+ writer=(\S+) after"
@@ -157,7 +162,7 @@ class Launcher(Followed):
     def writers(self) -> list[Writer]:
         """The boots of its guests, each with the epoch that had been taken last before it."""
         epoch, found = 0, []
-        for stream, line in list(self._heard):
+        for stream, line, _ in list(self._heard):
             if stream == "log" and (ours := re.search(r"the VM is ours.*epoch=(\d+)", line)):
                 epoch = int(ours[1])
             elif stream == "console" and (

@@ -7,6 +7,7 @@ later writer's.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,8 +38,12 @@ class Stamp:
 @dataclass(frozen=True, kw_only=True)
 class Findings:
     stamps: int
-    gap: float  # the longest time between two stamps of one boot, on the guest's own clock
     violations: tuple[str, ...]
+    gaps: tuple[tuple[int, float], ...]  # a boot's stamp, and the time to its next
+
+    def gap(self, after: int = 0, until: int = sys.maxsize) -> float:
+        """The longest time between two stamps of one boot, on the guest's own clock."""
+        return max((gap for n, gap in self.gaps if after <= n < until), default=0)
 
 
 def check(disk: bytes, epochs: Mapping[str, int]) -> Findings:
@@ -54,8 +59,12 @@ def check(disk: bytes, epochs: Mapping[str, int]) -> Findings:
         else:
             stamps.append(stamp)
     faults += [*backwards(stamps, epochs), *torn(stamps), *late(stamps), *last(disk, stamps)]
-    gaps = (two.uptime - one.uptime for one, two in pairwise(stamps) if one.writer == two.writer)
-    return Findings(stamps=len(stamps), gap=max(gaps, default=0), violations=tuple(faults))
+    gaps = tuple(
+        (one.n, two.uptime - one.uptime)
+        for one, two in pairwise(stamps)
+        if one.writer == two.writer
+    )
+    return Findings(stamps=len(stamps), gaps=gaps, violations=tuple(faults))
 
 
 def written(disk: bytes) -> Iterator[tuple[int, bytes]]:

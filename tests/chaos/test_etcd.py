@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from chaos import members
-from chaos.arena import LOCAL, TTL, Arena, Vm, eventually
+from chaos.arena import LOCAL, TTL, Arena, Vm
 from chaos.disk import FileDisk, stamped
 from chaos.gate import Gate
 from chaos.host import Launcher
 from chaos.members import Members
 from chaos.network import Network
+from chaos.outage import outlived
 from launcher import SOURCE, alive
 
 STOP_TTL = 10  # the least that ETCD_LOSS=stop takes
@@ -138,7 +139,7 @@ def test_11_members_killed_in_turn(arena: Arena, vm: Vm, disk: FileDisk, minutes
         stamped(disk, writer, 1)
     assert vm.get("lock") == before
     assert "the VM is ours" not in b.log
-    gap = arena.verify(vm, disk).gap
+    gap = arena.verify(vm, disk).gap()
     arena.figures.notes["etcd members killed in turn, no VM disturbed"] = (
         f"{killed} kills, longest gap on the guest's clock {gap:.2f} s"
     )
@@ -147,21 +148,10 @@ def test_11_members_killed_in_turn(arena: Arena, vm: Vm, disk: FileDisk, minutes
 @pytest.mark.long
 def test_12_all_etcd_gone(arena: Arena, vm: Vm, disk: FileDisk, minutes: float) -> None:
     _, b, writer = pair(arena, vm, disk)
-    seconds = 180 if minutes else 4 * TTL
-    vm.etcd.stop()
-    try:
-        time.sleep(seconds)
-        stamped(disk, writer)
-    finally:
-        vm.etcd.start()
-    eventually(lambda: vm.get("lock"), what="the lock taken again")
-    time.sleep(TTL + 1)
-    stamped(disk, writer)
-    assert vm.get("epoch") == "1"
+    outage = outlived(vm, disk, writer, 180 if minutes else 4 * TTL)
     assert "the VM is ours" not in b.log
-    gap = arena.verify(vm, disk).gap
-    arena.figures.notes["etcd gone, a VM on a file kept running and its epoch"] = (
-        f"{seconds} s, longest gap on the guest's clock {gap:.2f} s"
+    arena.figures.notes["etcd gone, a VM on a file kept running and its epoch"] = outage.told(
+        arena.verify(vm, disk)
     )
 
 

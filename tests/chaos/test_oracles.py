@@ -100,7 +100,8 @@ def test_the_checker_is_content_with_two_epochs() -> None:
     found = journal.check(bytes(two_epochs()), EPOCHS)
     assert found.violations == ()
     assert found.stamps == 20
-    assert found.gap == 1
+    assert found.gap() == 1
+    assert found.gap(after=10) == 0
 
 
 LATE = {

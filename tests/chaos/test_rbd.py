@@ -16,6 +16,7 @@ from chaos.disk import silent, stamped
 from chaos.gate import Gate
 from chaos.host import Launcher
 from chaos.network import Network
+from chaos.outage import outlived
 from chaos.rbd_disk import Clients, RbdDisk
 
 MACHINE_A, MACHINE_B = 0, 2
@@ -35,7 +36,8 @@ def pair(arena: Arena, vm: Vm, image: RbdDisk, **environ: str) -> tuple[Launcher
 def test_02_host_crashes(ttl: int, arena: Arena, rbd_vm: Vm, image: RbdDisk) -> None:
     _, b, _ = pair(arena, rbd_vm, image, TTL=str(ttl))
     since = arena.hosts[MACHINE_A].crash()
-    arena.takeover(rbd_vm, since, f"takeover after kill -9 of a host, TTL {ttl}, RBD")
+    what = f"takeover after kill -9 of a host, TTL {ttl}, RBD"
+    arena.takeover(rbd_vm, since, what, by=b)
     stamped(image, b.writes())
     arena.verify(rbd_vm, image)
 
@@ -121,21 +123,10 @@ def test_10_cut_off_from_ceph(
 
 def test_12_all_etcd_gone(arena: Arena, rbd_vm: Vm, image: RbdDisk, minutes: float) -> None:
     _, b, writer = pair(arena, rbd_vm, image)
-    seconds = 180 if minutes else 3 * TTL
-    rbd_vm.etcd.stop()
-    try:
-        time.sleep(seconds)
-        stamped(image, writer)
-    finally:
-        rbd_vm.etcd.start()
-    eventually(lambda: rbd_vm.get("lock"), what="the lock taken again")
-    time.sleep(TTL + 1)
-    stamped(image, writer)
-    assert rbd_vm.get("epoch") == "1"
+    outage = outlived(rbd_vm, image, writer, 180 if minutes else 3 * TTL)
     assert "the VM is ours" not in b.log
-    gap = arena.verify(rbd_vm, image).gap
-    arena.figures.notes["etcd gone, a VM in Ceph kept running and its epoch"] = (
-        f"{seconds} s, longest gap on the guest's clock {gap:.2f} s"
+    arena.figures.notes["etcd gone, a VM in Ceph kept running and its epoch"] = outage.told(
+        arena.verify(rbd_vm, image)
     )
 
 

@@ -83,7 +83,7 @@ def taken_over(arena: Arena, vm: Vm, server: Server, pair: Pair, since: float, w
     assert "the VM is ours" not in pair.standby.log, "the lease outlives the old QEMU"
     pair.standby.ours()
     pair.standby.says(WAITS)
-    arena.takeover(vm, since, what)
+    arena.takeover(vm, since, what, by=pair.standby)
     stamped(server.disk, pair.standby.writes())
 
 

@@ -24,7 +24,7 @@ def test_23_stampede(arena: Arena, vm: Vm, disk: FileDisk, minutes: float) -> No
         arena.watcher.runs(vm.name, since)
         assert vm.get("epoch") == str(number)
         assert len(arena.watcher.running(vm.name)) == 1
-        arena.end()
+        arena.close()
         vm.etcd.ctl("del", vm.key("lock"))
         arena.figures.rounds += 1
     arena.figures.notes[f"{LAUNCHERS} launchers at once, exactly one ran"] = f"{rounds} rounds"
@@ -48,7 +48,8 @@ def test_24_repeated_kills(
             stamped(image, owner.writes(), 2)
         time.sleep(chance.uniform(0, 2))
         since = hosts[0].crash()
-        arena.takeover(rbd_vm, since, f"takeover after kill -9 of a host, TTL {ttl}, RBD")
+        what = f"takeover after kill -9 of a host, TTL {ttl}, RBD"
+        arena.takeover(rbd_vm, since, what, by=standby)
         hosts.reverse()
         owner, standby = standby, rbd_vm.start(hosts[1], TTL=str(ttl))
         standby.says("waiting: the VM runs on")
