@@ -35,7 +35,8 @@ class Guard:
             )
         os.close(qemu)
         self._await()
-        log.info("a guard ends QEMU if its lease is not renewed", pid=self._process.pid)
+        self.pid = self._process.pid
+        log.info("a guard ends QEMU if its lease is not renewed", pid=self.pid)
         events.watch(self._socket.fileno(), self._hear)
 
     def _await(self) -> None:
@@ -44,7 +45,7 @@ class Guard:
             if self._socket.recv(64) == guard_process.READY:
                 self._socket.setblocking(False)
                 return
-        except TimeoutError:
+        except (TimeoutError, ConnectionResetError):
             pass
         self._end()
         raise InternalError("the process that guards QEMU by time could not be started")

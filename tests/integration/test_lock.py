@@ -9,7 +9,7 @@ from etcd import Etcd
 from holdfast.errors import ConfigError, OwnershipLost, Unreachable
 from holdfast.host import Host
 from holdfast.lock import Hold
-from holdfast.ownership import Image, Names, Verdict, clients_of, judge
+from holdfast.ownership import Image, Names, Verdict, clients_of, judge, left_to_time
 from holdfast.settings import Endpoint, Settings
 from holdfast.store import Store, connect
 from holdfast.txn import Range, Reply
@@ -251,6 +251,52 @@ def test_two_disks_of_one_dead_vm_are_taken_together(
     taken("a", disks=(DISK, second))
     etcd_server.ctl("del", names.lock)
     assert taken("b", vm=other(names), disks=(DISK, second)).look()[0] is Verdict.held
+
+
+SHARED = Image(disk="root", kind="shared", id="shared/a-folder/disk.raw")
+
+
+def test_where_time_guards_a_renewal_is_witnessed(
+    store: Store, names: Names, taken: Taker, etcd_server: Etcd
+) -> None:
+    """A lease that is renewed says nothing of the lock: a leader that was replaced may answer."""
+    timed, untimed = taken(disks=(SHARED,)), taken(vm=other(names))
+    assert timed.renew()
+    before = timed.last_resort()
+    for hold in (timed, untimed):
+        etcd_server.ctl("del", hold.names.lock)
+    assert not timed.renew()
+    assert timed.last_resort() == before
+    assert untimed.renew()
+
+
+def test_who_comes_after_a_record_that_only_time_has_stopped_outlasts_it(
+    store: Store, names: Names, taken: Taker
+) -> None:
+    first = taken(disks=(SHARED,))
+    assert not first.outlast
+    first.abandon()
+    second = taken("b", disks=(SHARED,))
+    assert second.outlast
+    second.release(b"{}", clean=True)
+    assert not taken("a", disks=(SHARED,)).outlast
+
+
+def test_a_disk_taken_from_another_vm_is_outlasted_by_whoever_comes_next(
+    store: Store, names: Names, taken: Taker
+) -> None:
+    """A taker that dies while it waits has left no record of its own: the claim brings one along."""
+    taken(disks=(SHARED,)).abandon()
+    theirs = other(names)
+    hold = Hold(store, theirs, HOSTS["b"], 10)
+    now = seen(store, theirs)
+    claims = hold.take(now, [SHARED])
+    assert claims is not None
+    hold.raise_epoch(now)
+    hold.claim([SHARED], claims)
+    assert hold.outlast
+    hold.abandon()
+    assert left_to_time(seen(store, theirs).items[theirs.fence])
 
 
 def test_a_release_that_wrote_nothing_is_no_release(

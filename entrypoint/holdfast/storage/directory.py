@@ -61,7 +61,10 @@ def grow(disk: Disk, path: Path) -> bool:
     if disk.size is None or disk.size <= size_of(disk, path):
         return False
     if disk.format is Format.raw:
-        os.truncate(path, disk.size)
+        with path.open("r+b") as file:
+            # Unlike truncate() it never cuts off: a launcher that was paused here, on storage that
+            # other hosts reach too, may come after one that has grown the volume further.
+            os.posix_fallocate(file.fileno(), disk.size - 1, 1)
     else:
         _run(
             disk, ["qemu-img", "resize", "-q", "-f", disk.format.value, str(path), str(disk.size)]
