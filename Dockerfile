@@ -5,11 +5,21 @@
 # ---- the product's packages, whole ----
 FROM debian:trixie-slim AS packages
 ENV DEBIAN_FRONTEND=noninteractive
+# The emulator of the image's own architecture is always there. Others are for a tag of their own:
+# docker build --build-arg EMULATORS="aarch64" --tag holdfast:full .
+ARG EMULATORS=""
+RUN for arch in $(uname -m) $EMULATORS; do \
+      case $arch in \
+        x86_64) echo qemu-system-x86 ovmf ;; \
+        aarch64) echo qemu-system-arm qemu-efi-aarch64 ;; \
+        *) echo "EMULATORS: $arch is none of x86_64 aarch64" >&2; exit 1 ;; \
+      esac; \
+    done >/emulators
+# hadolint ignore=SC2046  # several packages
 RUN apt-get update \
- && apt-get install -y --no-install-recommends \
+ && apt-get install -y --no-install-recommends $(cat /emulators) \
       ca-certificates \
       libnftables1 \
-      ovmf \
       python3 \
       python3-etcd3 \
       python3-jinja2 \
@@ -20,11 +30,12 @@ RUN apt-get update \
       python3-yaml \
       qemu-block-extra \
       qemu-system-modules-spice \
-      qemu-system-x86 \
       qemu-utils \
+      swtpm \
       tzdata \
       virtiofsd \
- && apt-get clean && rm -rf /var/lib/apt/lists/*
+ && apt-get clean && rm -rf /var/lib/apt/lists/* /emulators \
+ && rm -f /usr/share/AAVMF/*snakeoil* /usr/share/AAVMF/*.ms.fd /usr/share/AAVMF/*CODE.secboot*
 
 # ---- the same, without what a VM never needs ----
 # Whole packages go through dpkg, so that its status stays true for those who scan it; parts of
@@ -47,9 +58,10 @@ RUN dpkg --purge --force-depends --force-remove-essential --force-remove-protect
       debconf perl-base
 # hadolint ignore=DL3003  # many folders, one layer
 RUN cd /usr/bin \
- && rm qemu-io qemu-nbd qemu-pr-helper qemu-storage-daemon qemu-system-i386 \
-      qemu-system-x86_64-microvm qemu-vmsr-helper \
- && cd /usr/lib/x86_64-linux-gnu/qemu \
+ && rm qemu-io qemu-nbd qemu-pr-helper qemu-storage-daemon \
+ && rm -f qemu-system-arm qemu-system-i386 qemu-system-x86_64-microvm qemu-vmsr-helper \
+ && find . -xtype l -name 'qemu-system-*' -delete \
+ && cd /usr/lib/*-linux-gnu/qemu \
  && rm audio-alsa.so audio-dbus.so block-blkio.so block-curl.so block-gluster.so block-iscsi.so \
       block-nfs.so block-ssh.so chardev-baum.so hw-display-*-gl.so hw-s390x-*.so \
       hw-usb-smartcard.so ui-dbus.so ui-egl-headless.so \
@@ -57,8 +69,8 @@ RUN cd /usr/bin \
  && rm -r QEMU,* bamboo.dtb canyonlands.dtb hppa-* linux-user-vdso.tar.gz npcm* openbios-* \
       palcode-clipper s390-ccw.img skiboot.lid slof.bin trace-events-all u-boot* vof.bin \
       efi-eepro100.rom efi-ne2k_pci.rom efi-pcnet.rom pxe-eepro100.rom pxe-ne2k_pci.rom pxe-pcnet.rom \
- && rm -r OVMF.fd ../ovmf ../OVMF/*snakeoil* ../OVMF/*strictnx* \
- && cd /usr/lib/x86_64-linux-gnu \
+ && rm -rf OVMF.fd ../ovmf ../OVMF/*snakeoil* ../OVMF/*strictnx* ../qemu-efi-aarch64 \
+ && cd /usr/lib/*-linux-gnu \
  && rm -r gbm gconv gstreamer1.0/gstreamer-1.0/gst-ptp-helper \
  && cd /usr/lib/python3 \
  && rm -r dist-packages/psutil/tests ../python3.13/test ../python3.13/pydoc_data \
@@ -111,6 +123,8 @@ RUN apt-get update \
       procps \
       python3-pytest \
       python3-testinfra \
+      qemu-efi-aarch64 \
+      qemu-system-arm \
       shellcheck \
       socat \
       spin \
@@ -119,7 +133,8 @@ RUN apt-get update \
       tcpdump \
       xz-utils \
       zstd \
- && apt-get clean && rm -rf /var/lib/apt/lists/*
+ && apt-get clean && rm -rf /var/lib/apt/lists/* \
+ && rm -f /usr/share/AAVMF/*snakeoil* /usr/share/AAVMF/*.ms.fd /usr/share/AAVMF/*CODE.secboot*
 ENV PYTHONDONTWRITEBYTECODE=1
 CMD ["bash"]
 

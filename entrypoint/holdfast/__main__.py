@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from holdfast import __version__, log
 from holdfast.errors import HoldfastError, InternalError, UsageError
@@ -41,6 +42,7 @@ def run(arguments: Arguments, environ: Environment) -> int:
         raise UsageError("no VM is named", hint=NAME_IT)
     log.configure(level=config.log_level, as_json=config.log_format == "json")
     host = probe.probe(config.host)
+    config = replace(config, arch=host.arch)
     raw = from_file(config.vm_file) if config.vm_file else {}
     if config.exec_:
         return replaced(config, host, raw)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
+from holdfast.machine.disk import key_of
 from holdfast.ownership import (
     Claim,
     Image,
@@ -31,7 +32,7 @@ class Takeover:
 
 def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim) -> Takeover:
     """The other VM's epoch is raised in the same transaction: whoever held it may go on no more."""
-    key = f"disks/{image.disk}"
+    key = key_of(image.disk)
     theirs = Names.of(names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
     judged = (theirs.lock, theirs.epoch, theirs.fence)
     reply = store.read(*(Range(key=one) for one in judged))
@@ -55,7 +56,7 @@ def claimant(item: Item, image: Image) -> Claim:
         return decode_claim(item.value)
     except Unreadable as error:
         rule = f"its claim {item.key} {error}"
-        raise ConfigError([Fault(key=f"disks/{image.disk}", rule=rule)]) from error
+        raise ConfigError([Fault(key=key_of(image.disk), rule=rule)]) from error
 
 
 def belongs_to(item: Item, vm: str) -> bool:

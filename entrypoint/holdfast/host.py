@@ -1,11 +1,11 @@
 """What is known of this host, as values. `probe` finds it out; the builder of QEMU's command only reads it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from holdfast.errors import HostLacks
-from holdfast.machine import Accelerator
+from holdfast.machine import Accelerator, Arch, Machine
 
 VIRTUALIZATION_FLAGS = frozenset({"vmx", "svm"})  # Intel's and AMD's, in /proc/cpuinfo
 X86 = ("x86_64", "i386", "i686")
@@ -60,12 +60,30 @@ class Host:
     kvm_gid: int | None = None
     topoext: bool = False  # an AMD CPU that can show threads to a guest
     io_uring: bool = False  # whether its system calls work here
+    emulators: Mapping[str, str] = field(default_factory=dict)  # the programs, by architecture
 
-    def accelerator(self, wanted: Accelerator) -> Accelerator:
+    def accelerator(self, machine: Machine) -> Accelerator:
         """The accelerator that `auto` stands for here; an explicit choice stays what it is."""
-        if wanted is not Accelerator.auto:
-            return wanted
-        return Accelerator.kvm if self.kvm is Kvm.usable else Accelerator.tcg
+        if machine.accelerator is not Accelerator.auto:
+            return machine.accelerator
+        usable = self.kvm is Kvm.usable and not self.is_foreign(machine.arch)
+        return Accelerator.kvm if usable else Accelerator.tcg
+
+    def is_foreign(self, arch: Arch) -> bool:
+        """KVM runs what this CPU can run itself."""
+        return arch != self.arch
+
+    def emulator(self, arch: Arch) -> str:
+        """The program; `qemu` is that of the host's own architecture, wherever it lies."""
+        if not self.is_foreign(arch):
+            return self.qemu
+        if arch not in self.emulators:
+            raise HostLacks(
+                f"qemu-system-{arch} is not installed here",
+                hint="Use an image with it: docker build --build-arg "
+                f'EMULATORS="{arch}" --tag holdfast:full, or the packages of Debian on a host.',
+            )
+        return self.emulators[arch]
 
 
 def judge(facts: KvmFacts) -> Kvm:

@@ -13,24 +13,27 @@ from holdfast.pool import Pool, pool
 NAMES = (
     "image_paths",
     "args_allowlist",
+    "emulators_allowlist",
     "bridges",
     "default_pool",
     "local_devices",
     "pools",
     "storage_fence",
 )
+EMULATOR = "qemu-system-"  # people write the architecture, or the name of the program
 # What host.toml knows and this version has no use for: each permits something not built yet.
-LATER = ("emulators_allowlist", "usb", "pci", "state_key")
+LATER = ("usb", "pci", "state_key")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostConfig:
-    """`args_allowlist` and `bridges` are None where host.toml does not limit them. `time_fence` is the
-    operator's consent to disks that only time guards (storage_fence = "time").
+    """`args_allowlist`, `emulators_allowlist` and `bridges` are None where host.toml does not limit them.
+    `time_fence` is the operator's consent to disks that only time guards (storage_fence = "time").
     """
 
     image_paths: tuple[str, ...] = ()
     args_allowlist: tuple[str, ...] | None = None
+    emulators_allowlist: tuple[str, ...] | None = None
     bridges: tuple[str, ...] | None = None
     local_devices: tuple[str, ...] = ()
     time_fence: bool = False
@@ -53,6 +56,14 @@ class HostConfig:
         return any(
             PurePosixPath(name).match(pattern) for name in names for pattern in self.local_devices
         )
+
+    def permit_emulator(self, arch: str) -> None:
+        if self.emulators_allowlist is None:
+            return
+        allowed = [name.removeprefix(EMULATOR) for name in self.emulators_allowlist]
+        if arch not in allowed:
+            named = ", ".join(allowed) or "none"
+            raise Refused(f"is not one of emulators_allowlist of host.toml ({named})")
 
     def permit_pool(self, pool: str) -> None:
         if pool not in self.pools:
@@ -85,6 +96,7 @@ class _Reading:
         return HostConfig(
             image_paths=self.paths("image_paths"),
             args_allowlist=self.strings("args_allowlist"),
+            emulators_allowlist=self.strings("emulators_allowlist"),
             bridges=self.strings("bridges"),
             local_devices=self.paths("local_devices"),
             time_fence=self.time_fence(),

@@ -77,7 +77,7 @@ class Launch:
 
     def _argv(self, wiring: Wiring) -> list[str]:
         if self._plan.adapted is not None:
-            accelerator = self._host.accelerator(self._plan.machine.accelerator)
+            accelerator = self._host.accelerator(self._plan.machine)
             own = system.actions(self._plan.machine)  # the user's own words come later, and win
             return [self._host.qemu, *own, *serve(self._plan.adapted, wiring, accelerator)]
         return qemu.command_line(self._plan.machine, self._host, wiring)

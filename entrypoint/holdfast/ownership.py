@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Disk
+from holdfast.machine.disk import key_of
 from holdfast.record import VERSION, Damaged, Newer, Unreadable, decode, known, strings
 from holdfast.txn import Item, Reply
 
@@ -168,7 +169,7 @@ def _bar(fence: Fence, image: Image, machine_id: str, fsid: str) -> Fault | None
         )
     else:
         return None
-    return Fault(key=f"disks/{image.disk}", rule=rule)
+    return Fault(key=key_of(image.disk), rule=rule)
 
 
 def clients_of(item: Item | None) -> frozenset[str]:

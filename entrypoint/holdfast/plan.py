@@ -20,7 +20,7 @@ from holdfast import (
 )
 from holdfast.cloudinit import Documents
 from holdfast.description import Description
-from holdfast.errors import ConfigError, Fault, LockHeld
+from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld
 from holdfast.grammar import Refused
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.machine import (
@@ -33,6 +33,7 @@ from holdfast.machine import (
     NicMode,
     RbdImage,
 )
+from holdfast.machine.platform import FLASHES
 from holdfast.network import ports, publication
 from holdfast.ownership import Image, images
 from holdfast.qemu.options import Adapted, adapt
@@ -82,11 +83,12 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     """Raises ConfigError with all faults, HostLacks, or Unreachable for a cluster or a URL."""
     machine = described.machine
     adapted = adapt(machine.options) if machine.options else None
-    disks = machine.disks if adapted is None else disks_of(adapted)
+    disks = machine.storage if adapted is None else disks_of(adapted)
     missing = frozenset(disk.name for disk in disks if is_old_cdrom(disk))
     capability.require(*capability.CONFINE)
     check_accelerator(machine, adapted, host)
     capacity.check(machine)
+    check_firmware(machine)
     if adapted is None:
         qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
     check_network(machine, adapted, settings)
@@ -144,6 +146,16 @@ def check_accelerator(machine: Machine, adapted: Adapted | None, host: Host) -> 
     wanted = adapted.wants_kvm if adapted else machine.accelerator is Accelerator.kvm
     if wanted and host.kvm is not Kvm.usable:
         raise kvm_lack(host.kvm)
+
+
+def check_firmware(machine: Machine) -> None:
+    flash = FLASHES.get((machine.arch, machine.firmware))
+    if machine.variables is None or flash is None:
+        return
+    for path in (flash.code, flash.template):
+        if not Path(path).exists():
+            hint = f"it comes with Debian's package {flash.package}"
+            raise HostLacks(f"{path}, the firmware of this VM, is not installed here", hint=hint)
 
 
 def check_network(machine: Machine, adapted: Adapted | None, settings: Settings) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from holdfast import device
 from holdfast.host import Access, Host, KvmFacts, judge, kvm_group
+from holdfast.machine import Arch
 
+EMULATORS = "/usr/bin/qemu-system-"
 CPUINFO = "/proc/cpuinfo"
 MOUNTINFO = "/proc/self/mountinfo"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -36,11 +38,17 @@ def probe(name: str, *, qemu: str = "", make: bool = True) -> Host:
         machine_id=machine_id(name),
         boot_id=_text(BOOT_ID),
         arch=arch,
-        qemu=qemu or f"/usr/bin/qemu-system-{arch}",
+        qemu=qemu or f"{EMULATORS}{arch}",
         kvm=judge(facts),
         kvm_gid=kvm_group(facts),
         topoext="topoext" in facts.flags,
+        emulators=emulators(),
     )
+
+
+def emulators() -> dict[str, str]:
+    found = {arch: f"{EMULATORS}{arch}" for arch in Arch}
+    return {arch.value: path for arch, path in found.items() if Path(path).exists()}
 
 
 def kvm_facts(arch: str, *, make: bool = True, kvm: device.Device = device.KVM) -> KvmFacts:

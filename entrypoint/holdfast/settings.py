@@ -74,6 +74,7 @@ class Settings:
     etcd_password_file: str = ""
     etcd_protocol: Protocol = Protocol.json
     host: str = ""
+    arch: str = "x86_64"  # of the host: what a VM without the key `arch` is
     bridge: str = ""
     ceph_conf: str = CEPH_CONF
     overrides: Mapping[str, str] = field(default_factory=dict)

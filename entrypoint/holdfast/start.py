@@ -106,7 +106,7 @@ def made(disk: Disk, plan: Plan) -> str:
 
 
 def own_identity(plan: Plan, host: Host) -> Identity:
-    kvm = host.accelerator(plan.machine.accelerator) is Accelerator.kvm
+    kvm = host.accelerator(plan.machine) is Accelerator.kvm
     gid = host.kvm_gid if kvm else None
     return identity(plan.machine.vm, uid_map_end=uid_map_end(), kvm_gid=gid)
 
@@ -115,7 +115,11 @@ def about_kvm(host: Host, plan: Plan) -> list[str]:
     """One warning, where the VM takes the slow way because the fast one is closed."""
     chosen = plan.adapted.names_accelerator if plan.adapted else False
     wanted = plan.machine.accelerator
-    if chosen or wanted is not Accelerator.auto or host.kvm is Kvm.usable:
+    if chosen or wanted is not Accelerator.auto:
+        return []
+    if host.is_foreign(plan.machine.arch):
+        return [f"emulating {plan.machine.arch} on {host.arch}, many times slower than its own"]
+    if host.kvm is Kvm.usable:
         return []
     lack = kvm_lack(host.kvm)
     hyperv = ["hyperv: only KVM has it; the guest sees none of it"] if plan.machine.hyperv else []

@@ -73,7 +73,7 @@ def description(plan: Plan, host: Host, hold: Hold) -> dict[str, object]:
         "host": host.name,
         "since": now(),
         "epoch": hold.epoch,
-        "accelerator": host.accelerator(plan.machine.accelerator).value,
+        "accelerator": host.accelerator(plan.machine).value,
         "unknown": list(plan.unknown),
     }
 

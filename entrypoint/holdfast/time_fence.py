@@ -7,12 +7,13 @@ run on, or leave it too little time, is allowed.
 from collections.abc import Iterable
 
 from holdfast.errors import Fault
+from holdfast.machine.disk import key_of
 from holdfast.settings import LEAST_TTL_TO_STOP, EtcdLoss, Settings
 
 
 def faults(settings: Settings, disks: Iterable[str]) -> list[Fault]:
     """What stands against guarding these disks by time. Without disks, nothing."""
-    named = ", ".join(f"disks/{disk}" for disk in sorted(disks))
+    named = ", ".join(key_of(disk) for disk in sorted(disks))
     if not named:
         return []
     found = []

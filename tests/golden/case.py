@@ -1,6 +1,6 @@
 """A golden case: keys in a file, and the two commands they become."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Case:
         toml = HOST_TOML.read_text(encoding="utf-8")
         known = settings.parse({"VM": self.name, "VM_FILE": str(self.keys)}, host_toml=toml)
         raw = raw_from_file(self.keys.read_text(encoding="utf-8"))
-        return describe(known, raw, {}).machine
+        return describe(replace(known, arch=self.host.arch), raw, {}).machine
 
     def argv(self) -> list[str]:
         return command_line(self.machine, self.host, wiring(self.machine))
@@ -60,8 +60,8 @@ class Case:
 
 def wiring(machine: Machine) -> Wiring:
     cards = [nic.name for nic in machine.nics if nic.mode is NicMode.bridge]
-    local = [disk.name for disk in machine.disks if not isinstance(disk.backend, RbdImage)]
-    blocks = {disk.name for disk in machine.disks if str(disk.backend).startswith("/dev/")}
+    local = [disk.name for disk in machine.storage if not isinstance(disk.backend, RbdImage)]
+    blocks = {disk.name for disk in machine.storage if str(disk.backend).startswith("/dev/")}
     run = f"/run/holdfast/{machine.vm}"
     seeded = machine.guest != Guest() or any(nic.address for nic in machine.nics)
     return Wiring(

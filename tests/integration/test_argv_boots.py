@@ -137,7 +137,7 @@ def test_qemu_takes_every_golden(
     assert (status["status"], status["running"]) == ("prelaunch", False)
     assert qemu.ask("query-name") == {"name": case.name}
     assert read_only(qemu.ask("query-named-block-nodes")) == {
-        f"disk-{disk.name}": not disk.writable for disk in case.machine.disks
+        f"disk-{disk.name}": not disk.writable for disk in case.machine.storage
     }
     assert complaints(qemu.quit()) == []
 
@@ -152,7 +152,7 @@ def hand_over(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
     descriptors.put(os.open(tmp_path / "console.log", os.O_WRONLY | os.O_CREAT, 0o600), LOG)
     if wired.seed is not None:
         descriptors.put(os.open(image(tmp_path / "seed.iso"), os.O_RDONLY), SEED)
-    for disk in case.machine.disks:
+    for disk in case.machine.storage:
         if disk.name in wired.disks:
             descriptors.put(opened(disk, tmp_path), wired.disks[disk.name])
     for name in ("kernel", "initrd"):
@@ -163,6 +163,8 @@ def hand_over(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
 
 def opened(disk: Disk, tmp_path: Path) -> int:
     path = image(tmp_path / f"{disk.name}.{disk.format.value}", disk.format)
+    if disk.template:
+        shutil.copyfile(disk.template, path)
     return open_for_qemu(replace(disk, backend=LocalPath(path=str(path))))
 
 
@@ -186,7 +188,7 @@ def as_on_this_machine(case: Case, tmp_path: Path) -> list[str]:
         f"/run/holdfast/{case.name}/", f"{tmp_path}/"
     )
     words = shlex.split(text.replace("\\\n", ""))
-    words[0] = shutil.which(QEMU) or QEMU
+    words[0] = shutil.which(Path(words[0]).name) or words[0]
     return [swapped(word) for word in words]
 
 

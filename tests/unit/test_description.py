@@ -226,9 +226,9 @@ def test_the_lock_may_have_another_name() -> None:
 
 
 def test_unknown_keys_are_warnings() -> None:
-    found = described({"ram": "1G", "rma": "2G", "firmware": "uefi"}, {"Ram": "3G"})
+    found = described({"ram": "1G", "rma": "2G", "ram_max": "4G"}, {"Ram": "3G"})
     assert found.unknown == (
-        "firmware: is not supported by this version",
+        "ram_max: is not supported by this version",
         "rma: is no key of a VM; did you mean ram?",
         "Ram (_defaults): is no key of a VM; did you mean ram?",
     )

@@ -1,5 +1,6 @@
 """What the probes saw, and what is made of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from holdfast.bridge import Link
 from holdfast.capability import Capability
 from holdfast.errors import ConfigError, HoldfastError, HostLacks
 from holdfast.host import Access, Host, Kvm, KvmFacts, judge, kvm_group, kvm_lack
-from holdfast.machine import Accelerator
+from holdfast.machine import Accelerator, Arch, Machine
 
 INTEL = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -116,7 +117,26 @@ def test_the_hint_says_what_to_do(kvm: Kvm, words: str) -> None:
 )
 def test_auto_takes_what_works(wanted: Accelerator, kvm: Kvm, expected: Accelerator) -> None:
     host = Host(name="a", machine_id="m", boot_id="b", kvm=kvm)
-    assert host.accelerator(wanted) is expected
+    machine = Machine(vm="7", hostname="7", uuid="", machine="q35", accelerator=wanted)
+    assert host.accelerator(machine) is expected
+
+
+def test_kvm_is_for_the_hosts_own_architecture() -> None:
+    machine = Machine(vm="7", hostname="7", uuid="", machine="virt", arch=Arch.aarch64)
+    host = Host(name="a", machine_id="m", boot_id="b", kvm=Kvm.usable)
+    assert host.accelerator(machine) is Accelerator.tcg
+    arm = replace(host, arch="aarch64", qemu="/usr/bin/qemu-system-aarch64")
+    assert arm.accelerator(machine) is Accelerator.kvm
+    assert arm.emulator(Arch.aarch64) == arm.qemu
+
+
+def test_q3_an_emulator_that_is_not_installed_is_named_with_the_way_to_it() -> None:
+    host = Host(name="a", machine_id="m", boot_id="b")
+    with pytest.raises(HostLacks, match="qemu-system-aarch64 is not installed here") as caught:
+        host.emulator(Arch.aarch64)
+    assert 'EMULATORS="aarch64"' in caught.value.hint
+    installed = replace(host, emulators={"aarch64": "/opt/qemu-system-aarch64"})
+    assert installed.emulator(Arch.aarch64) == "/opt/qemu-system-aarch64"
 
 
 def test_minors_of_proc_misc() -> None:

@@ -22,10 +22,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("--json", action="store_true", help="a list of words")
     given = parser.parse_args(arguments)
     about = subject(given.vm, given.file, environ)
-    described = describe(about.settings, about.own, about.defaults)
+    host = recorded(given.host_file) if given.host_file else this_host(about.settings.host)
+    described = describe(replace(about.settings, arch=host.arch), about.own, about.defaults)
     for line in described.unknown:
         log.warning(line)
-    host = recorded(given.host_file) if given.host_file else this_host(about.settings.host)
     argv = command_line(described.machine, host)
     print(json.dumps(argv) if given.json else printable(argv))
     return 0

@@ -1,11 +1,12 @@
 """A VM's keys, as text, become a Machine. Nothing after this sees raw text."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from holdfast.description import platform
 from holdfast.description.boot import boot_order
-from holdfast.description.disk import disks
+from holdfast.description.disk import disks, refuse_doubles, refuse_two_clusters
 from holdfast.description.guest import guest
 from holdfast.description.nic import nics
 from holdfast.description.processor import refuse_contradictions
@@ -52,15 +53,21 @@ def examine(
     machine = _machine(sources)
     refuse_contradictions(sources, machine)
     _refuse_other_boards_bus(sources, machine)
+    machine = replace(machine, variables=platform.variables(sources, machine))
+    refuse_doubles(sources, machine.storage)
+    refuse_two_clusters(sources, machine.storage)
     _refuse_crowd(sources, machine)
     return machine, sources
 
 
 def _machine(sources: Sources) -> Machine:
     settings = sources.settings
+    arch = platform.arch(sources)
     given = {
+        "arch": arch,
         "hostname": settings.vm or "localhost",
-        "machine": _board(sources),
+        "machine": platform.board(sources, arch),
+        "firmware": platform.firmware(arch),
         **fields(value for key, value in sources.values.items() if is_machines_own(key)),
     }
     found, cards = disks(sources), nics(sources)
@@ -80,12 +87,6 @@ def _machine(sources: Sources) -> Machine:
 def is_machines_own(key: str) -> bool:
     """Neither a part's of it nor the guest's."""
     return "/" not in key and all(key != row.name for row in GUEST)
-
-
-def _board(sources: Sources) -> str:
-    """A VM of the origin keeps the board it had: a guest's hardware does not change unasked."""
-    own = [value for value in sources.values.values() if value.layer is not Layer.defaults]
-    return "q35" if any(value.is_hardware for value in own) else "pc"
 
 
 def derived_uuid(vm: str) -> str:

@@ -1,6 +1,6 @@
 """The disks of a VM, from their values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from holdfast import identifier
@@ -18,6 +18,7 @@ from holdfast.machine import (
     Volume,
 )
 from holdfast.machine.ceph import ETC_CEPH, Access
+from holdfast.machine.platform import VARIABLES
 from holdfast.pool import DirectoryPool
 
 BACKENDS = ("rbd", "path", "pool")
@@ -32,8 +33,6 @@ def disks(sources: Sources) -> tuple[Disk, ...]:
     found = [disk for name, values in given.items() if (disk := _disk(sources, name, values))]
     if len(found) == len(given) and not sources.is_faulty("disks/"):
         found = _with_primary(sources, found)
-    _refuse_doubles(sources, found)
-    _refuse_two_clusters(sources, found)
     return tuple(sorted(found, key=lambda disk: (not disk.primary, identifier.natural(disk.name))))
 
 
@@ -42,6 +41,7 @@ def _disk(sources: Sources, name: str, values: Values) -> Disk | None:
         return None  # its own keys are reported; what follows from them is not
     try:
         identifier.member(name)
+        _refuse_reserved(name)
         disk = Disk(name=name, backend=_backend(sources, name, values), **fields(values.values()))
     except Refused as refused:
         sources.faults.append(refused.fault(f"disks/{name}"))
@@ -49,6 +49,11 @@ def _disk(sources: Sources, name: str, values: Values) -> Disk | None:
     for key, rule in contradictions(disk, values.keys()):
         sources.refuse(values[key].label if key in values else f"disks/{name}", rule)
     return disk
+
+
+def _refuse_reserved(name: str) -> None:
+    if name == VARIABLES:
+        raise Refused(f"must have another name: the volume <vm>-{VARIABLES} is the firmware's")
 
 
 def _backend(sources: Sources, name: str, values: Values) -> Backend:
@@ -64,12 +69,13 @@ def _backend(sources: Sources, name: str, values: Values) -> Backend:
     kind = named[0] if named else "pool"
     if kind == "pool":
         pool = values["pool"].content if named else host_config.default_pool
-        return _volume(sources, name, pool, values)
+        form = values["format"].content if "format" in values else Format.raw
+        return volume(sources, name, pool, form)
     content: RbdImage | str = values[kind].content
     return LocalPath(path=content) if isinstance(content, str) else content
 
 
-def _volume(sources: Sources, name: str, pool: str, values: Values) -> Backend:
+def volume(sources: Sources, name: str, pool: str, form: Format) -> Backend:
     sources.settings.host_config.permit_pool(pool)
     if "-" in name:
         # Volume a-b-c would be disk b-c of the VM a, and disk c of the VM a-b.
@@ -77,8 +83,7 @@ def _volume(sources: Sources, name: str, pool: str, values: Values) -> Backend:
     found = sources.settings.host_config.pools[pool]
     image = f"{sources.settings.vm}-{name}"
     if isinstance(found, DirectoryPool):
-        suffix = values["format"].content if "format" in values else Format.raw
-        return Volume(pool=pool, directory=found.path, name=f"{image}.{suffix}")
+        return Volume(pool=pool, directory=found.path, name=f"{image}.{form}")
     return RbdVolume(pool=found.pool, namespace=found.namespace, image=image, access=found.access)
 
 
@@ -95,27 +100,26 @@ def _with_primary(sources: Sources, found: list[Disk]) -> list[Disk]:
     return [replace(disk, primary=disk.name in chosen) for disk in found]
 
 
-def _refuse_two_clusters(sources: Sources, found: list[Disk]) -> None:
+def refuse_two_clusters(sources: Sources, found: Sequence[Disk]) -> None:
     """QEMU could; but the fence record, and who shuts a dead host out, speak of one cluster and user."""
     in_ceph = [disk for disk in found if isinstance(disk.backend, RbdImage)]
     for disk in in_ceph[1:]:
         first = in_ceph[0]
         if _access(disk.backend) != _access(first.backend):
             rule = (
-                f"is reached in another way than disks/{first.name}: all RBD disks of a VM must be in "
+                f"is reached in another way than {first.key}: all RBD disks of a VM must be in "
                 "one cluster, with the same hosts, user and key in host.toml"
             )
-            sources.refuse(f"disks/{disk.name}", rule, str(disk.backend))
+            sources.refuse(disk.key, rule, str(disk.backend))
 
 
 def _access(backend: Backend) -> Access:
     return backend.access if isinstance(backend, RbdImage) else ETC_CEPH
 
 
-def _refuse_doubles(sources: Sources, found: list[Disk]) -> None:
+def refuse_doubles(sources: Sources, found: Sequence[Disk]) -> None:
     """Two readers of one image do no harm; with a writer among them, the image is lost."""
     for number, disk in enumerate(found):
         for other in found[:number]:
             if str(disk.backend) == str(other.backend) and (disk.writable or other.writable):
-                rule = f"is the same disk as disks/{other.name}"
-                sources.refuse(f"disks/{disk.name}", rule, str(disk.backend))
+                sources.refuse(disk.key, f"is the same disk as {other.key}", str(disk.backend))

@@ -3,8 +3,9 @@
 from holdfast import address, cpu, grammar, identifier
 from holdfast.cpu import MOST_CPUS
 from holdfast.grammar import choice, line, several, switch, whole
+from holdfast.host_config import EMULATOR, HostConfig
 from holdfast.keys.row import FILE, Key
-from holdfast.machine import Accelerator, Rtc, Watchdog
+from holdfast.machine import Accelerator, Arch, Firmware, Rtc, Watchdog
 
 LONGEST_KERNEL_LINE = 2047  # the kernel's COMMAND_LINE_SIZE on x86 and arm, less the closing NUL
 LONGEST_TICKET = 60  # SPICE_MAX_PASSWORD_LENGTH
@@ -15,6 +16,10 @@ def _password(text: str) -> str | None:
     if not text:
         raise grammar.Refused("is empty: delete the key, and a password is made")
     return None if text == "none" else line(LONGEST_TICKET)(text)
+
+
+def _arch(text: str) -> Arch:
+    return choice(Arch)(text.removeprefix(EMULATOR))
 
 
 # fmt: off
@@ -32,7 +37,12 @@ MACHINE = (
     Key(name="cpu_model", parse=identifier.word, field="cpu_model", value="QEMU's name of it", hardware=True,
         default="`host` with KVM, else `max`", doc="without flags; those go into `extra_flags`"),
     Key(name="machine", parse=identifier.machine, field="machine", value="QEMU's name of it", hardware=True,
-        default="`q35`; `pc` for a VM with none of the keys marked *", doc="the board"),
+        default="`q35`; `pc` for a VM with none of the keys marked *; for aarch64 `virt`", doc="the board"),
+    Key(name="arch", parse=_arch, permit=HostConfig.permit_emulator, field="arch", value="`x86_64 aarch64`",
+        default="the host's", hardware=True, doc="another one than the host's is emulated; also `qemu-system-aarch64`"),
+    Key(name="firmware", parse=choice(Firmware), field="firmware", value="`bios uefi uefi-secure`",
+        default="`bios`; for aarch64 `uefi`", hardware=True,
+        doc="a UEFI's variables are the volume `<vm>-vars` in the primary disk's pool"),
     Key(name="accelerator", parse=choice(Accelerator), field="accelerator", value="`auto kvm tcg`", default="`auto`",
         hardware=True, doc="`auto`: KVM where it is usable, else TCG with a warning"),
     Key(name="kernel", **FILE, field="kernel", value="path", hardware=True, doc="direct kernel boot"),

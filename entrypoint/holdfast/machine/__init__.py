@@ -19,12 +19,14 @@ from holdfast.machine.disk import (
 from holdfast.machine.display import Spice
 from holdfast.machine.guest import Document, Guest
 from holdfast.machine.nic import Nic, NicMode, Port, Protocol
+from holdfast.machine.platform import Arch, Firmware, Tpm
 from holdfast.machine.power import OnCrash, OnPoweroff, OnReboot, Power
 from holdfast.machine.processor import Rtc, Topology, Watchdog
 
 __all__ = [
     "Accelerator",
     "Aio",
+    "Arch",
     "Backend",
     "Bus",
     "Cache",
@@ -32,6 +34,7 @@ __all__ = [
     "Disk",
     "DiskKind",
     "Document",
+    "Firmware",
     "Format",
     "Guest",
     "LocalPath",
@@ -49,6 +52,7 @@ __all__ = [
     "Rtc",
     "Spice",
     "Topology",
+    "Tpm",
     "Volume",
     "Watchdog",
 ]
@@ -62,7 +66,10 @@ class Accelerator(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """One VM, complete and checked. `options` is set in argv mode: QEMU's own words replace the rest."""
+    """One VM, complete and checked. `options` is set in argv mode: QEMU's own words replace the rest.
+
+    `variables` are those of a UEFI: storage of the VM like a disk, but none that the guest sees as one.
+    """
 
     vm: str
     hostname: str
@@ -70,7 +77,10 @@ class Machine:
     machine: str
     hosts: tuple[str, ...] = ()  # empty: any
     power: Power = Power.on
+    arch: Arch = Arch.x86_64
     accelerator: Accelerator = Accelerator.auto
+    firmware: Firmware = Firmware.bios
+    tpm: Tpm = Tpm.off
     cpus: int = 1
     cpus_max: int | None = None  # room for so many; None: as many as `cpus`
     cpu_model: str = ""  # "": host with KVM, else max
@@ -83,6 +93,7 @@ class Machine:
     initrd: str = ""
     cmdline: str = ""
     disks: tuple[Disk, ...] = ()
+    variables: Disk | None = None
     nics: tuple[Nic, ...] = ()
     boot_order: tuple[str, ...] = ()  # ids of QEMU's devices; empty: the primary disk
     rtc: Rtc = Rtc.utc
@@ -98,3 +109,8 @@ class Machine:
     stop_timeout: int = 300
     extra_flags: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+
+    @property
+    def storage(self) -> tuple[Disk, ...]:
+        """All that is opened, claimed and fenced for this VM."""
+        return self.disks if self.variables is None else (*self.disks, self.variables)

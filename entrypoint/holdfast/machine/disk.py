@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from holdfast.machine.ceph import RbdImage
+from holdfast.machine.platform import VARIABLES
 
 
 class Format(StrEnum):
@@ -72,6 +73,10 @@ class Volume:
 Backend = RbdImage | LocalPath | Volume
 
 
+def key_of(name: str) -> str:
+    return "firmware" if name == VARIABLES else f"disks/{name}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Disk:
     """What is None follows from the board, the pool or the host."""
@@ -94,6 +99,12 @@ class Disk:
     read_only: bool = False
     serial: str = ""
     devname: str = ""
+    template: str = ""  # the file that a new volume is a copy of
+
+    @property
+    def key(self) -> str:
+        """Where a person looks who reads of a fault in it."""
+        return key_of(self.name)
 
     @property
     def writable(self) -> bool:

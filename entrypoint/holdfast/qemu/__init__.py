@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from holdfast.host import Host
 from holdfast.machine import Machine
-from holdfast.qemu import blockdev, console, display, netdev, slots, system
+from holdfast.qemu import blockdev, console, display, firmware, netdev, slots, system
 from holdfast.qemu.wiring import Wiring
 
 BARE = Wiring()
@@ -19,7 +19,7 @@ BARE = Wiring()
 def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[str]:
     """The whole command, `argv[0]` included. On `pc` the order of devices is that of their PCI slots."""
     return [
-        host.qemu,
+        host.emulator(machine.arch),
         *system.system(machine, host, wiring),
         *fdsets(wiring),
         *console.qmp(wiring),
@@ -27,7 +27,8 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
         *display.display(machine, wiring),
         *netdev.nics(machine, wiring),
         *blockdev.disks(machine, host, wiring),
-        *console.console(wiring),
+        *firmware.flash(machine, host, wiring),
+        *console.console(machine, wiring),
         *console.agent(machine, wiring),
         *system.helpers(machine),
         *blockdev.seed(

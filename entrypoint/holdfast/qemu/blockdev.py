@@ -28,7 +28,7 @@ def disks(machine: Machine, host: Host, wiring: Wiring) -> list[str]:
 
 def ceph_secret(machine: Machine, ceph: Ceph) -> list[str]:
     """The cephx key by file: in an argument everybody on the host could read it."""
-    wanted = ceph.key_file and any(isinstance(disk.backend, RbdImage) for disk in machine.disks)
+    wanted = ceph.key_file and any(isinstance(disk.backend, RbdImage) for disk in machine.storage)
     return ["-object", secret(ceph)] if wanted else []
 
 

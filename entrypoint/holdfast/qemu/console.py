@@ -1,18 +1,16 @@
 """Character devices: the serial console, QMP and the guest agent's port."""
 
-from holdfast.machine import Machine
+from holdfast.machine import Arch, Machine
 from holdfast.qemu import slots
 from holdfast.qemu.option import keyed
 from holdfast.qemu.wiring import Wiring
 
 
-def console(wiring: Wiring) -> list[str]:
-    return [
-        "-chardev",
-        console_chardev(wiring),
-        "-device",
-        keyed("isa-serial", id="serial", chardev="console"),
-    ]
+def console(machine: Machine, wiring: Wiring) -> list[str]:
+    chardev = ["-chardev", console_chardev(wiring)]
+    if machine.arch is not Arch.x86_64:
+        return [*chardev, "-serial", "chardev:console"]  # the board's own
+    return [*chardev, "-device", keyed("isa-serial", id="serial", chardev="console")]
 
 
 def console_chardev(wiring: Wiring) -> str:

@@ -1,6 +1,6 @@
 """The guest's screen: SPICE with a qxl adapter, as the origin had it, or none."""
 
-from holdfast.machine import Machine, Spice
+from holdfast.machine import Arch, Machine, Spice
 from holdfast.qemu import slots
 from holdfast.qemu.board import is_i440fx
 from holdfast.qemu.option import as_json, keyed
@@ -17,10 +17,15 @@ def display(machine: Machine, wiring: Wiring) -> list[str]:
     return [
         "-display", "none",
         *spice(machine.spice, wiring),
-        "-device", keyed("qxl-vga", id="video", **video_place(machine)),
+        "-device", keyed(adapter(machine), id="video", **video_place(machine)),
         *pointer(machine),
     ]
     # fmt: on
+
+
+def adapter(machine: Machine) -> str:
+    """A board without legacy VGA takes none that needs it."""
+    return "qxl-vga" if machine.arch is Arch.x86_64 else "virtio-gpu-pci"
 
 
 def video_place(machine: Machine) -> slots.Place:
@@ -51,4 +56,12 @@ def pointer(machine: Machine) -> list[str]:
         keyed("qemu-xhci", id="usb", **slots.fixed(machine, "usb")),
         "-device",
         keyed("usb-tablet", id="tablet", bus="usb.0"),
+        *keyboard(machine),
     ]
+
+
+def keyboard(machine: Machine) -> list[str]:
+    """Only a PC has one of its own, on PS/2."""
+    if machine.arch is Arch.x86_64:
+        return []
+    return ["-device", keyed("usb-kbd", id="keyboard", bus="usb.0")]

@@ -28,7 +28,7 @@ def processor(machine: Machine, host: Host) -> list[str]:
 
 
 def cpu(machine: Machine, host: Host) -> str:
-    accelerator = host.accelerator(machine.accelerator)
+    accelerator = host.accelerator(machine)
     kvm = accelerator is Accelerator.kvm
     enlightened = HYPERV if machine.hyperv and kvm and host.arch in X86 else {}
     return keyed(model(machine, accelerator), **topoext(machine, host), **enlightened)
@@ -44,7 +44,7 @@ def model(machine: Machine, accelerator: Accelerator) -> str:
 def topoext(machine: Machine, host: Host) -> dict[str, bool]:
     """AMD's CPUs show threads by this feature only, and `host` leaves it out unless it is asked for."""
     threads = machine.cpu_topology is not None and machine.cpu_topology.threads > 1
-    kvm = host.accelerator(machine.accelerator) is Accelerator.kvm
+    kvm = host.accelerator(machine) is Accelerator.kvm
     return {"topoext": True} if threads and kvm and host.topoext else {}
 
 

@@ -1,14 +1,24 @@
 """The machine itself: what is left when disks, network cards, display and console are taken away."""
 
+from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
-from holdfast.machine import Accelerator, Machine, OnCrash, OnReboot, Watchdog
+from holdfast.machine import (
+    Accelerator,
+    Arch,
+    Firmware,
+    Machine,
+    OnCrash,
+    OnReboot,
+    Watchdog,
+)
 from holdfast.qemu import slots
 from holdfast.qemu.board import is_i440fx
-from holdfast.qemu.option import as_json, escaped, keyed
+from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.processor import processor
 from holdfast.qemu.wiring import Wiring
 
 MIB = 1024**2
+FIRMWARE = "firmware"  # the node with the code of a UEFI
 
 SANDBOX = keyed(
     "on", obsolete="deny", elevateprivileges="deny", spawn="deny", resourcecontrol="deny"
@@ -21,13 +31,14 @@ ORIGIN_NIC = "0x3"
 
 
 def system(machine: Machine, host: Host, wiring: Wiring) -> list[str]:
-    accelerator = host.accelerator(machine.accelerator)
+    accelerator = host.accelerator(machine)
+    refuse_foreign_kvm(machine, host)
     # fmt: off
     return [
         "-nodefaults", "-no-user-config",
         "-name", keyed("", guest=machine.vm, process=f"qemu-{machine.vm}"),
         "-uuid", machine.uuid,
-        "-machine", escaped(machine.machine),
+        "-machine", board(machine),
         "-accel", accel(accelerator),
         *processor(machine, host),
         "-m", memory(machine.ram),
@@ -45,6 +56,26 @@ def actions(machine: Machine) -> list[str]:
     panic = "pause" if machine.on_crash is OnCrash.pause else "shutdown"
     chosen = keyed("", reboot=reboot, shutdown="poweroff", panic=panic, watchdog=bite(machine))
     return ["-action", chosen]
+
+
+def board(machine: Machine) -> str:
+    """The value of `-machine`."""
+    variables = machine.variables
+    secure = machine.firmware is Firmware.uefi_secure
+    return keyed(
+        machine.machine,
+        # Without it the controller of QEMU's first boards, for eight CPUs at most.
+        gic_version="max" if machine.arch is Arch.aarch64 else None,
+        smm=True if secure else None,
+        pflash0=FIRMWARE if variables else None,
+        pflash1=f"disk-{variables.name}" if variables else None,
+    )
+
+
+def refuse_foreign_kvm(machine: Machine, host: Host) -> None:
+    if machine.accelerator is Accelerator.kvm and host.is_foreign(machine.arch):
+        rule = f"runs {host.arch} on this host, and this VM is {machine.arch}: use tcg or auto"
+        raise ConfigError([Fault(key="accelerator", value="kvm", rule=rule)])
 
 
 def accel(accelerator: Accelerator) -> str:

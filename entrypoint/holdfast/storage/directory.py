@@ -35,7 +35,7 @@ def create(disk: Disk) -> bool:
         os.link(unfinished, path)
     except OSError as error:
         raise HostLacks(
-            f"disks/{disk.name}: the volume {path} cannot be created: {error.strerror}"
+            f"{disk.key}: the volume {path} cannot be created: {error.strerror}"
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -48,6 +48,8 @@ def _allocate(path: Path, disk: Disk) -> None:
         with path.open("xb") as file:
             if disk.sparse is False:
                 os.posix_fallocate(file.fileno(), 0, disk.size)
+            if disk.template:
+                file.write(Path(disk.template).read_bytes())
             file.truncate(disk.size)
             os.fsync(file.fileno())
         return
@@ -83,4 +85,4 @@ def size_of(disk: Disk, path: Path) -> int:
 def _run(disk: Disk, command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise HostLacks(f"disks/{disk.name}: {done.stderr.strip()}")
+        raise HostLacks(f"{disk.key}: {done.stderr.strip()}")

@@ -19,18 +19,12 @@ import rados
 import rbd
 
 from holdfast.machine import RbdImage
+from holdfast.machine.disk import key_of
+from holdfast.storage.rbd_variables import FEATURES, create, fault
 
 # connect(timeout=) is not honoured by librados; these are (seconds).
 TIMEOUTS = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "rados_osd_op_timeout": "5"}
 COPY = "holdfast.fence."  # and the epoch: the metadata key of a copy
-# Whatever ceph.conf has for new images: without exclusive-lock a dead writer cannot be told.
-FEATURES = (
-    rbd.RBD_FEATURE_LAYERING
-    | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
-    | rbd.RBD_FEATURE_OBJECT_MAP
-    | rbd.RBD_FEATURE_FAST_DIFF
-    | rbd.RBD_FEATURE_DEEP_FLATTEN
-)
 DENIED = (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError)
 
 Request = dict[str, Any]
@@ -95,7 +89,7 @@ class Node:
             rule = f"client.{self._user} may not {verb} it: it needs {needed}"
         except rbd.Error as error:
             rule = f"cannot be opened: {error}"
-        return [{"key": f"disks/{image['disk']}", "value": name, "rule": rule}] if rule else []
+        return [{"key": key_of(image["disk"]), "value": name, "rule": rule}] if rule else []
 
     def _judged(self, image: Request, name: str) -> str:
         with self._opened(image) as opened:
@@ -103,7 +97,7 @@ class Node:
                 return ""
             self._try_to_write(image, opened.block_name_prefix())
             if opened.features() & rbd.RBD_FEATURE_EXCLUSIVE_LOCK:
-                return ""
+                return fault(image, opened)
         return f"lacks the feature exclusive-lock: rbd feature enable {name} exclusive-lock"
 
     def _try_to_write(self, image: Request, prefix: str) -> None:
@@ -171,7 +165,10 @@ class Node:
             if opened:
                 return ""
         with self._pool(image) as pool:
-            rbd.RBD().create(pool, image["image"], size, old_format=False, features=FEATURES)
+            if image["template"]:
+                create(pool, image)
+            else:
+                rbd.RBD().create(pool, image["image"], size, old_format=False, features=FEATURES)
         return "created"
 
     def keep_copy(self, images: list[Request], epoch: int, clients: list[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.machine import Disk, DiskKind, Format, LocalPath, RbdImage, Volume
+from holdfast.storage.variables import HEAD, unfit
 
 # QEMU locks single bytes of an image, one for each thing that it does or forbids (block/file-posix.c).
 FIRST_LOCK, LOCKS = 100, 200
@@ -34,9 +35,7 @@ def check(
             if formats and not isinstance(disk.backend, RbdImage):
                 _check_format(disk, disk.backend.path)
         except _Unfit as unfit:
-            faults.append(
-                Fault(key=f"disks/{disk.name}", value=str(disk.backend), rule=str(unfit))
-            )
+            faults.append(Fault(key=disk.key, value=str(disk.backend), rule=str(unfit)))
     return faults
 
 
@@ -66,10 +65,21 @@ def _check(disk: Disk, image_paths: Sequence[str]) -> None:
             if os.path.lexists(volume.path):
                 _check_path(volume.path, [volume.directory])
                 _check_storage(volume.path)
+                _check_variables(disk, volume.path)
             elif disk.size is None:
                 raise _Unfit("the volume does not exist: give disks/<name>/size to create it")
         case RbdImage():
             pass
+
+
+def _check_variables(disk: Disk, path: str) -> None:
+    if disk.template and (rule := unfit(*_head(path), *_head(disk.template))):
+        raise _Unfit(rule)
+
+
+def _head(path: str) -> tuple[bytes, int]:
+    with Path(path).open("rb") as file:
+        return file.read(HEAD), os.fstat(file.fileno()).st_size
 
 
 def _check_path(path: str, allowed: Sequence[str]) -> None:
@@ -189,4 +199,4 @@ def open_for_qemu(disk: Disk) -> int:
         rule = f"cannot be opened: {error.strerror}"
         if error.errno == errno.EINVAL and flags & os.O_DIRECT:
             rule = f"its file system cannot do without a cache: set disks/{disk.name}/cache to writeback"
-        raise ConfigError([Fault(key=f"disks/{disk.name}", value=path, rule=rule)]) from error
+        raise ConfigError([Fault(key=disk.key, value=path, rule=rule)]) from error

@@ -192,6 +192,7 @@ def _request(disk: Disk, image: RbdImage) -> dict[str, Any]:
         "image": image.image,
         "volume": isinstance(image, RbdVolume),
         "size": disk.size or 0,
+        "template": disk.template,
     }
 
 

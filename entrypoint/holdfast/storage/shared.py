@@ -52,7 +52,7 @@ def identities(disks: Sequence[Disk], config: HostConfig) -> dict[str, str]:
                 _check(disk, path, config)
                 found[disk.name] = _identity(path)
         except _Unfit as unfit:
-            key, value = f"disks/{disk.name}", str(disk.backend)
+            key, value = disk.key, str(disk.backend)
             faults.append(Fault(key=key, value=value, rule=str(unfit)))
     if faults:
         raise ConfigError(faults)
