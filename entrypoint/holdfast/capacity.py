@@ -1,18 +1,26 @@
-"""What this machine must have for a VM beside devices: CPUs, and room in its control group."""
+"""What this machine must have for a VM beside devices: CPUs, huge pages, room in its control group."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from holdfast import cgroup
 from holdfast.cpu import spelled
 from holdfast.errors import HostLacks
+from holdfast.headroom import MIB, needed
+from holdfast.host import Host
 from holdfast.machine import Machine
+
+MEMINFO = "/proc/meminfo"
+POOLS = "/sys/kernel/mm/hugepages"
 
 
 def check(machine: Machine) -> None:
     """Raises HostLacks: another host may have it."""
     check_cpus(machine.cpu_set)
+    if machine.hugepages is not None:
+        check_pages(machine.ram, machine.hugepages or default_page())
 
 
 def check_cpus(wanted: tuple[int, ...]) -> None:
@@ -23,6 +31,36 @@ def check_cpus(wanted: tuple[int, ...]) -> None:
             "which this process may use",
             hint="Change cpu_set, or `--cpuset-cpus` of docker run.",
         )
+
+
+def default_page(*, meminfo: str = MEMINFO) -> int:
+    lines = Path(meminfo).read_text(encoding="ascii").splitlines()
+    sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("Hugepagesize:")]
+    if not sizes:
+        raise HostLacks(
+            "hugepages: this kernel has none", hint="Set hugepages=off, or use another host."
+        )
+    return sizes[0]
+
+
+def check_pages(ram: int, page: int, *, pools: str = POOLS) -> None:
+    """Whoever takes the last ones in the meantime makes QEMU fail at its start, not the guest later."""
+    pool = Path(pools) / f"hugepages-{page // 1024}kB"
+    wanted = -(-ram // page)
+    free = count(pool / "free_hugepages") - count(pool / "resv_hugepages")
+    if free < wanted:
+        raise HostLacks(
+            f"hugepages: {wanted} of {page // 1024} KiB are needed, and {free} are free",
+            hint=f"On the host, echo a number that suffices for all its VMs >{pool}/nr_hugepages "
+            "(at boot: hugepages= on the kernel's command line).",
+        )
+
+
+def count(path: Path) -> int:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except OSError:
+        return 0  # the CPU has no pages of this size
 
 
 @contextmanager
@@ -37,6 +75,24 @@ def on_cpus(cpus: tuple[int, ...]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def warnings(machine: Machine, host: Host) -> list[str]:
+    """What a VM can run without, for now."""
+    return [*apply_weight(machine), *scarce(machine, host, cgroup.memory_max())]
+
+
+def scarce(machine: Machine, host: Host, limit: int | None) -> list[str]:
+    """The kernel would kill QEMU once the guest has touched all of its memory."""
+    wanted = needed(machine, host)
+    if limit is None or limit >= wanted or machine.options:
+        return []
+    line = (
+        f"the limit of this container, {limit // MIB} MiB, is less than the {wanted // MIB} MiB that "
+        "guest and QEMU may come to need: the kernel may kill the VM (docker run: "
+        f"--memory {-(-wanted // MIB)}m)"
+    )
+    return [line]
 
 
 def apply_weight(machine: Machine) -> list[str]:

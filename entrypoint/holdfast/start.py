@@ -27,7 +27,7 @@ UNLOCKING = 10.0  # seconds for the image locks of a QEMU that is reaped
 
 def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -> Ending:
     """Returns when QEMU is reaped for good; whatever is raised, it is gone by then."""
-    for line in [*about_kvm(host, plan), *plan.warnings, *capacity.apply_weight(plan.machine)]:
+    for line in [*about_kvm(host, plan), *plan.warnings, *capacity.warnings(plan.machine, host)]:
         log.warning(line)
     if tenure is not None:
         tenure.shut_out(events)

@@ -197,6 +197,9 @@ def swapped(word: str) -> str:
         kept = ("node-name", "read-only", "discard", "cache")
         node = {key: value for key, value in json.loads(word).items() if key in kept}
         return json.dumps({"driver": "null-co", "size": MIB, **node})
+    if '"hugetlb":true' in word:  # the pool of this machine is empty
+        kept = ("qom-type", "id", "size", "reserve")
+        return json.dumps({key: value for key, value in json.loads(word).items() if key in kept})
     if '"type":"tap"' in word:
         return json.dumps({"type": "user", "id": json.loads(word)["id"]})
     # A file stands in for the block device, an address of this machine for the one of another.

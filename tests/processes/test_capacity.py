@@ -67,3 +67,24 @@ def test_without_version_2_there_is_neither(tmp_path: Path) -> None:
     assert cgroup.set_cpu_weight(1, **nowhere) == "there is no cgroup of version 2 here"
     own.write_text("0::/gone\n")
     assert cgroup.memory_max(**nowhere) is None
+
+
+def test_huge_pages_must_be_free(tmp_path: Path) -> None:
+    pool = tmp_path / "hugepages-2048kB"
+    pool.mkdir()
+    (pool / "free_hugepages").write_text("40\n")
+    (pool / "resv_hugepages").write_text("8\n")
+    capacity.check_pages(64 * 1024**2, 2 * 1024**2, pools=str(tmp_path))
+    with pytest.raises(HostLacks, match="33 of 2048 KiB are needed, and 32 are free"):
+        capacity.check_pages(65 * 1024**2, 2 * 1024**2, pools=str(tmp_path))
+    with pytest.raises(HostLacks, match="1 of 1048576 KiB are needed, and 0 are free"):
+        capacity.check_pages(1024**3, 1024**3, pools=str(tmp_path))
+
+
+def test_the_default_size_of_a_huge_page(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:  1 kB\nHugepagesize:       2048 kB\n")
+    assert capacity.default_page(meminfo=str(meminfo)) == 2 * 1024**2
+    meminfo.write_text("MemTotal:  1 kB\n")
+    with pytest.raises(HostLacks, match="this kernel has none"):
+        capacity.default_page(meminfo=str(meminfo))

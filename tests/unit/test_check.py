@@ -9,12 +9,12 @@ from holdfast.cli.check import main
 from holdfast.errors import UsageError
 
 GOOD = "ram: 512\nrbd: vms/7\n"
-BAD = "ram: 0\nrma: 1G\nram_max: 4G\ndisks: {root: {path: /etc/shadow}}\n"
+BAD = "ram: 0\nrma: 1G\nusb: {stick: '1:2'}\ndisks: {root: {path: /etc/shadow}}\n"
 FINDINGS = [
     "disks/root/path: '/etc/shadow': is not under image_paths of host.toml (/images)",
     "ram: '0': must be at least 16 MiB",
-    "ram_max: is not supported by this version",
     "rma: is no key of a VM; did you mean ram?",
+    "usb/stick: is not supported by this version",
 ]
 
 

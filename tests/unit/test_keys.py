@@ -27,6 +27,8 @@ GOOD = {
     "cpus_max": "8",
     "cpu_topology": "threads:2,cores:4",
     "cpu_set": "0-3,8",
+    "ram_max": "4G",
+    "hugepages": "2M",
     "cpu_weight": "10000",
     "cpu_model": "Westmere-v1",
     "machine": "pc-q35-7.2",

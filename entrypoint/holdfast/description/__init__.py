@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from holdfast.description import platform
+from holdfast.description import memory, platform, processor
 from holdfast.description.boot import boot_order
 from holdfast.description.disk import disks, refuse_doubles, refuse_two_clusters
 from holdfast.description.guest import guest
 from holdfast.description.nic import nics
-from holdfast.description.processor import refuse_contradictions
 from holdfast.description.source import Layer, Sources, fields, gather
 from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
@@ -51,7 +50,8 @@ def examine(
     _refuse_nothing(sources)
     _refuse_boot_without_kernel(sources)
     machine = _machine(sources)
-    refuse_contradictions(sources, machine)
+    memory.refuse_contradictions(sources, machine)
+    processor.refuse_contradictions(sources, machine)
     _refuse_other_boards_bus(sources, machine)
     machine = replace(machine, variables=platform.variables(sources, machine))
     refuse_doubles(sources, machine.storage)

@@ -1,8 +1,10 @@
 """The keys of the machine: all that is neither a disk nor a network card."""
 
+from contextlib import suppress
+
 from holdfast import address, cpu, grammar, identifier
 from holdfast.cpu import MOST_CPUS
-from holdfast.grammar import choice, line, several, switch, whole
+from holdfast.grammar import KIB, MIB, choice, line, several, size, switch, whole
 from holdfast.host_config import EMULATOR, HostConfig
 from holdfast.keys.row import FILE, Key
 from holdfast.machine import Accelerator, Arch, Firmware, Rtc, Watchdog
@@ -22,6 +24,17 @@ def _arch(text: str) -> Arch:
     return choice(Arch)(text.removeprefix(EMULATOR))
 
 
+def _hugepages(text: str) -> int | None:
+    """None: ordinary pages. 0: huge ones of the size that the host has by default."""
+    with suppress(grammar.Refused):
+        return 0 if switch(text) else None
+    with suppress(grammar.Refused):
+        page = size(least=64 * KIB)(text)
+        if page.bit_count() == 1:
+            return page
+    raise grammar.Refused("must be on, off, or the size of a huge page such as 2M or 1G")
+
+
 # fmt: off
 MACHINE = (
     Key(name="cpus", parse=whole(1, MOST_CPUS), field="cpus", value="1 to 255", default="1", hardware=True,
@@ -36,6 +49,10 @@ MACHINE = (
         doc="`cpu.weight` of the container's cgroup, where that may be written"),
     Key(name="cpu_model", parse=identifier.word, field="cpu_model", value="QEMU's name of it", hardware=True,
         default="`host` with KVM, else `max`", doc="without flags; those go into `extra_flags`"),
+    Key(name="ram_max", parse=size(bare=MIB, least=16 * MIB, step=2 * MIB), field="ram_max", value="size, above `ram`",
+        default="`ram`", hardware=True, doc="as much can be plugged into the running guest (virtio-mem)"),
+    Key(name="hugepages", parse=_hugepages, field="hugepages", value="`off`, `on`, or the size of a page",
+        default="off", doc="memory from the host's huge pages; `on` takes its default size"),
     Key(name="machine", parse=identifier.machine, field="machine", value="QEMU's name of it", hardware=True,
         default="`q35`; `pc` for a VM with none of the keys marked *; for aarch64 `virt`", doc="the board"),
     Key(name="arch", parse=_arch, permit=HostConfig.permit_emulator, field="arch", value="`x86_64 aarch64`",

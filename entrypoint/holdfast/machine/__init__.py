@@ -89,6 +89,8 @@ class Machine:
     cpu_weight: int | None = None
     hyperv: bool = False
     ram: int = 1024 * 1024**2
+    ram_max: int | None = None  # room for so much; None: as much as `ram`
+    hugepages: int | None = None  # the size of a page, 0: the host's default one; None: none
     kernel: str = ""
     initrd: str = ""
     cmdline: str = ""

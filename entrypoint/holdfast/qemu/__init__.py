@@ -32,7 +32,7 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
         *console.agent(machine, wiring),
         *system.helpers(machine),
         *blockdev.seed(
-            wiring.seed, slots.fixed(machine, "seed")
+            wiring.seed, slots.plugged(machine, "seed", 0)
         ),  # last: with or without it, no other device moves
         *machine.extra_flags,
     ]

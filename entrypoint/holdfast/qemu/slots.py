@@ -23,12 +23,12 @@ FIXED = {
     "balloon": 0x6,
     "watchdog": 0x7,
     "memory": 0x8,
-    "seed": 0x9,
     "scsi": 0xA,
 }
 # The first slot of each family's ports. Network cards come first: a guest names a card by its bus,
-# and the buses are numbered in this order.
-FAMILIES = {"nics": 0x10, "disks": 0x14, "pci": 0x1A}
+# and the buses are numbered in this order. The seed comes last: a guest counts its disks in it.
+FAMILIES = {"nics": 0x10, "disks": 0x14, "pci": 0x1A, "seed": 0x1E}
+LOWEST = min(FAMILIES.values())
 FUNCTIONS = 8  # ports in one slot
 SPARE = 4  # at least as many ports are free for what is plugged later
 
@@ -56,11 +56,15 @@ def ports(machine: Machine) -> list[str]:
     """The root ports, before all that sits on them."""
     if not has_pcie(machine):
         return []
-    used = {"nics": len(machine.nics), "disks": len(on_port(machine))}
-    numbers = [(family, number) for family in used for number in range(with_spare(used[family]))]
+    there = {
+        "nics": with_spare(len(machine.nics)),
+        "disks": with_spare(len(on_port(machine))),
+        "seed": 1,
+    }
     command: list[str] = []
-    for chassis, (family, number) in enumerate(numbers, 1):
-        command += ["-device", root_port(family, number, chassis)]
+    for family, count in there.items():
+        for number in range(count):
+            command += ["-device", root_port(family, number)]
     return command
 
 
@@ -69,13 +73,14 @@ def with_spare(used: int) -> int:
     return -(-(used + SPARE) // FUNCTIONS) * FUNCTIONS
 
 
-def root_port(family: str, number: int, chassis: int) -> str:
+def root_port(family: str, number: int) -> str:
+    first = FAMILIES[family]
     slot, function = divmod(number, FUNCTIONS)
     return keyed(
         "pcie-root-port",
         id=port(family, number),
         bus=BUS,
-        addr=f"{FAMILIES[family] + slot:#x}.{function}",
+        addr=f"{first + slot:#x}.{function}",
         multifunction=True if function == 0 else None,
-        chassis=chassis,
+        chassis=FUNCTIONS * (first - LOWEST) + number + 1,
     )

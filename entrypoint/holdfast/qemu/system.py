@@ -11,13 +11,12 @@ from holdfast.machine import (
     OnReboot,
     Watchdog,
 )
-from holdfast.qemu import slots
+from holdfast.qemu import memory, slots
 from holdfast.qemu.board import is_i440fx
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.processor import processor
 from holdfast.qemu.wiring import Wiring
 
-MIB = 1024**2
 FIRMWARE = "firmware"  # the node with the code of a UEFI
 
 SANDBOX = keyed(
@@ -41,7 +40,7 @@ def system(machine: Machine, host: Host, wiring: Wiring) -> list[str]:
         "-machine", board(machine),
         "-accel", accel(accelerator),
         *processor(machine, host),
-        "-m", memory(machine.ram),
+        *memory.memory(machine),
         "-rtc", keyed("", base=machine.rtc.value),
         *actions(machine),
         *direct_boot(machine, wiring),
@@ -69,6 +68,7 @@ def board(machine: Machine) -> str:
         smm=True if secure else None,
         pflash0=FIRMWARE if variables else None,
         pflash1=f"disk-{variables.name}" if variables else None,
+        memory_backend=memory.RAM if memory.has_backend(machine) else None,
     )
 
 
@@ -84,11 +84,6 @@ def accel(accelerator: Accelerator) -> str:
 
 def bite(machine: Machine) -> str | None:
     return None if machine.watchdog is Watchdog.off else machine.watchdog.value
-
-
-def memory(size: int) -> str:
-    """A plain number would be MiB to QEMU, so the unit is always there."""
-    return f"{size // MIB}M" if size % MIB == 0 else f"{size}B"
 
 
 def direct_boot(machine: Machine, wiring: Wiring) -> list[str]:
@@ -120,29 +115,10 @@ def helpers(machine: Machine) -> list[str]:
         *(["-object", rng, "-device", keyed("virtio-rng-pci", id="rng", rng="rng",
                                             **slots.fixed(machine, "rng"))]
           if machine.rng else []),
-        *balloon(machine),
+        *memory.devices(machine),
         *watchdog(machine),
     ]
     # fmt: on
-
-
-def balloon(machine: Machine) -> list[str]:
-    """It also tells the host at once which memory the guest has freed."""
-    if not has_balloon(machine):
-        return []
-    place = slots.fixed(machine, "balloon")
-    return [
-        "-device",
-        keyed("virtio-balloon-pci", id="balloon", free_page_reporting=True, **place),
-    ]
-
-
-def has_balloon(machine: Machine) -> bool:
-    """QEMU takes only one, and a user's own options may already have it."""
-    if machine.balloon is None:
-        own = any("virtio-balloon" in word for word in machine.extra_flags)
-        return slots.has_pcie(machine) and not own
-    return machine.balloon
 
 
 def watchdog(machine: Machine) -> list[str]:

@@ -1,0 +1,80 @@
+"""The guest's memory: what it starts with, what can be plugged into it, and the balloon."""
+
+from holdfast.machine import Machine
+from holdfast.qemu import slots
+from holdfast.qemu.option import as_json, keyed
+
+MIB = 1024**2
+RAM = "ram"
+PLUGGED = "memory-plugged"
+
+
+def memory(machine: Machine) -> list[str]:
+    command = ["-m", keyed(size(machine.ram), maxmem=machine.ram_max and size(machine.ram_max))]
+    if has_backend(machine):
+        command += ["-object", backend(machine, RAM, machine.ram)]
+    return command
+
+
+def has_backend(machine: Machine) -> bool:
+    """Whether the memory is a file that QEMU could also show to others, and not just its own."""
+    return machine.hugepages is not None
+
+
+def size(number: int) -> str:
+    """A plain number would be MiB to QEMU, so the unit is always there."""
+    return f"{number // MIB}M" if number % MIB == 0 else f"{number}B"
+
+
+def backend(machine: Machine, name: str, number: int, *, reserve: bool | None = None) -> str:
+    """Huge pages come from the kernel's pool by the system call: no file system has to be mounted."""
+    pages = machine.hugepages
+    return as_json(
+        {
+            "qom-type": "memory-backend-memfd",
+            "id": name,
+            "size": number,
+            "reserve": reserve,
+            "hugetlb": None if pages is None else True,
+            "hugetlbsize": pages or None,
+        }
+    )
+
+
+def devices(machine: Machine) -> list[str]:
+    return [*plugged(machine), *balloon(machine)]
+
+
+def plugged(machine: Machine) -> list[str]:
+    """virtio-mem: empty at the start, filled while the guest runs. What is not filled costs nothing."""
+    if machine.ram_max is None:
+        return []
+    device = keyed(
+        "virtio-mem-pci",
+        id="memory",
+        memdev=PLUGGED,
+        requested_size=0,
+        prealloc=None if machine.hugepages is None else True,  # too few pages: an error, no SIGBUS
+        **slots.fixed(machine, "memory"),
+    )
+    rest = backend(machine, PLUGGED, machine.ram_max - machine.ram, reserve=False)
+    return ["-object", rest, "-device", device]
+
+
+def balloon(machine: Machine) -> list[str]:
+    """It also tells the host at once which memory the guest has freed."""
+    if not has_balloon(machine):
+        return []
+    place = slots.fixed(machine, "balloon")
+    return [
+        "-device",
+        keyed("virtio-balloon-pci", id="balloon", free_page_reporting=True, **place),
+    ]
+
+
+def has_balloon(machine: Machine) -> bool:
+    """QEMU takes only one, and a user's own options may already have it."""
+    if machine.balloon is None:
+        own = any("virtio-balloon" in word for word in machine.extra_flags)
+        return slots.has_pcie(machine) and not own
+    return machine.balloon

@@ -1,0 +1,128 @@
+"""What a guest finds in its machine, asked on its own console."""
+
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from launcher import Launcher
+
+from holdfast.qemu.slots import FIXED
+
+pytestmark = pytest.mark.integration
+
+Launch = Callable[..., Launcher]
+
+KEYS = """
+ram: 256M
+ram_max: 512M
+cpus: 2
+cpus_max: 4
+cpu_topology: cores:2,threads:2
+cpu_set: "{cpu}"
+watchdog: reset
+rtc: localtime
+timezone: Pacific/Kiritimati
+disks: {{data: {{pool: default, size: 16M}}}}
+kernel: {guest}/vmlinuz
+initrd: {guest}/initrd.img
+cmdline: console=ttyS0 quiet no_timer_check
+stop_timeout: 30
+"""
+VIRTIO, INTEL = "0x1af4", "0x8086"
+
+
+class Shell:
+    """The guest's shell, by the console's socket. Who does not read there stops what the guest prints."""
+
+    def __init__(self, vm: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(60)
+        self._socket.connect(f"/run/holdfast/{vm}/console")
+
+    def run(self, command: str) -> list[str]:
+        """The lines that the command prints."""
+        self._socket.sendall(f"echo SA''ID; ({command}); echo DO''NE\n".encode())
+        said = b""
+        while b"\nDONE" not in said:
+            said += self._socket.recv(65536)
+        text = said.decode().replace("\r", "")
+        return text.partition("\nSAID\n")[2].partition("\nDONE")[0].splitlines()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def launcher(launch: Launch, guest: Path, tmp_path: Path) -> Iterator[Launcher]:
+    file = tmp_path / "vm.yaml"
+    file.write_text(KEYS.format(guest=guest, cpu=max(os.sched_getaffinity(0))), encoding="utf-8")
+    launcher = launch({"VM_FILE": str(file), "VM": "machine"})
+    launcher.ready()
+    yield launcher
+    launcher.signal()
+    assert launcher.ends() == 0
+
+
+def test_the_guest_has_what_its_keys_say(launcher: Launcher) -> None:
+    with closing(Shell("machine")) as shell:
+        assert devices(shell) == {
+            ("balloon", VIRTIO, "0x1002"),
+            ("memory", VIRTIO, "0x1058"),
+            ("watchdog", INTEL, "0x25ab"),
+            ("rng", VIRTIO, "0x1005"),
+            ("serial-ports", VIRTIO, "0x1003"),
+            ("pvpanic", "0x1b36", "0x0011"),
+        }
+        assert ports(shell) == {0x10: 8, 0x14: 8, 0x1E: 1}
+        assert topology(shell) == {("0", "0"), ("0", "1")}
+        assert shell.run("ls /sys/bus/pci/devices/0000:00:14.0/*/virtio*/block") == ["vda"]
+        assert shell.run("cat /sys/devices/system/cpu/possible") == ["0-3"]
+        ahead = int(shell.run("echo $(($(date +%s) - $(cat /sys/class/rtc/rtc0/since_epoch)))")[0])
+        assert abs(ahead) < 60
+    threads = affinities(launcher.qemu())
+    assert len(threads) > 2
+    assert set(threads) == {str(max(os.sched_getaffinity(0)))}
+    assert os.sched_getaffinity(launcher.process.pid) == os.sched_getaffinity(0)
+
+
+def devices(shell: Shell) -> set[tuple[str, ...]]:
+    """What sits on the fixed slots: the name, vendor and device."""
+    lines = shell.run("cd /sys/bus/pci/devices; grep . 0000:00:0*.0/vendor 0000:00:0*.0/device")
+    found: dict[int, list[str]] = {}
+    for line in lines:
+        address, _, value = line.partition(":0x")  # busybox names the file before the value
+        found.setdefault(int(address[8:10], 16), []).append(f"0x{value}")
+    names = {number: name for name, number in FIXED.items()}
+    return {(names[slot], *values) for slot, values in found.items() if slot in names}
+
+
+def ports(shell: Shell) -> dict[int, int]:
+    """How many root ports each slot has. Linux has a driver on each."""
+    lines = shell.run("ls /sys/bus/pci/drivers/pcieport")
+    slots = [
+        int(found[1], 16)
+        for line in " ".join(lines).split()
+        if (found := re.match(r"0000:00:(..)\.", line))
+    ]
+    return {slot: slots.count(slot) for slot in slots}
+
+
+def topology(shell: Shell) -> set[tuple[str, str]]:
+    """Package and core of each CPU that is there."""
+    lines = shell.run("cd /sys/devices/system/cpu; grep . cpu*/topology/*_id")
+    values: dict[str, dict[str, str]] = {}
+    for line in lines:
+        cpu, _, rest = line.partition("/topology/")
+        name, _, value = rest.partition(":")
+        values.setdefault(cpu, {})[name] = value
+    return {(one["physical_package_id"], one["core_id"]) for one in values.values()}
+
+
+def affinities(pid: int) -> list[str]:
+    statuses = Path(f"/proc/{pid}/task").glob("*/status")
+    texts = [status.read_text(encoding="ascii") for status in statuses]
+    return [text.partition("Cpus_allowed_list:")[2].split()[0] for text in texts]
