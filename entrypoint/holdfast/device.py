@@ -29,6 +29,7 @@ class Device:
 
 # Opening tun gives no right by itself: what makes a tap is CAP_NET_ADMIN. So all may, as with udev.
 TUN = Device(name="tun", path="/dev/net/tun")
+VHOST_NET = Device(name="vhost-net", path="/dev/vhost-net", group="kvm")
 KVM = Device(name="kvm", path="/dev/kvm", group="kvm")
 
 

@@ -109,7 +109,9 @@ def variable(value: str) -> str:
 def interface(value: str) -> str:
     allowed = consists_of(value, WORD, INTERFACE_LENGTH)
     if not allowed or value[0] in "-." or value == "lo":
-        raise Refused("must be the name of a bridge: at most 15 letters, digits, dot, - and _")
+        raise Refused(
+            "must be the name of a bridge or device: at most 15 letters, digits, dot, - and _"
+        )
     return value
 
 

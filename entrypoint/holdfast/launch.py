@@ -17,7 +17,7 @@ from holdfast.confinement import Identity, confined
 from holdfast.errors import InternalError, LockHeld
 from holdfast.fence import Fence
 from holdfast.host import Host
-from holdfast.machine import Machine, RbdImage
+from holdfast.machine import Accelerator, Machine, RbdImage
 from holdfast.network import cards, ports
 from holdfast.plan import Plan
 from holdfast.process import Child
@@ -60,7 +60,7 @@ class Launch:
         with ExitStack() as descriptors:
             qmp = Qmp()
             stack.callback(qmp.close)
-            wiring = self._wire(descriptors, qmp)
+            wiring = replace(self._wire(descriptors, qmp), taps=self._taps(descriptors, stack))
             argv = self._argv(wiring)
             command = confined(argv, self._who, os.getpid())
             machine = self._plan.machine
@@ -109,7 +109,6 @@ class Launch:
             qmp=qmp.theirs.fileno(),
             console=self._listen("console", descriptors),
             console_log=self._console_log(descriptors),
-            taps=self._taps(descriptors),
             disks=self._disks(descriptors),
             missing=self._plan.missing,
             ceph=self._ceph(),
@@ -140,11 +139,11 @@ class Launch:
         listener: socket.socket = descriptors.enter_context(self._rundir.listen(name))
         return listener.fileno()
 
-    def _taps(self, descriptors: ExitStack) -> dict[str, Tap]:
-        taps = cards.taps(self._plan.bridges)
-        for made in taps.values():
-            for descriptor in made.queues:
-                descriptors.callback(os.close, descriptor)
+    def _taps(self, descriptors: ExitStack, life: ExitStack) -> dict[str, Tap]:
+        machine, bridges = self._plan.machine, self._plan.bridges
+        vhost = self._host.accelerator(machine) is Accelerator.kvm
+        taps = cards.connect(machine.vm, machine.nics, bridges, vhost=vhost, life=life)
+        descriptors.callback(cards.close, taps)
         return taps
 
     def _disks(self, descriptors: ExitStack) -> dict[str, int]:
@@ -213,7 +212,7 @@ def passed(wiring: Wiring) -> list[int]:
     single = (wiring.qmp, wiring.agent, wiring.console, wiring.console_log, wiring.seed)
     return sorted(
         {
-            *(queue for made in wiring.taps.values() for queue in made.queues),
+            *(end for made in wiring.taps.values() for end in (*made.queues, *made.vhost)),
             *wiring.disks.values(),
             *(one for one in single if one is not None),
         }

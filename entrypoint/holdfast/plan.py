@@ -3,16 +3,14 @@
 Nothing is made here but device nodes. A launcher that fails here has disturbed nobody.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holdfast import (
-    bridge,
     capability,
     capacity,
     cloudinit,
-    device,
     document,
     qemu,
     seed,
@@ -29,12 +27,11 @@ from holdfast.machine import (
     Document,
     Guest,
     Machine,
-    Nic,
     NicMode,
     RbdImage,
 )
 from holdfast.machine.platform import FLASHES
-from holdfast.network import ports, publication
+from holdfast.network import cards
 from holdfast.ownership import Image, images
 from holdfast.qemu.options import Adapted, adapt
 from holdfast.settings import Settings
@@ -159,30 +156,12 @@ def check_firmware(machine: Machine) -> None:
 
 
 def check_network(machine: Machine, adapted: Adapted | None, settings: Settings) -> None:
-    ports.require_right(machine.nics)
-    bridges = bridges_of(machine, adapted)
-    if not bridges:
-        return
-    capability.require(capability.Capability.NET_ADMIN)
-    device.require(device.TUN)
-    for nic, name in bridges.items():
-        # BRIDGE_IF and the arguments are the operator's own words.
-        own = adapted is not None or name == settings.bridge
-        permitted = None if own else settings.host_config.bridges
-        bridge.check(name, permitted=permitted, key=f"nics/{nic}/bridge")
-    check_mtu(machine.nics)
-    publication.require_ways(machine.nics)
+    def permitted(bridge: str) -> Collection[str] | None:
+        """BRIDGE_IF and the arguments are the operator's own words."""
+        own = adapted is not None or bridge == settings.bridge
+        return None if own else settings.host_config.bridges
 
-
-def check_mtu(nics: Sequence[Nic]) -> None:
-    faults = []
-    for nic in nics:
-        most = bridge.mtu(nic.bridge) if nic.mode is NicMode.bridge else nic.mtu
-        if nic.mtu > most:
-            rule = f"the bridge {nic.bridge} takes {most} at most"
-            faults.append(Fault(key=f"nics/{nic.name}/mtu", value=str(nic.mtu), rule=rule))
-    if faults:
-        raise ConfigError(faults)
+    cards.check(machine.nics, bridges_of(machine, adapted), permitted)
 
 
 def check_files(

@@ -1,5 +1,7 @@
 """A golden case: keys in a file, and the two commands they become."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +10,7 @@ from holdfast import settings
 from holdfast.cli.argv import recorded
 from holdfast.description import describe, raw_from_file
 from holdfast.host import Host
-from holdfast.machine import Guest, Machine, NicMode, RbdImage
+from holdfast.machine import Guest, Machine, Nic, RbdImage
 from holdfast.qemu import command_line
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 
@@ -59,7 +61,6 @@ class Case:
 
 
 def wiring(machine: Machine) -> Wiring:
-    cards = [nic.name for nic in machine.nics if nic.mode is NicMode.bridge]
     local = [disk.name for disk in machine.storage if not isinstance(disk.backend, RbdImage)]
     blocks = {disk.name for disk in machine.storage if str(disk.backend).startswith("/dev/")}
     run = f"/run/holdfast/{machine.vm}"
@@ -69,7 +70,7 @@ def wiring(machine: Machine) -> Wiring:
         agent=AGENT,
         console=CONSOLE,
         console_log=LOG,
-        taps={name: Tap(queues=(TAPS + number,)) for number, name in enumerate(cards)},
+        taps=taps([nic for nic in machine.nics if nic.parent]),
         disks={name: DISKS + number for number, name in enumerate(local)},
         block_devices=frozenset(blocks),
         seed=SEED if seeded else None,
@@ -80,6 +81,16 @@ def wiring(machine: Machine) -> Wiring:
         confined=True,
         paused=True,
     )
+
+
+def taps(nics: Sequence[Nic]) -> dict[str, Tap]:
+    """A card with several queues has the kernel's help as well."""
+    numbers, made = itertools.count(TAPS), {}
+    for nic in nics:
+        queues = tuple(itertools.islice(numbers, nic.queues))
+        vhost = tuple(queue + 100 for queue in queues) if nic.queues > 1 else ()
+        made[nic.name] = Tap(queues=queues, vhost=vhost)
+    return made
 
 
 CASES = [Case(path.stem) for path in sorted((HERE / "cases").glob("*.yaml"))]

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -141,3 +142,29 @@ def test_v17_ports_on_a_bridge(start: Start) -> None:
     found.signal()
     assert found.ends() == 0
     assert "holdfast" not in tables()
+
+
+@pytest.mark.usefixtures("network")
+def test_macvtap_and_queues(start: Start) -> None:
+    """A guest on a device of the host without a bridge, and one with several queues on a bridge."""
+    ip(
+        "link add eth7 type veth peer name wire\nlink set eth7 up\nlink set wire up\naddress add 10.80.0.1/24 dev wire"
+    )
+    launcher = start(
+        "macvtap",
+        "direct: {mode: macvtap, device: eth7, address: 10.80.0.5/24}\n"
+        "wide: {bridge: br-pub, queues: 2, address: 10.78.0.7/24}",
+    )
+    launcher.ready()
+    for where in ("10.80.0.5", "10.78.0.7"):
+        assert "hostname=macvtap-guest" in page(where)
+    left = {name for _, name in socket.if_nameindex() if name.startswith("hf-")}
+    assert len(left) == 1
+    launcher.says("the guest's addresses on wide: 10.78.0.7")
+    launcher.signal(signal.SIGKILL)
+    launcher.ends()
+    assert left <= {name for _, name in socket.if_nameindex()}
+    later = start("later", "nat: {mode: user}")
+    later.says(f"removing the link {left.pop()}, which a launcher has left")
+    later.says("QEMU is up")
+    assert not [name for _, name in socket.if_nameindex() if name.startswith("hf-")]

@@ -3,9 +3,10 @@
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from describing import Keys, faults, machine
+from describing import Keys, described, faults, machine
 
 from holdfast import address
+from holdfast.errors import ConfigError
 from holdfast.grammar import Refused
 from holdfast.machine import Nic, NicMode, Port, Protocol
 
@@ -43,10 +44,15 @@ def test_a_card_without_a_bridge_has_none_though_one_is_known() -> None:
     ("own", "line"),
     [
         ({"nics/a/mode": "bridge"}, "nics/a/bridge: is not set, and neither is BRIDGE_IF"),
-        (
-            {"nics/a/mode": "macvtap"},
-            "nics/a/mode: 'macvtap': is not supported by this version",
-        ),
+        ({"nics/a/mode": "macvtap"}, "nics/a/device: is not set, and mode macvtap needs it"),
+        ({"nics/a/device": "eth0"}, "nics/a/device: needs mode macvtap, and this card's is user"),
+        ({"nics/a/device": "lo", "nics/a/mode": "macvtap"}, "nics/a/device: 'lo': must be the name of a bridge or device: at most 15 letters, digits, dot, - and _"),
+        ({"nics/a/macvtap_mode": "source"}, "nics/a/macvtap_mode: 'source': must be one of bridge, private, vepa, passthrough"),
+        ({"nics/a/vlan": "4095"}, "nics/a/vlan: '4095': must be a whole number from 1 to 4094"),
+        ({"nics/a/vlan": "-1"}, "nics/a/vlan: '-1': must be a whole number from 1 to 4094"),
+        ({"nics/a/vlan": "7"}, "nics/a/vlan: needs mode bridge, and this card's is user"),
+        ({"nics/a/queues": "0"}, "nics/a/queues: '0': must be a whole number from 1 to 64"),
+        ({"nics/a/queues": "2"}, "nics/a/queues: needs mode bridge or macvtap, and this card's is user"),
         (
             {"nics/a/mac": "52:54:00:00:00:01", "mac": "52:54:00:00:00:01"},
             "nics/a/mac: '52:54:00:00:00:01': is the address of nics/nic0 as well",
@@ -113,3 +119,13 @@ def test_two_ports_collide_where_one_connection_could_mean_both() -> None:
     assert not here.collides(there)
     assert not everywhere.collides(address.port("80:1/udp"))
     assert not everywhere.collides(address.port("81:1"))
+
+
+def test_a_device_is_held_to_the_bridges_of_host_toml() -> None:
+    own = {"nics/a/mode": "macvtap", "nics/a/device": "eth0"}
+    assert machine(own).nics[0].parent == "eth0"
+    with pytest.raises(ConfigError) as caught:
+        described(own, host_toml='bridges = ["br0"]')
+    assert caught.value.lines() == [
+        "nics/a/device: 'eth0': is not one of bridges of host.toml (br0)"
+    ]

@@ -15,8 +15,12 @@ USER_MTU = 1500  # libslirp's
 # Which modes a property has a meaning in; the others have it everywhere.
 BELONGS = {
     "ports": (NicMode.user, NicMode.bridge),
+    "vlan": (NicMode.bridge,),
+    "device": (NicMode.macvtap,),
+    "macvtap_mode": (NicMode.macvtap,),
+    "queues": (NicMode.bridge, NicMode.macvtap),
 }
-VIRTIO = ("mtu",)
+VIRTIO = ("mtu", "queues")
 
 
 def nics(sources: Sources) -> tuple[Nic, ...]:
@@ -43,6 +47,8 @@ def _nic(sources: Sources, name: str, values: Mapping[str, Value]) -> Nic | None
         return None
     if mode is NicMode.bridge and not bridge:
         sources.refuse(f"nics/{name}/bridge", "is not set, and neither is BRIDGE_IF")
+    if mode is NicMode.macvtap and "device" not in given:
+        sources.refuse(f"nics/{name}/device", "is not set, and mode macvtap needs it")
     nic = Nic(
         name=name, mode=mode, mac=mac, bridge=bridge if mode is NicMode.bridge else "", **given
     )

@@ -30,7 +30,6 @@ _LATER = """
     display video vnc_port vnc_addr vnc_password usb/<name> pci/<name>
     disks/<name>/source/image disks/<name>/source/member disks/<name>/source/volume
     disks/<name>/source/format disks/<name>/source/checksum disks/<name>/chained
-    nics/<name>/vlan nics/<name>/device nics/<name>/macvtap_mode nics/<name>/queues
     shares/<name>/path shares/<name>/read_only shares/<name>/mount
 """
 LATER = frozenset(_LATER.split())

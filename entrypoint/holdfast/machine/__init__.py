@@ -18,7 +18,7 @@ from holdfast.machine.disk import (
 )
 from holdfast.machine.display import Spice
 from holdfast.machine.guest import Document, Guest
-from holdfast.machine.nic import Nic, NicMode, Port, Protocol
+from holdfast.machine.nic import MacvtapMode, Nic, NicMode, Port, Protocol
 from holdfast.machine.platform import Arch, Firmware, Tpm
 from holdfast.machine.power import OnCrash, OnPoweroff, OnReboot, Power
 from holdfast.machine.processor import Rtc, Topology, Watchdog
@@ -39,6 +39,7 @@ __all__ = [
     "Guest",
     "LocalPath",
     "Machine",
+    "MacvtapMode",
     "Nic",
     "NicMode",
     "OnCrash",

@@ -8,7 +8,15 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 class NicMode(StrEnum):
     bridge = auto()
     user = auto()
+    macvtap = auto()
     none = auto()
+
+
+class MacvtapMode(StrEnum):
+    bridge = auto()
+    private = auto()
+    vepa = auto()
+    passthrough = auto()
 
 
 class Protocol(StrEnum):
@@ -41,11 +49,25 @@ class Nic:
     mode: NicMode
     mac: str
     bridge: str = ""
+    vlan: int = 0  # 0: none
+    device: str = ""
+    macvtap_mode: MacvtapMode = MacvtapMode.bridge
     model: str = "virtio"
     mtu: int = 0  # 0: the bridge's
+    queues: int = 1
     link: bool = True
     ports: tuple[Port, ...] = ()
     address: tuple[IPv4Interface | IPv6Interface, ...] = ()
     gateway: tuple[IPv4Address | IPv6Address, ...] = ()
     dns: tuple[IPv4Address | IPv6Address, ...] = ()
     search: tuple[str, ...] = ()
+
+    @property
+    def parent(self) -> str:
+        """The interface of the host that it hangs on, if any."""
+        return self.bridge or self.device
+
+    @property
+    def by_helper(self) -> bool:
+        """qemu-bridge-helper gives taps of one queue, on the VLAN that the bridge has for all."""
+        return self.mode is NicMode.bridge and self.queues == 1 and not self.vlan

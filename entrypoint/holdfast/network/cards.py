@@ -1,17 +1,100 @@
-"""The cables of a VM's cards: what each mode hands to QEMU."""
+"""The cables of a VM's cards: what each mode needs of this host, and what it hands to QEMU."""
 
-from collections.abc import Mapping
+import os
+import socket
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 
-from holdfast import bridge, tap
+from holdfast import bridge, capability, device, tap
+from holdfast.capability import Capability
+from holdfast.errors import ConfigError, Fault, HostLacks
+from holdfast.host import Access
+from holdfast.machine import Nic, NicMode
+from holdfast.network import macvtap, ports, publication
+from holdfast.network.own_tap import check_vlan, own_tap
 from holdfast.qemu.wiring import Tap
 
 USUAL_MTU = 1500  # what a guest takes for granted
 
 
-def taps(bridges: Mapping[str, str]) -> dict[str, Tap]:
-    """By the name of the card, for cards on bridges."""
-    mtus = {nic: told(bridge.mtu(name)) for nic, name in bridges.items()}
-    return {nic: Tap(queues=(fd,), mtu=mtus[nic]) for nic, fd in tap.taps(bridges).items()}
+def check(
+    nics: Sequence[Nic],
+    bridges: Mapping[str, str],
+    permitted: Callable[[str], Collection[str] | None],
+) -> None:
+    """`bridges` are by card; in argv mode there are no cards but these."""
+    ports.require_right(nics)
+    taps = [nic for nic in nics if nic.mode is NicMode.macvtap]
+    if bridges or taps:
+        capability.require(Capability.NET_ADMIN)
+    if bridges:
+        device.require(device.TUN)
+    for card, name in bridges.items():
+        bridge.check(name, permitted=permitted(name), key=f"nics/{card}/bridge")
+    for nic in taps:
+        check_device(nic)
+    for nic in nics:
+        check_vlan(nic)
+    check_mtu(nics)
+    publication.require_ways(nics)
+
+
+def check_device(nic: Nic) -> None:
+    if nic.device not in (name for _, name in socket.if_nameindex()):
+        raise HostLacks(
+            f"nics/{nic.name}/device: there is no interface {nic.device} on this host",
+            hint="`ip link` lists them; a container sees the host's only with `--network host`.",
+        )
+
+
+def check_mtu(nics: Sequence[Nic]) -> None:
+    faults = []
+    for nic in nics:
+        most = bridge.mtu(nic.parent) if nic.parent else nic.mtu
+        if nic.mtu > most:
+            rule = f"{nic.parent} takes {most} at most"
+            faults.append(Fault(key=f"nics/{nic.name}/mtu", value=str(nic.mtu), rule=rule))
+    if faults:
+        raise ConfigError(faults)
+
+
+def connect(
+    vm: str, nics: Sequence[Nic], bridges: Mapping[str, str], *, vhost: bool, life: ExitStack
+) -> dict[str, Tap]:
+    """By the name of the card, for all that need one. What outlives a descriptor ends with `life`."""
+    if Capability.NET_ADMIN in capability.effective():
+        macvtap.sweep()
+    own = {nic.name: nic for nic in nics if nic.parent and not nic.by_helper}
+    taps: dict[str, Tap] = {}
+    with ExitStack() as failed:
+        failed.callback(close, taps)
+        parents = {**bridges, **{nic.name: nic.parent for nic in own.values()}}
+        mtus = {name: told(bridge.mtu(parent)) for name, parent in parents.items()}
+        plain = {name: parent for name, parent in bridges.items() if name not in own}
+        for name, descriptor in tap.taps(plain).items():
+            taps[name] = Tap(queues=(descriptor,), mtu=mtus[name])
+        for name, nic in own.items():
+            made = own_tap(nic) if nic.mode is NicMode.bridge else macvtap.connect(vm, nic, life)
+            taps[name] = Tap(queues=made, mtu=mtus[name])
+        for nic in nics:
+            if vhost and nic.name in taps and nic.model == "virtio":
+                taps[nic.name] = replace(taps[nic.name], vhost=vhost_net(nic.queues))
+        failed.pop_all()
+    return taps
+
+
+def close(taps: Mapping[str, Tap]) -> None:
+    for made in taps.values():
+        for descriptor in (*made.queues, *made.vhost):
+            os.close(descriptor)
+
+
+def vhost_net(queues: int) -> tuple[int, ...]:
+    """The kernel moves the frames itself, where it is there and this container may use it."""
+    if device.provide(device.VHOST_NET) is not Access.open:
+        return ()
+    return tuple(os.open(device.VHOST_NET.path, os.O_RDWR | os.O_CLOEXEC) for _ in range(queues))
 
 
 def told(mtu: int) -> int:

@@ -12,7 +12,7 @@ from typing import Self
 
 from holdfast import log
 from holdfast.errors import HoldfastError
-from holdfast.machine import Nic, NicMode
+from holdfast.machine import Nic
 from holdfast.network import agent, rtnetlink
 from holdfast.network.publication import Publication
 from holdfast.network.ruleset import Address
@@ -28,7 +28,7 @@ class Whereabouts(threading.Thread):
 
     def __init__(self, vm: str, nics: Sequence[Nic], socket: Path | None, tell: Tell) -> None:
         super().__init__(name="whereabouts", daemon=True)
-        self._nics = [nic for nic in nics if nic.mode is NicMode.bridge]
+        self._nics = [nic for nic in nics if nic.parent]
         self._socket = socket
         self._tell = tell
         self._closed = threading.Event()
@@ -75,7 +75,7 @@ def own(nic: Nic) -> tuple[Address, ...]:
 
 def neighbours(nic: Nic) -> tuple[Address, ...]:
     with suppress(OSError):
-        return usable(rtnetlink.neighbours(nic.mac, nic.bridge))
+        return usable(rtnetlink.neighbours(nic.mac, nic.parent))
     return ()
 
 

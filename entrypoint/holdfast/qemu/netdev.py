@@ -9,18 +9,23 @@ from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import ORIGIN_NIC
 from holdfast.qemu.wiring import Tap, Wiring
 
+PASTED_FD = 3  # `3<>/dev/tapN` at the end of the shell's line
+
 
 def nics(machine: Machine, wiring: Wiring) -> list[str]:
     command = []
     for number, nic in enumerate(machine.nics):
-        command += [*netdev(nic, wiring), "-device", device(machine, nic, number, wiring)]
+        command += [*netdev(nic, number, wiring), "-device", device(machine, nic, number, wiring)]
     return command
 
 
-def netdev(nic: Nic, wiring: Wiring) -> list[str]:
+def netdev(nic: Nic, number: int, wiring: Wiring) -> list[str]:
     if nic.mode is NicMode.none:
         return []
-    return ["-netdev", as_json(user(nic) if nic.mode is NicMode.user else bridge(nic, wiring))]
+    return [
+        "-netdev",
+        as_json(user(nic) if nic.mode is NicMode.user else tap(nic, number, wiring)),
+    ]
 
 
 def user(nic: Nic) -> dict[str, object]:
@@ -44,10 +49,25 @@ def forward(port: Port) -> str:
     return f"{port.protocol}:{port.address or ''}:{port.host}-:{port.guest}"
 
 
-def bridge(nic: Nic, wiring: Wiring) -> dict[str, object]:
-    """A tap that the launcher got from the bridge helper: a confined QEMU cannot start it."""
-    if nic.name in wiring.taps:
-        return {"type": "tap", "id": node(nic), "fd": str(wiring.taps[nic.name].queues[0])}
+def tap(nic: Nic, number: int, wiring: Wiring) -> dict[str, object]:
+    """Descriptors that the launcher got: a confined QEMU can neither make a tap nor start the helper."""
+    made = wiring.taps.get(nic.name)
+    if made is None:
+        return pasted(nic, number)
+    ends = {"fd": made.queues, "vhostfd": made.vhost}
+    plural = "s" if len(made.queues) > 1 else ""
+    return {
+        "type": "tap",
+        "id": node(nic),
+        "vhost": True if made.vhost else None,
+        **{f"{name}{plural}": ":".join(map(str, fds)) for name, fds in ends.items() if fds},
+    }
+
+
+def pasted(nic: Nic, number: int) -> dict[str, object]:
+    """A person's QEMU can start the helper; a macvtap link and its descriptor are theirs to make."""
+    if nic.mode is NicMode.macvtap:
+        return {"type": "tap", "id": node(nic), "fd": str(PASTED_FD + number)}
     return {"type": "bridge", "id": node(nic), "br": nic.bridge}
 
 
@@ -73,5 +93,9 @@ def device(machine: Machine, nic: Nic, number: int, wiring: Wiring) -> str:
 
 def virtio(nic: Nic, tap: Tap | None) -> list[str]:
     """What only a virtio card can be told."""
+    if nic.model != "virtio":
+        return []
     mtu = nic.mtu or (tap.mtu if tap else 0)
-    return [f"host_mtu={mtu}"] if mtu and nic.model == "virtio" else []
+    # An interrupt for each direction of each queue, one for changes and one for the control queue.
+    queues = [f"mq=on,vectors={2 * nic.queues + 2}"] if nic.queues > 1 else []
+    return [*queues, *([f"host_mtu={mtu}"] if mtu else [])]

@@ -29,6 +29,7 @@ class Tap:
     """
 
     queues: tuple[int, ...]
+    vhost: tuple[int, ...] = ()  # /dev/vhost-net, likewise
     mtu: int = 0
 
 

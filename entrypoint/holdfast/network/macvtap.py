@@ -1,0 +1,89 @@
+"""macvtap: a guest on a device of this host without a bridge.
+
+Unlike a tap, the link stays when its descriptor closes. So it is removed at a stop, and what a crash
+has left is removed by any later start on this host. A link is in use while its name is announced.
+"""
+
+import hashlib
+import os
+import socket
+import stat
+from contextlib import ExitStack
+from pathlib import Path
+
+from holdfast import log
+from holdfast.errors import HoldfastError, HostLacks, LockHeld
+from holdfast.machine import Nic
+from holdfast.network import links
+from holdfast.network.announced import announce
+
+PREFIX = "hf-"
+NAME_LENGTH = 15  # IFNAMSIZ, less the closing NUL
+CLASS = Path("/sys/class/net")
+
+
+def link_name(vm: str, nic: str) -> str:
+    """The same one at every start, so that `ip link` can be asked for it."""
+    return (PREFIX + hashlib.sha256(f"{vm}/{nic}".encode()).hexdigest())[:NAME_LENGTH]
+
+
+def connect(vm: str, nic: Nic, life: ExitStack) -> tuple[int, ...]:
+    """A descriptor a queue; the link ends with `life`."""
+    name = link_name(vm, nic.name)
+    life.enter_context(announce(f"link/{name}"))
+    life.callback(_removed, name)
+    alias = f"Holdfast: {nic.name} of {vm}"
+    links.change(
+        "macvtap", name=name, alias=alias, device=nic.device, mode=nic.macvtap_mode, mac=nic.mac
+    )
+    with ExitStack() as failed:
+        queues = []
+        for _ in range(nic.queues):
+            queues.append(_opened(name))
+            failed.callback(os.close, queues[-1])
+        failed.pop_all()
+    return tuple(queues)
+
+
+def sweep() -> None:
+    """Remove the links of launchers that were killed."""
+    for _, name in socket.if_nameindex():
+        if not name.startswith(PREFIX):
+            continue
+        try:
+            with announce(f"link/{name}"):
+                log.info(f"removing the link {name}, which a launcher has left")
+                _removed(name)
+        except LockHeld:
+            pass  # its owner is alive
+
+
+def _removed(name: str) -> None:
+    try:
+        links.change("delete", name=name)
+    except HoldfastError as error:
+        log.warning(f"the link {name} stays: {error.message}")
+
+
+def _opened(name: str) -> int:
+    """The kernel names the device in sysfs; a node under another name than /dev/tapN serves as well,
+    and cannot be one that an earlier link of that number has left.
+    """
+    try:
+        (number,) = (CLASS / name).glob("tap*/dev")
+        major, minor = number.read_text(encoding="ascii").split(":")
+    except (OSError, ValueError) as error:
+        raise HostLacks(f"/sys/class/net/{name} does not name its tap device") from error
+    node = f"/dev/.holdfast-{name}-{os.urandom(4).hex()}"
+    try:
+        os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(int(major), int(minor)))
+        try:
+            return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+        finally:
+            os.unlink(node)  # noqa: PTH108 - beside mknod
+    except OSError as error:
+        raise HostLacks(
+            f"the tap device {major}:{minor} of a macvtap link cannot be opened: {error.strerror}",
+            hint=f"Add `--device-cgroup-rule 'c {major}:* rwm'` (and `--cap-add MKNOD`, where it was "
+            "dropped) to docker run.",
+        ) from error

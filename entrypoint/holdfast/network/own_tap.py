@@ -1,0 +1,76 @@
+"""Taps that the bridge helper cannot give: with several queues, or with a VLAN before the first frame."""
+
+import fcntl
+import os
+import socket
+import struct
+from contextlib import ExitStack
+from pathlib import Path
+
+from holdfast import bridge, device, tap
+from holdfast.errors import ConfigError, Fault, HostLacks
+from holdfast.machine import Nic
+from holdfast.network import links
+
+TUNSETIFF = 0x400454CA
+TAP, NO_PI, VNET_HDR, MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
+SIOCSIFFLAGS, SIOCSIFMTU, SIOCBRADDIF = 0x8914, 0x8922, 0x89A2
+UP = 0x1
+BRIDGES = Path("/sys/class/net")
+
+
+def check_vlan(nic: Nic) -> None:
+    """A bridge that does not filter would let the guest into every network on it."""
+    if nic.vlan and not _setting(nic, "vlan_filtering"):
+        rule = f"the bridge {nic.bridge} does not filter VLANs"
+        hint = f"Run `ip link set {nic.bridge} type bridge vlan_filtering 1`."
+        raise ConfigError(
+            [Fault(key=f"nics/{nic.name}/vlan", value=str(nic.vlan), rule=rule)], hint=hint
+        )
+
+
+def own_tap(nic: Nic) -> tuple[int, ...]:
+    """A descriptor a queue. The tap goes when the last copy of the last of them closes."""
+    # The helper's list of bridges holds for these, too: it says so by making a tap that nobody needs.
+    with tap.listed({nic.bridge}):
+        os.close(tap.tap(nic.bridge))
+    with ExitStack() as failed:
+        queues: list[int] = []
+        name = "tap%d"
+        for _ in range(nic.queues):
+            queues.append(os.open(device.TUN.path, os.O_RDWR | os.O_CLOEXEC))
+            failed.callback(os.close, queues[-1])
+            name = _attach(queues[-1], name, several=nic.queues > 1)
+        try:
+            _plug(name, nic)
+        except OSError as error:
+            raise HostLacks(f"no tap on {nic.bridge}: {error.strerror}") from error
+        failed.pop_all()
+    return tuple(queues)
+
+
+def _attach(descriptor: int, name: str, *, several: bool) -> str:
+    flags = TAP | NO_PI | VNET_HDR | (MULTI_QUEUE if several else 0)
+    answer = fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+    return answer[:16].rstrip(b"\0").decode()
+
+
+def _plug(name: str, nic: Nic) -> None:
+    """Up comes last: not a frame of another VLAN is in the tap."""
+    named = name.encode()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        mtu = bridge.mtu(nic.bridge)
+        fcntl.ioctl(any_socket, SIOCSIFMTU, struct.pack("16si20x", named, mtu))
+        index = socket.if_nametoindex(name)
+        fcntl.ioctl(any_socket, SIOCBRADDIF, struct.pack("16si20x", nic.bridge.encode(), index))
+        if nic.vlan:
+            default = _setting(nic, "default_pvid")
+            links.change("vlan", port=name, number=nic.vlan, default=default)
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH22x", named, UP))
+
+
+def _setting(nic: Nic, name: str) -> int:
+    try:
+        return int((BRIDGES / nic.bridge / "bridge" / name).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return 0  # a kernel that cannot filter

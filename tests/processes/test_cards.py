@@ -1,0 +1,246 @@
+"""Taps, links and tables in a network namespace of the test's own."""
+
+import fcntl
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from processes import netns
+
+from holdfast import address, tap
+from holdfast.errors import ConfigError, HostLacks, LockHeld
+from holdfast.machine import MacvtapMode, Nic, NicMode
+from holdfast.network import cards, links, macvtap, own_tap, ports, rtnetlink
+from holdfast.network.announced import announce, announced
+from holdfast.network.nftables import Nftables
+from holdfast.network.publication import Publication
+from holdfast.network.ruleset import Way, ruleset
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(os.geteuid() != 0, reason=netns.NEEDS_ROOT),
+]
+
+TUNGETIFF = 0x800454D2
+MULTI_QUEUE = 0x0100
+FOLDER = Path(tap.ACL).parent
+MAC = "52:54:00:00:00:07"
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[None]:
+    present = FOLDER.exists()
+    FOLDER.mkdir(exist_ok=True)  # a place to mount on; the machine's own list is not touched
+    try:
+        with netns.namespaces():
+            netns.run("mount", "-t", "sysfs", "sysfs", "/sys")
+            netns.mount_tmpfs(FOLDER)
+            netns.add_bridge("br0")
+            netns.run("ip", "address", "add", "10.79.0.1/24", "dev", "br0")
+            netns.run("ip", "address", "add", "fd00:79::1/64", "dev", "br0", "nodad")
+            yield
+    finally:
+        if not present:
+            FOLDER.rmdir()
+
+
+def nic(mode: NicMode = NicMode.bridge, **given: object) -> Nic:
+    bridge = "br0" if mode is NicMode.bridge else ""
+    return Nic(**{"name": "lan", "mode": mode, "mac": MAC, "bridge": bridge, **given})  # type: ignore[arg-type]
+
+
+def links_of(*options: str) -> list[str]:
+    shown = json.loads(netns.run("ip", "-j", "link", "show", *options) or "[]")
+    return [link["ifname"] for link in shown]
+
+
+def test_a_tap_with_queues_is_on_the_bridge_and_up() -> None:
+    netns.run("ip", "link", "set", "br0", "mtu", "9000")
+    with ExitStack() as life:
+        made = cards.connect("7", [nic(queues=3)], {"lan": "br0"}, vhost=False, life=life)
+    (card,) = made.values()
+    assert (len(card.queues), card.mtu) == (3, 9000)
+    answers = [fcntl.ioctl(fd, TUNGETIFF, bytes(40)) for fd in card.queues]
+    assert len({answer[:16] for answer in answers}) == 1
+    assert all(struct.unpack_from("16sH", answer)[1] & MULTI_QUEUE for answer in answers)
+    assert links_of("master", "br0", "up") == [answers[0][:16].rstrip(b"\0").decode()]
+    assert "mtu 9000" in netns.run("ip", "link", "show", "master", "br0")
+    cards.close(made)
+    assert links_of("master", "br0") == []
+
+
+def test_the_helpers_list_holds_for_such_taps_too() -> None:
+    Path(tap.ACL).write_text("allow br1\n")
+    with pytest.raises(HostLacks, match="access denied"):
+        own_tap.own_tap(nic(queues=2))
+    assert links_of("master", "br0") == []
+
+
+def test_a_vlan_needs_a_bridge_that_filters() -> None:
+    with pytest.raises(ConfigError) as caught:
+        cards.check([nic(vlan=7)], {"lan": "br0"}, lambda _: None)
+    assert "nics/lan/vlan: '7': the bridge br0 does not filter VLANs" in caught.value.lines()
+    assert "vlan_filtering 1" in caught.value.hint
+
+
+def test_an_mtu_above_the_bridges_is_refused() -> None:
+    with pytest.raises(ConfigError, match="br0 takes 1500 at most"):
+        cards.check([nic(mtu=1501)], {"lan": "br0"}, lambda _: None)
+
+
+@pytest.fixture
+def device() -> str:
+    netns.run("ip", "link", "add", "eth7", "type", "veth", "peer", "name", "wire")
+    netns.run("ip", "link", "set", "eth7", "up")
+    netns.run("ip", "link", "set", "wire", "up")
+    return "eth7"
+
+
+@pytest.mark.parametrize("mode", MacvtapMode)
+def test_a_macvtap_link_in_each_mode(device: str, mode: MacvtapMode) -> None:
+    card = nic(NicMode.macvtap, device=device, macvtap_mode=mode, queues=2)
+    name = macvtap.link_name("7", "lan")
+    with ExitStack() as life:
+        made = cards.connect("7", [card], {}, vhost=False, life=life)
+        shown = netns.run("ip", "-d", "link", "show", name)
+        assert f"mode {links.KERNEL_MODES.get(mode, mode)} " in shown
+        assert "alias Holdfast: lan of 7" in shown
+        assert MAC in shown
+        os.write(made["lan"].queues[0], bytes(10) + b"\xff" * 6 + bytes(60))
+        cards.close(made)
+        with pytest.raises(LockHeld):
+            announce(f"link/{name}")
+    assert name not in links_of()
+    assert not list(Path("/dev").glob(".holdfast*"))
+
+
+def test_what_a_killed_launcher_leaves_is_swept(device: str) -> None:
+    """By any later start; a link whose owner is alive stays."""
+    program = """
+import os, signal
+from contextlib import ExitStack
+from holdfast.machine import Nic, NicMode
+from holdfast.network import macvtap
+life = ExitStack()
+macvtap.connect("dead", Nic(name="lan", mode=NicMode.macvtap, mac="52:54:00:00:00:08", device="eth7"), life)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False
+    )
+    left = macvtap.link_name("dead", "lan")
+    assert left in links_of(), done.stderr
+    card = nic(NicMode.macvtap, device=device)
+    with ExitStack() as life:
+        cards.close(cards.connect("7", [card], {}, vhost=False, life=life))
+        assert left not in links_of()
+        macvtap.sweep()
+        assert macvtap.link_name("7", "lan") in links_of()
+
+
+def test_why_there_is_no_link_is_told(device: str) -> None:
+    netns.run("ip", "link", "set", device, "master", "br0")
+    with ExitStack() as life, pytest.raises(HostLacks, match="Device or resource busy") as caught:
+        macvtap.connect("7", nic(NicMode.macvtap, device=device), life)
+    assert "A port of a bridge" in caught.value.hint
+    with pytest.raises(HostLacks, match="there is no interface eth8"):
+        cards.check([nic(NicMode.macvtap, device="eth8")], {}, lambda _: None)
+
+
+def test_an_announcement_goes_with_its_socket() -> None:
+    with announce("port/7/80:80/tcp"):
+        assert announced("port/") == ["7/80:80/tcp"]
+        with pytest.raises(LockHeld):
+            announce("port/7/80:80/tcp")
+    assert announced("port/") == []
+
+
+def test_a_port_that_a_service_has_is_refused_and_kept_from_later_ones() -> None:
+    netns.run("ip", "link", "set", "lo", "up")
+    card = nic(ports=(address.port("8080:80"), address.port("[fd00:79::1]:53:53/udp")))
+    with ExitStack() as stack:
+        ports.claim("7", [card], stack)
+        busy = nic(name="other", ports=(address.port("10.79.0.1:8080:81"),))
+        with (
+            ExitStack() as other,
+            pytest.raises(LockHeld, match="the VM 7 on this host publishes"),
+        ):
+            ports.claim("8", [busy], other)
+    with ExitStack() as stack:
+        listening = subprocess.Popen(["socat", "TCP-LISTEN:8080,fork", "STDOUT"])
+        stack.callback(listening.wait)
+        stack.callback(listening.kill)
+        while ":8080" not in netns.run("ss", "-ltn"):
+            assert listening.poll() is None
+        with pytest.raises(LockHeld, match="listens there already"):
+            ports.claim("7", [card], stack)
+
+
+def ways(*texts: str, localnet: bool = False) -> list[Way]:
+    guests = (ip_address("10.79.0.5"), ip_address("fd00:79::5"))
+    made = [address.port(text) for text in texts]
+    return [
+        Way(port=one, bridge="br0", guest=to, localnet=localnet) for one in made for to in guests
+    ]
+
+
+@pytest.mark.parametrize("localnet", [False, True])
+def test_the_kernel_takes_every_kind_of_rule(localnet: bool) -> None:
+    """Twice is as once; nobody else can change the table; it goes with its owner."""
+    text = ruleset(
+        "a-7",
+        ways(
+            "8080:80", "53:53/udp", "10.79.0.1:81:81", "[fd00:79::1]:82:82/udp", localnet=localnet
+        ),
+    )
+    nftables = Nftables()
+    nftables.run(text)
+    shown = nftables.run("list ruleset")
+    nftables.run(text)
+    assert nftables.run("list ruleset") == shown
+    assert len(re.findall("dnat ip6? to", shown)) == 12
+    assert shown.count("masquerade") == 1 + localnet
+    with pytest.raises(subprocess.CalledProcessError):
+        netns.run("nft", "delete", "table", "inet", "holdfast-a-7")
+    nftables.run(ruleset("a-7", []))
+    assert nftables.run("list tables") == ""
+    nftables.run(text)
+    nftables.close()
+    assert netns.run("nft", "list", "tables") == ""
+
+
+def test_a_port_is_led_to_nobody_but_the_guests_own_bridge() -> None:
+    card = nic(ports=(address.port("8080:80"),))
+    publication = Publication("7", [card])
+    for away in ("192.0.2.1", "127.0.0.1", "10.79.0.1", "2001:db8::1"):
+        publication.lead({"lan": [ip_address(away)]})
+        assert "dnat" not in netns.run("nft", "list", "ruleset")
+    publication.lead(
+        {"lan": [ip_address("192.0.2.1"), ip_address("10.79.0.5"), ip_address("fd00:79::5")]}
+    )
+    shown = netns.run("nft", "list", "ruleset")
+    assert "dnat ip to 10.79.0.5:80" in shown
+    assert "dnat ip6 to [fd00:79::5]:80" in shown
+    publication.lead({"lan": [ip_address("10.79.0.6")]})
+    assert "10.79.0.5" not in netns.run("nft", "list", "ruleset")
+    publication.close()
+
+
+def test_the_neighbour_table() -> None:
+    netns.run("ip", "neigh", "add", "10.79.0.9", "lladdr", MAC, "dev", "br0", "nud", "stale")
+    netns.run("ip", "neigh", "add", "fd00:79::9", "lladdr", MAC, "dev", "br0", "nud", "reachable")
+    netns.run("ip", "neigh", "add", "10.79.0.10", "lladdr", "52:54:00:00:00:ff", "dev", "br0")
+    netns.run("ip", "neigh", "add", "10.79.0.11", "dev", "br0", "nud", "failed")
+    assert {str(one) for one in rtnetlink.neighbours(MAC, "br0")} == {"10.79.0.9", "fd00:79::9"}
+    assert rtnetlink.neighbours("52:54:00:00:00:fe", "br0") == ()
+    assert rtnetlink.leads_to(ip_address("10.79.0.9")) == "br0"
+    assert rtnetlink.leads_to(ip_address("198.51.100.1")) == ""
