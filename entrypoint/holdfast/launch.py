@@ -3,7 +3,6 @@
 import fcntl
 import os
 import re
-import secrets
 import socket
 import stat
 import subprocess
@@ -51,7 +50,7 @@ class Launch:
         self._who = who
         self._rundir = rundir
         self.helpers: list[Child] = []  # that serve devices of this QEMU
-        self._made_ticket = secrets.token_urlsafe(12)  # a restart in place does not change it
+        self._made_ticket = ""
 
     def spawn(self, stack: ExitStack, tenure: Fence | None = None) -> tuple[Child, Qmp]:
         """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""
@@ -178,9 +177,16 @@ class Launch:
         """SPICE asks for a password unless the operator has said that it need not."""
         if machine.spice is None or machine.spice.password is None:
             return ""
-        path = self._rundir.secret("spice-password", machine.spice.password or self._made_ticket)
+        path = self._rundir.secret("spice-password", machine.spice.password or self._made())
         log.info(f"SPICE on {machine.spice.addr}:{machine.spice.port}; its password is in {path}")
         return path
+
+    def _made(self) -> str:
+        """A restart in place does not change it."""
+        import secrets  # noqa: PLC0415 - only for a guest with a screen
+
+        self._made_ticket = self._made_ticket or secrets.token_urlsafe(12)
+        return self._made_ticket
 
     def _console_log(self, descriptors: ExitStack) -> int:
         """Our stdout, for what the guest prints. QEMU wants a descriptor that is write-only, and not

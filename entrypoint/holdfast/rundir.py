@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import socket
 from pathlib import Path
 from typing import Self
@@ -40,6 +39,8 @@ class RunDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
+        import shutil  # noqa: PLC0415 - half a megabyte that the VM's life can do without
+
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
@@ -57,6 +58,8 @@ class RunDirectory:
 
     def copy(self, name: str, source: str) -> str:
         """A copy that QEMU's uid can read, wherever the original lies."""
+        import shutil  # noqa: PLC0415 - only for a kernel that is booted directly
+
         target = self.path / name
         try:
             with Path(source).open("rb") as original, target.open("xb") as duplicate:
