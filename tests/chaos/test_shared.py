@@ -124,6 +124,21 @@ def test_shared_host_crashes(arena: Arena, vm: Vm, server: Server, pair: Pair) -
 
 
 @pytest.mark.long
+def test_shared_qemu_killed(arena: Arena, vm: Vm, server: Server, pair: Pair) -> None:
+    """It is started again in place, after what it may have had under way, with a guard of its own."""
+    mark = len(pair.owner.console)
+    os.kill(pair.qemu, signal.SIGKILL)
+    pair.owner.says(WAITS)
+    assert gone(pair.guard)
+    stamped(server.disk, pair.owner.writes(after=mark))
+    assert vm.get("epoch") == "1"
+    (guard,) = [pid for pid in pair.owner.everything() if is_guard(pid)]
+    assert guard != pair.guard
+    assert "the VM is ours" not in pair.standby.log
+    arena.verify(vm, server.disk)
+
+
+@pytest.mark.long
 def test_shared_guard_killed(arena: Arena, vm: Vm, server: Server, pair: Pair) -> None:
     """Without its last resort a VM does not go on; tests/integration has the shorter case."""
     since = time.monotonic()

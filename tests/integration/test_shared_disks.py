@@ -129,6 +129,22 @@ def test_a_clean_stop_leaves_nothing(
     assert "waiting" not in again.log
 
 
+@pytest.mark.usefixtures("consent")
+def test_a_volume_in_a_shared_pool(
+    launch: Launch, etcd_server: Etcd, here: Path, host_toml: Path, pool: Path
+) -> None:
+    """Made whole, claimed by its folder; and a qcow2 is written to as QEMU opens it."""
+    host_toml.write_text(host_toml.read_text().replace(str(pool), str(here)))
+    vm = f"shared{next(NUMBERS)}"
+    etcd_server.put(vm, ram="192", disks__root__size="64M", disks__root__format="qcow2")
+    etcd_server.put(vm, disks__root__pool="default")
+    launcher = launch({"VM": vm, "ETCD_ENDPOINTS": etcd_server.url})
+    launcher.says("a guard ends QEMU")
+    folder = (here / ".holdfast-id").read_text().strip()
+    assert etcd_server.get(f"/kvm/_claims/shared/{folder}/{vm}-root.qcow2")
+    assert (here / f"{vm}-root.qcow2").stat().st_size
+
+
 # -- block devices
 
 
