@@ -123,6 +123,19 @@ def test_a_shared_file_needs_consent_and_no_cache(tmp_path: Path) -> None:
     assert judged(tmp_path / "link") == judged(path)
 
 
+def test_a_folder_that_this_host_serves_to_others(tmp_path: Path) -> None:
+    """Local to the server's kernel, and not to the hosts that mount it from there."""
+    path = tmp_path / "disk.raw"
+    path.write_bytes(bytes(4096))
+    disk = Disk(name="root", backend=LocalPath(path=str(path)))
+    assert shared.identities([disk], HostConfig()) == {}
+    name = shared.folder_id(tmp_path)
+    assert "a folder that other hosts use too, as its .holdfast-id says" in judged(
+        path, HostConfig()
+    )
+    assert judged(path) == f"{name}/disk.raw"
+
+
 @pytest.mark.usefixtures("foreign")
 def test_a_shared_file_has_one_name(tmp_path: Path) -> None:
     path = tmp_path / "disk.raw"

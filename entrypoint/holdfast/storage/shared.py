@@ -63,6 +63,9 @@ def is_local(path: Path, named: str, config: HostConfig) -> bool:
     """`path` is where `named` leads. A volume that is not made yet is where its folder is."""
     if path.is_block_device():
         return config.is_local_device(named, str(path))
+    # Local here, and shared all the same: this is the server, and others mount the folder from it.
+    if (path.parent / FOLDER_ID).exists():
+        return False
     return file_system.is_local(str(path if path.exists() else path.parent))
 
 
@@ -86,6 +89,8 @@ def _without_consent(path: Path) -> str:
             "is a block device, which other hosts may reach too. If only this one does, name it in "
             f'host.toml: local_devices = ["{path}"]; if not: {NEEDS}'
         )
+    if (path.parent / FOLDER_ID).exists():
+        return f"lies in a folder that other hosts use too, as its {FOLDER_ID} says: {NEEDS}"
     there = file_system.kind(str(path if path.exists() else path.parent))
     return f"lies on {there}, which other hosts may mount too: {NEEDS}"
 
