@@ -10,7 +10,7 @@ QEMU = 64 * MIB  # and the launcher
 PER_GIB = 4 * MIB  # page tables: QEMU's, and KVM's for the guest
 PER_CPU = 2 * MIB
 PER_IMAGE_IN_CEPH = 64 * MIB  # librbd's cache and threads
-SPICE = 144 * MIB  # qxl's memory, and a copy of the screen for the client
+SCREEN = 144 * MIB  # qxl's memory, the largest, and a copy of the screen for the client
 TRANSLATIONS = 256 * MIB  # TCG's; a busy guest may take more, up to 1 GiB
 
 
@@ -22,7 +22,7 @@ def headroom(machine: Machine, host: Host) -> int:
         + PER_GIB * -(-most(machine) // GIB)
         + PER_CPU * (machine.cpus_max or machine.cpus)
         + PER_IMAGE_IN_CEPH * in_ceph
-        + (SPICE if machine.spice else 0)
+        + (SCREEN if machine.spice or machine.vnc or machine.video else 0)
         + (TRANSLATIONS if emulated else 0)
     )
 

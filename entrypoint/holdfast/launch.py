@@ -16,7 +16,7 @@ from holdfast.confinement import Identity, confined
 from holdfast.errors import InternalError, LockHeld
 from holdfast.fence import Fence
 from holdfast.host import Host
-from holdfast.machine import Accelerator, Machine, RbdImage
+from holdfast.machine import Accelerator, RbdImage, Spice, Vnc
 from holdfast.network import cards, ports
 from holdfast.plan import Plan
 from holdfast.process import Child
@@ -131,7 +131,8 @@ class Launch:
             return {}
         return {
             "agent": self._listen("agent", descriptors) if machine.guest_agent else None,
-            "spice_password_file": self._ticket(machine),
+            "spice_password_file": self._password("SPICE", machine.spice),
+            "vnc_password_file": self._password("VNC", machine.vnc),
         }
 
     def _listen(self, name: str, descriptors: ExitStack) -> int:
@@ -173,12 +174,15 @@ class Launch:
         descriptors.callback(os.close, descriptor)
         return descriptor
 
-    def _ticket(self, machine: Machine) -> str:
-        """SPICE asks for a password unless the operator has said that it need not."""
-        if machine.spice is None or machine.spice.password is None:
+    def _password(self, kind: str, server: Spice | Vnc | None) -> str:
+        """A screen asks for a password unless the operator has said that it need not."""
+        if server is None or server.password is None:
             return ""
-        path = self._rundir.secret("spice-password", machine.spice.password or self._made())
-        log.info(f"SPICE on {machine.spice.addr}:{machine.spice.port}; its password is in {path}")
+        longest = None if kind == "SPICE" else 8  # all that VNC heeds
+        path = self._rundir.secret(
+            f"{kind.lower()}-password", server.password or self._made()[:longest]
+        )
+        log.info(f"{kind} on {server.addr}:{server.port}; its password is in {path}")
         return path
 
     def _made(self) -> str:

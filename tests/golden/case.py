@@ -77,6 +77,7 @@ def wiring(machine: Machine) -> Wiring:
         kernel=f"{run}/kernel" if machine.kernel else "",
         initrd=f"{run}/initrd" if machine.initrd else "",
         spice_password_file=f"{run}/spice-password",
+        vnc_password_file=f"{run}/vnc-password",
         ceph=Ceph(conf=f"{run}/ceph.conf", key_file=f"{run}/ceph.key"),
         confined=True,
         paused=True,

@@ -158,6 +158,7 @@ def hand_over(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
     for name in ("kernel", "initrd"):
         (tmp_path / name).write_bytes(bzimage())
     (tmp_path / "spice-password").write_text("pass,word")
+    (tmp_path / "vnc-password").write_text("pass,wor")
     (tmp_path / "ceph.key").write_text(KEY)
 
 
@@ -206,6 +207,7 @@ def swapped(word: str) -> str:
     word = word.replace('"driver":"host_device"', '"driver":"file"').replace(
         "scsi-block,", "scsi-hd,"
     )
+    word = re.sub(r"^\[::1\]:(?=\d)", "127.0.0.1:", word)
     word = re.sub(r"addr=(192\.0\.2\.7|::1),", "addr=127.0.0.1,", word)
     word = re.sub(r"^host(?=$|,)", "max", word)
     return "tcg" if word == "kvm" else word

@@ -126,3 +126,26 @@ def affinities(pid: int) -> list[str]:
     statuses = Path(f"/proc/{pid}/task").glob("*/status")
     texts = [status.read_text(encoding="ascii") for status in statuses]
     return [text.partition("Cpus_allowed_list:")[2].split()[0] for text in texts]
+
+
+def test_vnc_asks_for_its_password(launch: Launch, tmp_path: Path) -> None:
+    """RFC 6143: the server names its protocol, and VNC authentication (2) as the only one it takes."""
+    port = next(number for number in range(5950, 6100) if is_free(number))
+    file = tmp_path / "vm.yaml"
+    file.write_text(f"ram: 64M\nvideo: std\nvnc_port: {port}\nstop_timeout: 0\n", encoding="utf-8")
+    launcher = launch({"VM_FILE": str(file), "VM": "vnc"})
+    path = launcher.says(rf"VNC on 127.0.0.1:{port}; its password is in (\S+)").group(1)
+    launcher.says("QEMU is up")
+    assert len(Path(path).read_text(encoding="ascii")) == 8
+    assert Path(path).read_text(encoding="ascii") not in launcher.log
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as viewer:
+        assert viewer.recv(12, socket.MSG_WAITALL) == b"RFB 003.008\n"
+        viewer.sendall(b"RFB 003.008\n")
+        assert viewer.recv(2, socket.MSG_WAITALL) == b"\x01\x02"
+    launcher.signal()
+    assert launcher.ends() == 0
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

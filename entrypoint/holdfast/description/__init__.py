@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from holdfast.description import memory, platform, processor
+from holdfast.description import display, memory, platform, processor
 from holdfast.description.boot import boot_order
 from holdfast.description.disk import disks, refuse_doubles, refuse_two_clusters
 from holdfast.description.guest import guest
@@ -13,7 +12,7 @@ from holdfast.description.source import Layer, Sources, fields, gather
 from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
 from holdfast.keys.guest import GUEST
-from holdfast.machine import Bus, Machine, Spice
+from holdfast.machine import Bus, Machine
 from holdfast.qemu.board import ROOM, is_i440fx, is_q35, on_bus, on_port
 from holdfast.settings import Settings
 
@@ -50,6 +49,7 @@ def examine(
     _refuse_nothing(sources)
     _refuse_boot_without_kernel(sources)
     machine = _machine(sources)
+    display.refuse_unclear(sources)
     memory.refuse_contradictions(sources, machine)
     processor.refuse_contradictions(sources, machine)
     _refuse_other_boards_bus(sources, machine)
@@ -77,7 +77,8 @@ def _machine(sources: Sources) -> Machine:
         disks=found,
         nics=cards,
         boot_order=boot_order(sources, found, cards),
-        spice=_spice(sources),
+        spice=display.spice(sources),
+        vnc=display.vnc(sources),
         guest=guest(sources),
         options=settings.options,
         **given,
@@ -93,14 +94,6 @@ def derived_uuid(vm: str) -> str:
     from uuid import UUID, uuid5  # noqa: PLC0415 - a VM with a UUID of its own need not pay
 
     return str(uuid5(UUID(NAMESPACE), vm))
-
-
-def _spice(sources: Sources) -> Spice | None:
-    names = {"port": "spice_port", "addr": "spice_addr", "password": "spice_password"}
-    given: dict[str, Any] = {
-        name: sources.values[key].content for name, key in names.items() if key in sources.values
-    }
-    return Spice(**given) if "port" in given else None
 
 
 def _refuse_nothing(sources: Sources) -> None:

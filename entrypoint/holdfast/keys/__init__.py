@@ -27,7 +27,7 @@ KEYS = {key.name: key for section in SECTIONS.values() for key in section}
 # so it is said, but it is no reason not to start: a newer launcher may have written them.
 _LATER = """
     tpm
-    display video vnc_port vnc_addr vnc_password usb/<name> pci/<name>
+    usb/<name> pci/<name>
     disks/<name>/source/image disks/<name>/source/member disks/<name>/source/volume
     disks/<name>/source/format disks/<name>/source/checksum disks/<name>/chained
     shares/<name>/path shares/<name>/read_only shares/<name>/mount

@@ -4,20 +4,26 @@ from contextlib import suppress
 
 from holdfast import address, cpu, grammar, identifier
 from holdfast.cpu import MOST_CPUS
-from holdfast.grammar import KIB, MIB, choice, line, several, size, switch, whole
+from holdfast.grammar import KIB, MIB, Parser, choice, line, several, size, switch, whole
 from holdfast.host_config import EMULATOR, HostConfig
 from holdfast.keys.row import FILE, Key
-from holdfast.machine import Accelerator, Arch, Firmware, Rtc, Watchdog
+from holdfast.machine import Accelerator, Arch, Display, Firmware, Rtc, Video, Watchdog
 
 LONGEST_KERNEL_LINE = 2047  # the kernel's COMMAND_LINE_SIZE on x86 and arm, less the closing NUL
 LONGEST_TICKET = 60  # SPICE_MAX_PASSWORD_LENGTH
+LONGEST_VNC_PASSWORD = 8  # RFC 6143: the key of DES
+FIRST_VNC_PORT, MOST_PORT = 5900, 65535
 
 
-def _password(text: str) -> str | None:
-    """None: SPICE asks nobody, as in the origin."""
-    if not text:
-        raise grammar.Refused("is empty: delete the key, and a password is made")
-    return None if text == "none" else line(LONGEST_TICKET)(text)
+def _password(longest: int) -> Parser[str | None]:
+    """None: nobody is asked, as in the origin."""
+
+    def parse(text: str) -> str | None:
+        if not text:
+            raise grammar.Refused("is empty: delete the key, and a password is made")
+        return None if text == "none" else line(longest)(text)
+
+    return parse
 
 
 def _arch(text: str) -> Arch:
@@ -84,10 +90,20 @@ MACHINE = (
         hardware=True, doc="i6300esb, and what is done when it runs out"),
     Key(name="boot_order", parse=several(identifier.boot_device), value="names of disks and cards",
         default="the primary disk", doc="what the firmware tries, in this order"),
+    Key(name="display", parse=choice(Display), value="`spice vnc none`", default="whose port is set, else `none`",
+        doc="how a person gets to the screen"),
+    Key(name="video", parse=choice(Video), field="video", value="`std virtio qxl none`", hardware=True,
+        default="`qxl` for SPICE, `std` for VNC", doc="the graphics adapter"),
     Key(name="spice_addr", parse=address.listen_address, value="IP address", default="127.0.0.1",
         doc="where SPICE listens"),
-    Key(name="spice_password", parse=_password, value="text, or `none`", default="made at the start", live=True,
+    Key(name="spice_password", parse=_password(LONGEST_TICKET), value="text, or `none`", default="made at the start", live=True,
         secret=True, doc="the ticket; `none` lets everybody in who reaches the port"),
+    Key(name="vnc_port", parse=whole(FIRST_VNC_PORT, MOST_PORT), value="port, at least 5900", default="no VNC",
+        doc="VNC with a password, on `vnc_addr`"),
+    Key(name="vnc_addr", parse=address.listen_address, value="IP address", default="127.0.0.1",
+        doc="where VNC listens"),
+    Key(name="vnc_password", parse=_password(LONGEST_VNC_PASSWORD), value="text of 8 bytes, or `none`", live=True,
+        default="made at the start", secret=True, doc="VNC heeds no more of it, and does not encrypt: use a tunnel"),
     Key(name="title", parse=grammar.text, value="text", live=True, doc="for people"),
     Key(name="description", parse=grammar.text, value="text", live=True, doc="for people"),
     Key(name="tags", parse=grammar.lines, value="list", live=True, doc="for people and their tools"),

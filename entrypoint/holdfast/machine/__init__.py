@@ -16,7 +16,7 @@ from holdfast.machine.disk import (
     LocalPath,
     Volume,
 )
-from holdfast.machine.display import Spice
+from holdfast.machine.display import Display, Spice, Video, Vnc
 from holdfast.machine.guest import Document, Guest
 from holdfast.machine.nic import MacvtapMode, Nic, NicMode, Port, Protocol
 from holdfast.machine.platform import Arch, Firmware, Tpm
@@ -33,6 +33,7 @@ __all__ = [
     "Discard",
     "Disk",
     "DiskKind",
+    "Display",
     "Document",
     "Firmware",
     "Format",
@@ -54,6 +55,8 @@ __all__ = [
     "Spice",
     "Topology",
     "Tpm",
+    "Video",
+    "Vnc",
     "Volume",
     "Watchdog",
 ]
@@ -101,6 +104,8 @@ class Machine:
     boot_order: tuple[str, ...] = ()  # ids of QEMU's devices; empty: the primary disk
     rtc: Rtc = Rtc.utc
     spice: Spice | None = None
+    vnc: Vnc | None = None
+    video: Video | None = None  # None: what the screen's server asks for
     guest: Guest = field(default_factory=Guest)
     guest_agent: bool = True
     rng: bool = True

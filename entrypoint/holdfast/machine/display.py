@@ -1,11 +1,38 @@
 """What a person sees of the guest."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum, auto
+
+
+class Display(StrEnum):
+    """How a person gets to the screen."""
+
+    spice = auto()
+    vnc = auto()
+    none = auto()
+
+
+class Video(StrEnum):
+    """The graphics adapter."""
+
+    std = auto()
+    virtio = auto()
+    qxl = auto()
+    none = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spice:
     """`password` is None where the operator chose `spice_password=none`, "" where one is to be made."""
+
+    port: int
+    addr: str = "127.0.0.1"
+    password: str | None = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vnc:
+    """Its password likewise. VNC looks at the first eight bytes of one only."""
 
     port: int
     addr: str = "127.0.0.1"

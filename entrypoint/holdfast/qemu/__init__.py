@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from holdfast.host import Host
 from holdfast.machine import Machine
-from holdfast.qemu import blockdev, console, display, firmware, netdev, slots, system
+from holdfast.qemu import blockdev, console, display, firmware, netdev, slots, system, usb
 from holdfast.qemu.wiring import Wiring
 
 BARE = Wiring()
@@ -26,6 +26,7 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
         *slots.ports(machine),
         *display.display(machine, wiring),
         *netdev.nics(machine, wiring),
+        *usb.usb(machine),
         *blockdev.disks(machine, host, wiring),
         *firmware.flash(machine, host, wiring),
         *console.console(machine, wiring),

@@ -36,14 +36,7 @@ def controllers(machine: Machine) -> list[str]:
         own = next(filter(None, (thread(machine, disk) for disk in scsi)), None)
         place = slots.fixed(machine, "scsi")
         command += ["-device", keyed("virtio-scsi-pci", id="scsi", **place, iothread=own)]
-    if on_bus(machine, Bus.usb) and not has_usb(machine):
-        command += ["-device", keyed("qemu-xhci", id="usb", **slots.fixed(machine, "usb"))]
     return command
-
-
-def has_usb(machine: Machine) -> bool:
-    """The display has brought the controller, for its pointer."""
-    return machine.spice is not None and not is_i440fx(machine)
 
 
 def thread(machine: Machine, disk: Disk) -> str:

@@ -1,67 +1,74 @@
-"""The guest's screen: SPICE with a qxl adapter, as the origin had it, or none."""
+"""The guest's screen: its adapter, and SPICE or VNC for who looks at it."""
 
-from holdfast.machine import Arch, Machine, Spice
+from holdfast.machine import Arch, Machine, Spice, Video, Vnc
 from holdfast.qemu import slots
 from holdfast.qemu.board import is_i440fx
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import ORIGIN_VIDEO
 from holdfast.qemu.wiring import Wiring
 
-PASSWORD = "spice-password"  # noqa: S105 - the id of the object, not what it holds
+SPICE_PASSWORD = "spice-password"  # noqa: S105 - the id of the object, not what it holds
+VNC_PASSWORD = "vnc-password"  # noqa: S105 - likewise
+FIRST_VNC_PORT = 5900  # QEMU counts displays from here
+
+ADAPTERS = {Video.std: "VGA", Video.virtio: "virtio-vga", Video.qxl: "qxl-vga"}
+# A board without legacy VGA takes none that needs it.
+WITHOUT_VGA = {Video.std: "bochs-display", Video.virtio: "virtio-gpu-pci", Video.qxl: "qxl"}
 
 
 def display(machine: Machine, wiring: Wiring) -> list[str]:
-    if machine.spice is None:
-        return ["-display", "none"]
-    # fmt: off
-    return [
-        "-display", "none",
-        *spice(machine.spice, wiring),
-        "-device", keyed(adapter(machine), id="video", **video_place(machine)),
-        *pointer(machine),
-    ]
-    # fmt: on
+    command = ["-display", "none"]
+    if machine.spice is not None:
+        command += spice(machine.spice, wiring.spice_password_file)
+    if machine.vnc is not None:
+        command += vnc(machine.vnc, wiring.vnc_password_file)
+    return [*command, *adapter(machine)]
 
 
-def adapter(machine: Machine) -> str:
-    """A board without legacy VGA takes none that needs it."""
-    return "qxl-vga" if machine.arch is Arch.x86_64 else "virtio-gpu-pci"
+def adapter(machine: Machine) -> list[str]:
+    video = machine.video or default_video(machine)
+    if video is Video.none:
+        return []
+    driver = ADAPTERS if machine.arch is Arch.x86_64 else WITHOUT_VGA
+    place = {"addr": ORIGIN_VIDEO} if is_i440fx(machine) else slots.fixed(machine, "video")
+    return ["-device", keyed(driver[video], id="video", **place)]
 
 
-def video_place(machine: Machine) -> slots.Place:
-    return {"addr": ORIGIN_VIDEO} if is_i440fx(machine) else slots.fixed(machine, "video")
+def default_video(machine: Machine) -> Video:
+    """What the origin had for SPICE; for VNC what every guest has a driver for."""
+    if machine.spice is None and machine.vnc is None:
+        return Video.none
+    if machine.arch is not Arch.x86_64:
+        return Video.virtio
+    return Video.qxl if machine.spice else Video.std
 
 
-def spice(server: Spice, wiring: Wiring) -> list[str]:
+def spice(server: Spice, path: str) -> list[str]:
     """With neither ticketing disabled nor a secret, SPICE lets nobody in: so it is when pasted."""
-    path = wiring.spice_password_file
     free = server.password is None
-    secret = as_json({"qom-type": "secret", "id": PASSWORD, "file": path})
     listen = keyed(
         "",
         addr=server.addr,
         port=server.port,
         disable_ticketing=True if free else None,
-        password_secret=PASSWORD if path and not free else None,
+        password_secret=SPICE_PASSWORD if path and not free else None,
     )
-    return [*(["-object", secret] if path and not free else []), "-spice", listen]
+    return [*secret(SPICE_PASSWORD, path, free=free), "-spice", listen]
 
 
-def pointer(machine: Machine) -> list[str]:
-    """A tablet follows the client's pointer. The origin's machine had none and keeps its PS/2 mouse."""
-    if is_i440fx(machine):
+def vnc(server: Vnc, path: str) -> list[str]:
+    """With a password wanted and none set, VNC lets nobody in: so it is when pasted."""
+    free = server.password is None
+    host = f"[{server.addr}]" if ":" in server.addr else server.addr
+    listen = keyed(
+        f"{host}:{server.port - FIRST_VNC_PORT}",
+        password=True if not (path or free) else None,
+        password_secret=VNC_PASSWORD if path and not free else None,
+    )
+    return [*secret(VNC_PASSWORD, path, free=free), "-vnc", listen]
+
+
+def secret(name: str, path: str, *, free: bool) -> list[str]:
+    if free or not path:
         return []
-    return [
-        "-device",
-        keyed("qemu-xhci", id="usb", **slots.fixed(machine, "usb")),
-        "-device",
-        keyed("usb-tablet", id="tablet", bus="usb.0"),
-        *keyboard(machine),
-    ]
-
-
-def keyboard(machine: Machine) -> list[str]:
-    """Only a PC has one of its own, on PS/2."""
-    if machine.arch is Arch.x86_64:
-        return []
-    return ["-device", keyed("usb-kbd", id="keyboard", bus="usb.0")]
+    return ["-object", as_json({"qom-type": "secret", "id": name, "file": path})]

@@ -52,6 +52,7 @@ class Wiring:
     kernel: str = ""  # a copy that QEMU's uid can read; "": the machine's own path
     initrd: str = ""
     spice_password_file: str = ""
+    vnc_password_file: str = ""
     ceph: Ceph = Ceph()
     confined: bool = False  # add the sandbox; False only for a command that a person pastes
     paused: bool = False  # add -S
