@@ -6,7 +6,9 @@ import re
 import pytest
 
 # Part of a test's id -> why a machine may be without what it needs.
-ALLOWED: dict[str, str] = {}
+ALLOWED: dict[str, str] = {
+    "test_a_vlan_keeps_to_itself": "some kernels are built without CONFIG_BRIDGE_VLAN_FILTERING",
+}
 
 unexpected: list[str] = []
 

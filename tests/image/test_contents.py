@@ -73,6 +73,7 @@ def test_the_rbd_driver_loads_and_looks_for_a_cluster(image: Any) -> None:
         "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
         "/usr/lib/qemu/qemu-bridge-helper",
         "/usr/bin/setpriv",
+        "/usr/lib/x86_64-linux-gnu/libnftables.so.1",
         "/usr/lib/holdfast/host.toml",
         "/var/lib/holdfast/images",
         "/var/lib/holdfast/pool",

@@ -4,9 +4,13 @@ import fcntl
 import json
 import os
 import re
+import select
+import socket
 import struct
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
@@ -18,7 +22,7 @@ from processes import netns
 from holdfast import address, tap
 from holdfast.errors import ConfigError, HostLacks, LockHeld
 from holdfast.machine import MacvtapMode, Nic, NicMode
-from holdfast.network import cards, links, macvtap, own_tap, ports, rtnetlink
+from holdfast.network import agent, cards, links, macvtap, own_tap, ports, rtnetlink
 from holdfast.network.announced import announce, announced
 from holdfast.network.nftables import Nftables
 from holdfast.network.publication import Publication
@@ -72,7 +76,9 @@ def test_a_tap_with_queues_is_on_the_bridge_and_up() -> None:
     assert len({answer[:16] for answer in answers}) == 1
     assert all(struct.unpack_from("16sH", answer)[1] & MULTI_QUEUE for answer in answers)
     assert links_of("master", "br0", "up") == [answers[0][:16].rstrip(b"\0").decode()]
-    assert "mtu 9000" in netns.run("ip", "link", "show", "master", "br0")
+    shown = netns.run("ip", "link", "show", "master", "br0")
+    assert "mtu 9000" in shown
+    assert "link/ether fe:" in shown  # the bridge keeps its own address
     cards.close(made)
     assert links_of("master", "br0") == []
 
@@ -89,6 +95,37 @@ def test_a_vlan_needs_a_bridge_that_filters() -> None:
         cards.check([nic(vlan=7)], {"lan": "br0"}, lambda _: None)
     assert "nics/lan/vlan: '7': the bridge br0 does not filter VLANs" in caught.value.lines()
     assert "vlan_filtering 1" in caught.value.hint
+
+
+def test_a_vlan_keeps_to_itself() -> None:
+    """What a guest sends reaches those of its VLAN only, and without a tag. It holds from the first frame."""
+    done = subprocess.run(
+        ["ip", "link", "set", "br0", "type", "bridge", "vlan_filtering", "1"],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip("this kernel cannot filter VLANs on a bridge")
+    netns.run("ip", "link", "set", "br0", "up")
+    numbers = {"one": 10, "same": 10, "other": 20}
+    with ExitStack() as life:
+        given = [nic(name=name, vlan=vlan) for name, vlan in numbers.items()]
+        made = cards.connect("7", given, dict.fromkeys(numbers, "br0"), vhost=False, life=life)
+    life.callback(cards.close, made)
+    with life:
+        ends = {name: card.queues[0] for name, card in made.items()}
+        frame = b"\xff" * 6 + bytes.fromhex("525400000001") + b"\x88\xb5" + b"holdfast" * 8
+        deadline = time.monotonic() + 10
+        heard: set[str] = set()
+        while "same" not in heard and time.monotonic() < deadline:  # ports may have to come up
+            os.write(ends["one"], bytes(10) + frame)
+            readable, _, _ = select.select([ends["same"], ends["other"]], [], [], 0.2)
+            heard |= {
+                name
+                for name, end in ends.items()
+                if end in readable and frame in os.read(end, 2048)
+            }
+        assert heard == {"same"}
 
 
 def test_an_mtu_above_the_bridges_is_refused() -> None:
@@ -162,6 +199,42 @@ def test_an_announcement_goes_with_its_socket() -> None:
         with pytest.raises(LockHeld):
             announce("port/7/80:80/tcp")
     assert announced("port/") == []
+
+
+def test_the_longest_names_can_be_announced() -> None:
+    long = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535:65535/udp"
+    with ExitStack() as stack:
+        ports.claim("v" * 63, [nic(ports=(address.port(long),))], stack)
+        assert announced("port/") == [f"{'v' * 32}/{long}"]
+    with pytest.raises(HostLacks, match="cannot be announced"):
+        announce("x" * 107)
+
+
+def test_the_agents_own_word_is_heard(tmp_path: Path) -> None:
+    """Behind what an earlier client has left unread; one that says nothing is not waited for long."""
+    answer = [
+        {"name": "eth0", "hardware-address": MAC, "ip-addresses": [{"ip-address": "10.79.0.5"}]}
+    ]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "agent"))
+        listener.listen(2)
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                asked = client.recv(4096)
+                number = json.loads(asked[1:].partition(b"}}")[0] + b"}}")["arguments"]["id"]
+                client.sendall(
+                    b'{"return": {}}\n\xff' + json.dumps({"return": number}).encode() + b"\n"
+                )
+                client.sendall(json.dumps({"return": answer}).encode() + b"\n")
+
+        server = threading.Thread(target=serve)
+        server.start()
+        assert agent.interfaces(tmp_path / "agent") == {MAC: (ip_address("10.79.0.5"),)}
+        server.join()
+        assert agent.interfaces(tmp_path / "agent") == {}
+    assert agent.interfaces(tmp_path / "nobody") == {}
 
 
 def test_a_port_that_a_service_has_is_refused_and_kept_from_later_ones() -> None:

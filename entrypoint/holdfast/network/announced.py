@@ -5,10 +5,11 @@ network. An abstract unix socket belongs to it, is seen by all in /proc/net/unix
 process that bound it, however that ends.
 """
 
+import errno
 import socket
 from pathlib import Path
 
-from holdfast.errors import LockHeld
+from holdfast.errors import HostLacks, LockHeld
 
 SOCKETS = "/proc/net/unix"
 PREFIX = "holdfast/"
@@ -21,6 +22,8 @@ def announce(word: str) -> socket.socket:
         said.bind(f"\0{PREFIX}{word}")
     except OSError as error:
         said.close()
+        if error.errno != errno.EADDRINUSE:
+            raise HostLacks(f"{word} cannot be announced on this host: {error}") from error
         raise LockHeld(f"another launcher on this host has announced {word}") from error
     return said
 

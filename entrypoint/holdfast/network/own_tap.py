@@ -15,6 +15,8 @@ from holdfast.network import links
 TUNSETIFF = 0x400454CA
 TAP, NO_PI, VNET_HDR, MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
 SIOCSIFFLAGS, SIOCSIFMTU, SIOCBRADDIF = 0x8914, 0x8922, 0x89A2
+SIOCGIFHWADDR, SIOCSIFHWADDR = 0x8927, 0x8924
+ADDRESS = 18  # where in an ifreq the octets of a MAC begin
 UP = 0x1
 BRIDGES = Path("/sys/class/net")
 
@@ -61,6 +63,10 @@ def _plug(name: str, nic: Nic) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         mtu = bridge.mtu(nic.bridge)
         fcntl.ioctl(any_socket, SIOCSIFMTU, struct.pack("16si20x", named, mtu))
+        # A bridge takes the lowest address of its ports for its own: a tap must not change it.
+        request = bytearray(fcntl.ioctl(any_socket, SIOCGIFHWADDR, struct.pack("16s24x", named)))
+        request[ADDRESS] = 0xFE
+        fcntl.ioctl(any_socket, SIOCSIFHWADDR, bytes(request))
         index = socket.if_nametoindex(name)
         fcntl.ioctl(any_socket, SIOCBRADDIF, struct.pack("16si20x", nic.bridge.encode(), index))
         if nic.vlan:

@@ -14,6 +14,7 @@ from holdfast.network.announced import announce, announced
 
 UNPRIVILEGED = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 KIND = "port/"  # announced as port/<vm>/<port>
+SHOWN_NAME = 32  # of a VM's name: with the longest port the kernel's 107 bytes are just enough
 IP_FREEBIND = 15  # linux/in.h
 _KINDS = {Protocol.tcp: socket.SOCK_STREAM, Protocol.udp: socket.SOCK_DGRAM}
 ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - what no address means
@@ -39,6 +40,7 @@ def claim(vm: str, nics: Sequence[Nic], stack: ExitStack) -> None:
     Said first and looked for then: of two launchers that start at once, one at least sees the other.
     """
     published = [(nic, port) for nic in nics for port in nic.ports]
+    vm = vm[:SHOWN_NAME]
     for _, port in published:
         stack.enter_context(announce(f"{KIND}{vm}/{port}"))
     for nic, port in published:
