@@ -50,6 +50,7 @@ class Keeper(threading.Thread):
         self._unpublished = False  # until QEMU is there
         self._pending: set[str] = set()
         self._looked = boottime()
+        self._renew_at = hold.renewal()
         self._watched = {hold.names.lock, hold.names.epoch, hold.names.power}
         self._watch = Watch(hold.store, self._prefixes(), revision, self._changed)
         self.start()
@@ -131,7 +132,6 @@ class Keeper(threading.Thread):
 
     def run(self) -> None:
         while not self._closed:
-            started = boottime()
             try:
                 self._turn()
                 self._tell("")
@@ -139,7 +139,7 @@ class Keeper(threading.Thread):
                 self._tell(error.message)
             except HoldfastError as error:
                 log.warning(error.message)
-            self._wake.wait(max(0.0, started + self._hold.times.renew - boottime()))
+            self._wake.wait(max(0.0, self._renew_at - boottime()))
             self._wake.clear()
 
     def _tell(self, trouble: str) -> None:
@@ -151,18 +151,23 @@ class Keeper(threading.Thread):
         self._trouble = trouble
 
     def _turn(self) -> None:
-        """Renew; look when something changed, when the lease is gone, and once in a TTL anyway:
+        """Renew when it is time; look when something changed, when the lease is gone, and once in a TTL anyway:
         a watch that is dead without an error must not hide a new owner for long.
         """
-        renewed = self._hold.renew()
-        if renewed and self._feed:
-            self._feed(self._hold.last_resort())
+        renewed = boottime() < self._renew_at or self._renew()
         self._publish()
         if renewed and boottime() - self._looked < self._hold.times.ttl:
             return
         verdict, reply = self._hold.look()
         self._looked = boottime()
         self._act(verdict, reply)
+
+    def _renew(self) -> bool:
+        self._renew_at = boottime() + self._hold.times.renew
+        renewed = self._hold.renew()
+        if renewed and self._feed:
+            self._feed(self._hold.last_resort())
+        return renewed
 
     def _publish(self) -> None:
         """What operators read, when it has changed."""

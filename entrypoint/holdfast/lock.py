@@ -191,6 +191,10 @@ class Hold:
         self._confirmed = sent
         return True
 
+    def renewal(self) -> float:
+        """When the lease is to be renewed next, on boottime()'s clock."""
+        return self._confirmed + self.times.renew
+
     def deadline(self) -> float:
         """When ownership comes into doubt, on boottime()'s clock."""
         return self._confirmed + self.times.deadline
