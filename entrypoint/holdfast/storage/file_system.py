@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Whatever is not named here may be mounted elsewhere too: NFS, CephFS, FUSE, virtiofs, OCFS2, a new one.
 LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs", "zfs"})
+MOUNTINFO = Path("/proc/self/mountinfo")
 UPPER = re.compile(r"(?:^|,)upperdir=([^,]*)")
 ESCAPED = re.compile(r"\\([0-7]{3})")
 
@@ -51,7 +52,7 @@ def is_local(path: str) -> bool:
 
 
 def _mounts() -> Iterator[Mount]:
-    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    text = MOUNTINFO.read_text(encoding="utf-8", errors="replace")
     for line in text.splitlines():
         fields = line.split(" ")
         kind, _, options = fields[fields.index("-") + 1 :]
