@@ -18,11 +18,13 @@ NAMES = (
     "default_pool",
     "local_devices",
     "pools",
+    "state_key",
     "storage_fence",
 )
+KEY_BYTES = 32  # AES-256
 EMULATOR = "qemu-system-"  # people write the architecture, or the name of the program
 # What host.toml knows and this version has no use for: each permits something not built yet.
-LATER = ("usb", "pci", "state_key")
+LATER = ("usb", "pci")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class HostConfig:
     local_devices: tuple[str, ...] = ()
     time_fence: bool = False
     default_pool: str = ""
+    state_key: bytes = field(default=b"", repr=False)
     pools: Mapping[str, Pool] = field(default_factory=dict)
 
     def permit_path(self, path: str) -> None:
@@ -101,6 +104,7 @@ class _Reading:
             local_devices=self.paths("local_devices"),
             time_fence=self.time_fence(),
             default_pool=self.default_pool(),
+            state_key=self.state_key(),
             pools=self.pools(),
         )
 
@@ -139,6 +143,15 @@ class _Reading:
         if value not in (None, "time"):
             self.fault("storage_fence", 'must be "time", or not be there', value)
         return value == "time"
+
+    def state_key(self) -> bytes:
+        value = self.table.get("state_key", "")
+        digits = isinstance(value, str) and identifier.HEX.issuperset(value.lower())
+        if digits and len(value) in (0, 2 * KEY_BYTES):
+            return bytes.fromhex(value)
+        rule = f"must be {2 * KEY_BYTES} hexadecimal digits: openssl rand -hex {KEY_BYTES}"
+        self.fault("state_key", rule)
+        return b""
 
     def default_pool(self) -> str:
         name = self.table.get("default_pool", "")

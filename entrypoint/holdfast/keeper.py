@@ -16,10 +16,13 @@ from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
 from holdfast.lock import Hold
 from holdfast.ownership import Verdict
 from holdfast.txn import Reply
+from holdfast.vault import Vault, call_on
 from holdfast.watch import Watch
 
 # Written by us, or acted on at once, or read by the operator only.
-NOT_FOR_A_START = frozenset({"lock", "epoch", "fence", "status", "last", "power", "pinned"})
+NOT_FOR_A_START = frozenset(
+    {"lock", "epoch", "fence", "status", "last", "power", "pinned", "secret/tpm"}
+)
 
 
 class Finding(Enum):
@@ -45,6 +48,7 @@ class Keeper(threading.Thread):
         self._wake = threading.Event()
         self._closed = False
         self._feed: Callable[[float], None] | None = None
+        self._vault: Vault | None = None
         self._trouble = ""
         self._status: dict[str, Any] = dict(status)
         self._unpublished = False  # until QEMU is there
@@ -99,6 +103,10 @@ class Keeper(threading.Thread):
         """A guard that is to hear of every good renewal."""
         self._feed = feed
         feed(self._hold.last_resort())
+
+    def keeps(self, vault: Vault | None) -> None:
+        """A TPM, whose state is to be stored when it has changed."""
+        self._vault = vault
 
     def report(self, **facts: object) -> None:
         """What has become of the VM since, for the status key."""
@@ -156,6 +164,8 @@ class Keeper(threading.Thread):
         """
         renewed = boottime() < self._renew_at or self._renew()
         self._publish()
+        if renewed:
+            call_on(self._hold.keep_tpm, self._vault)
         if renewed and boottime() - self._looked < self._hold.times.ttl:
             return
         verdict, reply = self._hold.look()

@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import capacity, log, qemu, seed
-from holdfast.confinement import Identity, confined
+from holdfast.confinement import Identity, confined, identity
 from holdfast.errors import InternalError, LockHeld
 from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.machine import Accelerator, RbdImage, Spice, Vnc
 from holdfast.network import cards, ports
 from holdfast.plan import Plan
-from holdfast.process import Child
+from holdfast.process import Child, uid_map_end
 from holdfast.qemu import system
 from holdfast.qemu.options import serve
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 from holdfast.qmp import Disconnected, Qmp, QmpError
 from holdfast.rundir import RunDirectory
 from holdfast.storage import local
+from holdfast.vault import Vault
 
 LOCKED = re.compile(r'Failed to get ".*" lock.*image \[/dev/fdset/(\d+)\]')
 GREETING = 60.0  # seconds until QEMU must have opened its disks and speak QMP
@@ -44,17 +45,26 @@ class Launch:
     the spawn: image locks and taps must end with QEMU, not with us.
     """
 
-    def __init__(self, plan: Plan, host: Host, who: Identity, rundir: RunDirectory) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        host: Host,
+        who: Identity,
+        rundir: RunDirectory,
+        vault: Vault | None = None,
+    ) -> None:
         self._plan = plan
         self._host = replace(host, io_uring=plan.io_uring)
         self._who = who
         self._rundir = rundir
+        self._vault = vault
         self.helpers: list[Child] = []  # that serve devices of this QEMU
         self._made_ticket = ""
 
     def spawn(self, stack: ExitStack, tenure: Fence | None = None) -> tuple[Child, Qmp]:
         """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""
         self.helpers = []
+        stack.callback(self._end_helpers)
         ports.claim(self._plan.machine.vm, self._plan.machine.nics, stack)
         with ExitStack() as descriptors:
             qmp = Qmp()
@@ -133,7 +143,26 @@ class Launch:
             "agent": self._listen("agent", descriptors) if machine.guest_agent else None,
             "spice_password_file": self._password("SPICE", machine.spice),
             "vnc_password_file": self._password("VNC", machine.vnc),
+            "tpm": self._tpm(descriptors),
         }
+
+    def _end_helpers(self) -> None:
+        for helper in self.helpers:
+            helper.close()
+        if self._vault is not None:
+            self._vault.withdraw()
+
+    def _tpm(self, descriptors: ExitStack) -> int | None:
+        if self._vault is None:
+            return None
+        ours, theirs = socket.socketpair()
+        descriptors.enter_context(theirs)
+        with ours:
+            # Another uid than QEMU's, whose group may pass through the run directory.
+            own = identity(f"{self._plan.machine.vm} tpm", uid_map_end=uid_map_end(), kvm_gid=None)
+            who = replace(own, gid=self._who.gid)
+            self.helpers.append(self._vault.serve(self._rundir.path / "tpm", who, ours.fileno()))
+        return theirs.fileno()
 
     def _listen(self, name: str, descriptors: ExitStack) -> int:
         listener: socket.socket = descriptors.enter_context(self._rundir.listen(name))
@@ -219,7 +248,14 @@ class Launch:
 
 
 def passed(wiring: Wiring) -> list[int]:
-    single = (wiring.qmp, wiring.agent, wiring.console, wiring.console_log, wiring.seed)
+    single = (
+        wiring.qmp,
+        wiring.agent,
+        wiring.console,
+        wiring.console_log,
+        wiring.seed,
+        wiring.tpm,
+    )
     return sorted(
         {
             *(end for made in wiring.taps.values() for end in (*made.queues, *made.vhost)),

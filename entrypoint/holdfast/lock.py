@@ -69,7 +69,7 @@ class Hold:
         Returns the claims as they stand, or None when somebody else has won.
         """
         names = self.names
-        judged = (names.epoch, names.fence, names.host, names.power)
+        judged = (names.epoch, names.fence, names.host, names.power, names.tpm)
         compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in judged]
         self._fence = seen.revision_of(names.fence)
         left = seen.items.get(names.fence)
@@ -226,14 +226,22 @@ class Hold:
         put = Put(key=self.names.status, value=status, lease=self.lease)
         self.store.txn([Unchanged(key=self.names.lock, revision=self.standing.lock)], [put])
 
+    def keep_tpm(self, record: bytes) -> None:
+        with self._turn:
+            self._write(self._ours(), [Put(key=self.names.tpm, value=record)])
+
     # -- letting go
 
-    def release(self, last: bytes, *, clean: bool, power_off: bool = False) -> None:
+    def release(
+        self, last: bytes, *, clean: bool, power_off: bool = False, tpm: bytes = b""
+    ) -> None:
         """Give the VM away. Without `clean` the records stay, for the next owner to judge."""
         with self._turn:
             if judge(self.look()[1], self.names, self.standing) is Verdict.vacant:
                 self.take_again()
             parting: list[Operation] = [Put(key=self.names.last, value=last)]
+            if tpm:
+                parting.append(Put(key=self.names.tpm, value=tpm))
             if power_off:
                 parting.append(Put(key=self.names.power, value=b"off"))
             if clean:

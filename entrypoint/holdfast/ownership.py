@@ -30,12 +30,14 @@ class Names:
     last: str
     power: str
     host: str
+    tpm: str
     claims: str  # prefix
 
     @classmethod
     def of(cls, prefix: str, vm: str, lock: str) -> "Names":
         return cls(
             lock=lock,
+            tpm=f"{prefix}/{vm}/secret/tpm",
             claims=f"{prefix}/_claims/",
             **{
                 name: f"{prefix}/{vm}/{name}"

@@ -29,6 +29,7 @@ from holdfast.machine import (
     Machine,
     NicMode,
     RbdImage,
+    Tpm,
 )
 from holdfast.machine.platform import FLASHES
 from holdfast.network import cards
@@ -37,6 +38,7 @@ from holdfast.qemu.options import Adapted, adapt
 from holdfast.settings import Settings
 from holdfast.storage import aio, keyring, local, rbd, shared
 
+SWTPM = "/usr/bin/swtpm"
 OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its unit names it
 
 
@@ -86,6 +88,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     check_accelerator(machine, adapted, host)
     capacity.check(machine)
     check_firmware(machine)
+    check_tpm(machine)
     if adapted is None:
         qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
     check_network(machine, adapted, settings)
@@ -143,6 +146,14 @@ def check_accelerator(machine: Machine, adapted: Adapted | None, host: Host) -> 
     wanted = adapted.wants_kvm if adapted else machine.accelerator is Accelerator.kvm
     if wanted and host.kvm is not Kvm.usable:
         raise kvm_lack(host.kvm)
+
+
+def check_tpm(machine: Machine) -> None:
+    if machine.tpm is not Tpm.off and not Path(SWTPM).exists():
+        raise HostLacks(
+            "swtpm, which is this VM's TPM, is not installed here",
+            hint="it comes with Debian's package swtpm",
+        )
 
 
 def check_firmware(machine: Machine) -> None:

@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from holdfast import log, plan, qemu
 from holdfast.description import describe
 from holdfast.ending import OFF, Ending, How
-from holdfast.errors import HostLacks
+from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.events import Events
 from holdfast.host import Host
+from holdfast.machine import Tpm
+from holdfast.pool import DirectoryPool
 from holdfast.settings import Settings
 
 
@@ -25,13 +28,27 @@ def replaced(settings: Settings, host: Host, raw: Mapping[str, bytes]) -> int:
 def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, bytes]) -> int:
     """Without etcd: nobody else is to know of this VM, so nothing is locked."""
     from holdfast.start import start  # noqa: PLC0415 - python-etcd3 stays out of `exec`
+    from holdfast.vault import Shelf  # noqa: PLC0415 - for those without etcd
 
     made = plan.make(settings, host, describe(settings, raw, {}))
     log.info("no etcd: the VM runs without a lock")
     try:
-        return told(start(made, host, events))
+        if made.machine.tpm is Tpm.off:
+            return told(start(made, host, events))
+        with Shelf(shelf(settings), settings.host_config.state_key) as kept:
+            return told(start(made, host, events, vault=kept.vault))
     finally:
         made.close()
+
+
+def shelf(settings: Settings) -> Path:
+    """Where the TPM's state is without etcd."""
+    config = settings.host_config
+    pool = config.pools.get(config.default_pool)
+    if not isinstance(pool, DirectoryPool):
+        rule = "without etcd its state is a file in default_pool of host.toml, which must be a directory"
+        raise ConfigError([Fault(key="tpm", rule=rule)])
+    return Path(pool.path) / f"{settings.vm}-tpm"
 
 
 def exclusively(settings: Settings, host: Host, events: Events) -> int:

@@ -47,7 +47,12 @@ class RunDirectory:
     def empty(self) -> None:
         """What a killed launcher has left, or a QEMU that is started again."""
         for entry in self.path.iterdir():
-            entry.unlink()
+            if entry.is_dir():  # swtpm's: launcher and swtpm made all that is in here
+                for file in entry.iterdir():
+                    file.unlink()
+                entry.rmdir()
+            else:
+                entry.unlink()
 
     def secret(self, name: str, text: str) -> str:
         """A file that only QEMU and root can read."""

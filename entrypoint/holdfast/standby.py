@@ -17,13 +17,14 @@ from holdfast.events import STOP_SIGNALS, Events
 from holdfast.host import Host
 from holdfast.last import crash, sight
 from holdfast.lock import Hold
-from holdfast.machine import Power
+from holdfast.machine import Power, Tpm
 from holdfast.ownership import Names, barred, decode_lock, number
 from holdfast.plan import Plan
 from holdfast.rundir import BEAT, beat
 from holdfast.settings import Settings
 from holdfast.store import Store
 from holdfast.txn import Range, Reply
+from holdfast.vault import Vault
 from holdfast.watch import Watch
 
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
@@ -50,6 +51,7 @@ class Ours:
     hold: Hold
     revision: int
     keys: str  # as they were when the plan was made
+    vault: Vault | None = None
 
 
 class Standby:
@@ -60,6 +62,7 @@ class Standby:
         self._events = events
         self._names = Names.of(settings.prefix, settings.vm, settings.lock)
         self._watch: Watch | None = None
+        self._vault: Vault | None = None
         self._broken = -1e9  # when the watch was last broken, on time.monotonic()
         self._told = ""
         self._waited = False
@@ -129,10 +132,18 @@ class Standby:
         made = plan.make(self._settings, self._host, described)
         try:
             self._judge(made, seen)
+            self._vault = self._stored(made, seen)
         except BaseException:
             made.close()
             raise
         return made
+
+    def _stored(self, made: Plan, seen: Reply) -> Vault | None:
+        """The VM's TPM, as the last owner left it."""
+        if made.machine.tpm is Tpm.off:
+            return None
+        item = seen.items.get(self._names.tpm)
+        return Vault(item.value if item else b"", self._settings.host_config.state_key)
 
     def _judge(self, made: Plan, seen: Reply) -> None:
         """What earlier owners have left, in etcd and in the images."""
@@ -205,7 +216,13 @@ class Standby:
                 hold.abandon()
             raise
         log.info("the VM is ours", epoch=hold.epoch, ttl=hold.times.ttl)
-        return Ours(plan=made, hold=hold, revision=claims.revision, keys=self._sight(seen))
+        return Ours(
+            plan=made,
+            hold=hold,
+            revision=claims.revision,
+            keys=self._sight(seen),
+            vault=self._vault,
+        )
 
     def _let_the_holder_return(self, hold: Hold) -> None:
         """We and the holder may have lost etcd together: who runs the VM reconnects first."""

@@ -21,11 +21,18 @@ from holdfast.rundir import RunDirectory
 from holdfast.standby import Stopped, doze
 from holdfast.storage import directory, local
 from holdfast.supervisor import Supervisor
+from holdfast.vault import Vault
 
 UNLOCKING = 10.0  # seconds for the image locks of a QEMU that is reaped
 
 
-def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -> Ending:
+def start(
+    plan: Plan,
+    host: Host,
+    events: Events,
+    tenure: Fence | None = None,
+    vault: Vault | None = None,
+) -> Ending:
     """Returns when QEMU is reaped for good; whatever is raised, it is gone by then."""
     for line in [*about_kvm(host, plan), *plan.warnings, *capacity.warnings(plan.machine, host)]:
         log.warning(line)
@@ -37,7 +44,7 @@ def start(plan: Plan, host: Host, events: Events, tenure: Fence | None = None) -
     who = own_identity(plan, host)
     restarts = Restarts(machine=plan.machine)
     with RunDirectory(plan.machine.vm or "qemu", who) as rundir:
-        launch = Launch(plan, host, who, rundir)
+        launch = Launch(plan, host, who, rundir, vault)
         while True:
             ending = once(launch, plan, rundir, events, tenure)
             if judged := restarts.judge(ending, time.monotonic()):

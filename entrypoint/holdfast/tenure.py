@@ -53,7 +53,8 @@ def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[En
             Fence(ours.plan, ours.hold, keeper, hold_on=holds_on(settings, ours.plan))
         ) as fence,
     ):
-        ending = start(ours.plan, host, events, fence)
+        keeper.keeps(ours.vault)
+        ending = start(ours.plan, host, events, fence, ours.vault)
         return ending, ending.how is not How.lost and fence.part(closed=ending.closed)
 
 
@@ -93,6 +94,7 @@ class Parting:
 
     def __init__(self, ours: Ours, host: Host, ending: Ending, *, clean: bool) -> None:
         self._hold = ours.hold
+        self._vault = ours.vault
         self._off = ending.how in OFF
         self._clean = clean
         self._last = Last(
@@ -124,7 +126,12 @@ class Parting:
     def _released(self) -> bool:
         stays = self._off or self._last.state == CRASHED
         try:
-            self._hold.release(self._last.encode(), clean=self._clean, power_off=self._off)
+            self._hold.release(
+                self._last.encode(),
+                clean=self._clean,
+                power_off=self._off,
+                tpm=self._vault.unsaved() if self._vault else b"",
+            )
         except Unreachable as error:
             if not stays and time.monotonic() > self._until:
                 log.error(f"{error.message}; leaving the record for the next owner to judge")

@@ -10,7 +10,7 @@ from holdfast import settings
 from holdfast.cli.argv import recorded
 from holdfast.description import describe, raw_from_file
 from holdfast.host import Host
-from holdfast.machine import Guest, Machine, Nic, RbdImage
+from holdfast.machine import Guest, Machine, Nic, RbdImage, Tpm
 from holdfast.qemu import command_line
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 
@@ -19,7 +19,7 @@ HOST = HERE / "host.json"
 HOST_TOML = HERE / "host.toml"
 
 # Descriptors as a launcher might have them; so high that a test can use the very same numbers.
-QMP, AGENT, CONSOLE, LOG, SEED, TAPS, DISKS = 110, 111, 112, 113, 114, 120, 140
+QMP, AGENT, CONSOLE, LOG, SEED, TPM, TAPS, DISKS = 110, 111, 112, 113, 114, 115, 120, 140
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def wiring(machine: Machine) -> Wiring:
         disks={name: DISKS + number for number, name in enumerate(local)},
         block_devices=frozenset(blocks),
         seed=SEED if seeded else None,
+        tpm=TPM if machine.tpm is Tpm.v2 else None,
         kernel=f"{run}/kernel" if machine.kernel else "",
         initrd=f"{run}/initrd" if machine.initrd else "",
         spice_password_file=f"{run}/spice-password",

@@ -21,6 +21,7 @@ import launcher
 import pytest
 from golden.case import AGENT, CASES, CONSOLE, DISKS, LOG, QMP, SEED, Case, wiring
 
+from holdfast import tpm
 from holdfast.machine import Accelerator, Disk, Format, LocalPath, RbdImage
 from holdfast.qemu import console
 from holdfast.qemu.option import keyed
@@ -51,6 +52,10 @@ class Descriptors:
         os.close(descriptor)
         self._stack.callback(os.close, number)
         self.numbers.append(number)
+
+    def hold(self, process: subprocess.Popen[bytes]) -> None:
+        self._stack.callback(process.wait)
+        self._stack.callback(process.kill)
 
 
 class Qemu:
@@ -155,11 +160,23 @@ def hand_over(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
     for disk in case.machine.storage:
         if disk.name in wired.disks:
             descriptors.put(opened(disk, tmp_path), wired.disks[disk.name])
+    if wired.tpm is not None:
+        descriptors.put(swtpm(tmp_path, descriptors), wired.tpm)
     for name in ("kernel", "initrd"):
         (tmp_path / name).write_bytes(bzimage())
     (tmp_path / "spice-password").write_text("pass,word")
     (tmp_path / "vnc-password").write_text("pass,wor")
     (tmp_path / "ceph.key").write_text(KEY)
+
+
+def swtpm(tmp_path: Path, descriptors: Descriptors) -> int:
+    """A TPM at the other end; it ends when QEMU closes its own."""
+    ours, theirs = socket.socketpair()
+    (tmp_path / "tpm").mkdir()
+    with theirs:
+        command = tpm.command(str(tmp_path / "tpm"), theirs.fileno(), None)
+        descriptors.hold(subprocess.Popen(command, pass_fds=[theirs.fileno()]))
+    return ours.detach()
 
 
 def opened(disk: Disk, tmp_path: Path) -> int:

@@ -38,10 +38,11 @@ def this_host(name: str) -> Host:
 
 
 def recorded(path: str) -> Host:
-    """A host as JSON. What it leaves out is as on a host without KVM."""
+    """A host as `holdfast host --json` prints it. What it leaves out is as on a host without KVM."""
     try:
         given = json.loads(read(path, "--host-file"))
+        given.pop("facts", None)  # for people and for what places VMs
         text = {"name": "", "machine_id": "", "boot_id": "", **given}
         return Host(**{**text, "kvm": Kvm(text.get("kvm", Kvm.no_module))})
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"--host-file: {path}: is no recorded host: {error}") from error

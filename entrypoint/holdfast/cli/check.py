@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from holdfast.cli.arguments import Parser
+from holdfast.cli.argv import recorded
 from holdfast.cli.subject import subject
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, HostLacks
+from holdfast.host import Host
 from holdfast.settings import Settings
 
 
@@ -13,11 +16,16 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     parser = Parser("check", "Print all that is wrong with a VM's keys; the status is 78 then.")
     parser.add_argument("vm", metavar="VM", nargs="?", help="default: the VM of the environment")
     parser.add_argument("--file", metavar="vm.yaml", help="its keys, instead of etcd's")
+    parser.add_argument(
+        "--host-file", metavar="host.json", help="a recorded host: may it run there?"
+    )
     parser.add_argument("--json", action="store_true", help="a list of lines")
     given = parser.parse_args(arguments)
     try:
         about = subject(given.vm, given.file, environ)
-        findings = check(about.settings, about.own, about.defaults)
+        host = recorded(given.host_file) if given.host_file else None
+        settings = replace(about.settings, arch=host.arch) if host else about.settings
+        findings = check(settings, about.own, about.defaults, host)
     except ConfigError as error:  # a file that cannot be read as keys at all
         findings = error.lines()
     if given.json:
@@ -28,13 +36,19 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def check(
-    settings: Settings, own: Mapping[str, bytes], defaults: Mapping[str, bytes]
+    settings: Settings,
+    own: Mapping[str, bytes],
+    defaults: Mapping[str, bytes],
+    host: Host | None = None,
 ) -> list[str]:
     """Unlike `run`, no key may be unknown: whoever checks wants to hear of a misspelt one."""
     from holdfast.description import examine  # noqa: PLC0415 - `--help` needs no parsers of keys
+    from holdfast.qemu import command_line  # noqa: PLC0415
 
     try:
-        _, sources = examine(settings, own, defaults)
-    except ConfigError as error:
+        machine, sources = examine(settings, own, defaults)
+        if host and not sources.faults:
+            command_line(machine, host)
+    except (ConfigError, HostLacks) as error:
         return error.lines()
     return [*map(str, sources.faults), *sources.unknown]

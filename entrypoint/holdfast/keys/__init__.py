@@ -26,7 +26,6 @@ KEYS = {key.name: key for section in SECTIONS.values() for key in section}
 # Meant for a later version. To run with one of them would be another machine than was asked for,
 # so it is said, but it is no reason not to start: a newer launcher may have written them.
 _LATER = """
-    tpm
     usb/<name> pci/<name>
     disks/<name>/source/image disks/<name>/source/member disks/<name>/source/volume
     disks/<name>/source/format disks/<name>/source/checksum disks/<name>/chained

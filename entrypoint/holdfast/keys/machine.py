@@ -7,7 +7,7 @@ from holdfast.cpu import MOST_CPUS
 from holdfast.grammar import KIB, MIB, Parser, choice, line, several, size, switch, whole
 from holdfast.host_config import EMULATOR, HostConfig
 from holdfast.keys.row import FILE, Key
-from holdfast.machine import Accelerator, Arch, Display, Firmware, Rtc, Video, Watchdog
+from holdfast.machine import Accelerator, Arch, Display, Firmware, Rtc, Tpm, Video, Watchdog
 
 LONGEST_KERNEL_LINE = 2047  # the kernel's COMMAND_LINE_SIZE on x86 and arm, less the closing NUL
 LONGEST_TICKET = 60  # SPICE_MAX_PASSWORD_LENGTH
@@ -68,6 +68,8 @@ MACHINE = (
         doc="a UEFI's variables are the volume `<vm>-vars` in the primary disk's pool"),
     Key(name="accelerator", parse=choice(Accelerator), field="accelerator", value="`auto kvm tcg`", default="`auto`",
         hardware=True, doc="`auto`: KVM where it is usable, else TCG with a warning"),
+    Key(name="tpm", parse=choice(Tpm), field="tpm", value="`off 2.0`", default="`off`", hardware=True,
+        doc="its state is kept with the VM's keys and follows the VM"),
     Key(name="kernel", **FILE, field="kernel", value="path", hardware=True, doc="direct kernel boot"),
     Key(name="initrd", **FILE, field="initrd", value="path", hardware=True, doc="its initial RAM disk"),
     Key(name="cmdline", parse=line(LONGEST_KERNEL_LINE), field="cmdline", value="text", hardware=True,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from holdfast.host import Host
 from holdfast.machine import Machine
-from holdfast.qemu import blockdev, console, display, firmware, netdev, slots, system, usb
+from holdfast.qemu import blockdev, console, display, firmware, netdev, slots, system, tpm, usb
 from holdfast.qemu.wiring import Wiring
 
 BARE = Wiring()
@@ -32,6 +32,7 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
         *console.console(machine, wiring),
         *console.agent(machine, wiring),
         *system.helpers(machine),
+        *tpm.tpm(machine, wiring),
         *blockdev.seed(
             wiring.seed, slots.plugged(machine, "seed", 0)
         ),  # last: with or without it, no other device moves

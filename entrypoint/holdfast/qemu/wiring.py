@@ -49,6 +49,7 @@ class Wiring:
     block_devices: frozenset[str] = frozenset()  # which of `disks` are not regular files
     missing: frozenset[str] = frozenset()  # CD-ROMs of a user's options whose file is not there
     seed: int | None = None
+    tpm: int | None = None  # connected to swtpm
     kernel: str = ""  # a copy that QEMU's uid can read; "": the machine's own path
     initrd: str = ""
     spice_password_file: str = ""

@@ -1,0 +1,132 @@
+"""The state of a running TPM: between swtpm's file and the place where it outlives this host."""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Self
+
+from holdfast import log, tpm
+from holdfast.confinement import Identity, confined
+from holdfast.process import Child
+
+STATE = (
+    "tpm2-00.permall"  # swtpm's name for all that must be kept; it writes it whole, or not at all
+)
+PAUSE = 2.0  # seconds between two looks at it where no keeper looks
+
+
+class Vault:
+    """`unsaved` may be called from the keeper while swtpm runs, and after."""
+
+    def __init__(self, stored: bytes, key: bytes) -> None:
+        """`stored` is empty for a VM that has had no TPM yet."""
+        self._state, self._sealed = (
+            tpm.unpack(stored, key) if stored else (b"", tpm.fingerprint(key))
+        )
+        self._key = key if self._sealed else b""
+        self._record = self._saved = stored
+        self._file: Path | None = None
+        self._seen = 0
+        if key and not self._sealed:
+            log.warning(
+                "tpm: its state stays as it was made, before there was a state_key: readable"
+            )
+
+    def serve(self, directory: Path, who: Identity, control: int) -> Child:
+        """swtpm, under a uid of its own: a guest that breaks out of QEMU does not find the TPM's secrets."""
+        directory.mkdir(mode=0o700)
+        file = directory / STATE
+        if self._state:
+            file.write_bytes(self._state)
+            os.chown(file, who.uid, who.gid)
+        os.chown(directory, who.uid, who.gid)
+        with ExitStack() as stack:
+            key = self._handed(stack)
+            passed = [control, *([key] if key is not None else [])]
+            command = confined(tpm.command(str(directory), control, key), who, os.getpid())
+            child = Child("swtpm", command, passed)
+        self._seen, self._file = 0, file
+        return child
+
+    def _handed(self, stack: ExitStack) -> int | None:
+        """Through a pipe: neither arguments nor a file hold the key."""
+        if not self._key:
+            return None
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        stack.callback(os.close, reader)
+        os.write(writer, self._key)
+        os.close(writer)
+        return reader
+
+    def withdraw(self) -> None:
+        """Swtpm has ended, and its directory is about to go."""
+        self._look()
+        self._file = None
+
+    def unsaved(self) -> bytes:
+        """The record to be stored; empty where the stored one is as new."""
+        self._look()
+        return b"" if self._record == self._saved else self._record
+
+    def saved(self, record: bytes) -> None:
+        self._saved = record
+
+    def _look(self) -> None:
+        file = self._file
+        if file is None:
+            return
+        with suppress(OSError):  # not there yet, or just being replaced: there is a next time
+            if (changed := file.stat().st_mtime_ns) != self._seen:
+                self._state = file.read_bytes()
+                self._record = tpm.pack(self._state, self._sealed)
+                self._seen = changed
+
+
+class Shelf(threading.Thread):
+    """Without etcd: a file, written whenever the state has changed, and once more at the end."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        super().__init__(name="tpm", daemon=True)
+        self._path = path
+        self._over = threading.Event()
+        self.vault = Vault(path.read_bytes() if path.exists() else b"", key)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+        self._keep()
+
+    def run(self) -> None:
+        while not self._over.wait(PAUSE):
+            self._keep()
+
+    def _keep(self) -> None:
+        if record := self.vault.unsaved():
+            try:
+                replace(self._path, record)
+            except OSError as error:
+                log.error(f"tpm: its state cannot be stored in {self._path}: {error.strerror}")
+                return
+            self.vault.saved(record)
+
+
+def replace(path: Path, data: bytes) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def call_on(store: Callable[[bytes], None], vault: Vault | None) -> None:
+    """Store what has changed."""
+    if vault is not None and (record := vault.unsaved()):
+        store(record)
+        vault.saved(record)
