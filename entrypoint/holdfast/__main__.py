@@ -132,12 +132,25 @@ def main() -> None:
     try:
         status = dispatch(sys.argv[1:], os.environ)
     except HoldfastError as error:
-        for line in error.lines():
-            log.error(line)
-        status = error.status
-    except Exception:  # noqa: BLE001 - shown in full, and no way out may lead past `leave`
-        sys.excepthook(*sys.exc_info())
+        status = told(error)
+    except Exception as error:  # noqa: BLE001 - shown in full, and no way out may lead past `leave`
+        status = unexpected(error)
     leave(status)
+
+
+def told(error: HoldfastError) -> int:
+    for line in error.lines():
+        log.error(line)
+    return error.status
+
+
+def unexpected(error: Exception) -> int:
+    from holdfast.limits import exhausted  # noqa: PLC0415 - nothing else is left to do
+
+    if lack := exhausted(error):
+        return told(lack)
+    sys.excepthook(type(error), error, error.__traceback__)
+    return InternalError.status
 
 
 def leave(status: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from holdfast import cgroup
+from holdfast import cgroup, limits
 from holdfast.cpu import spelled
 from holdfast.errors import HostLacks
 from holdfast.headroom import MIB, needed
@@ -19,6 +19,7 @@ POOLS = "/sys/kernel/mm/hugepages"
 def check(machine: Machine) -> None:
     """Raises HostLacks: another host may have it."""
     check_cpus(machine.cpu_set)
+    limits.check(machine)
     if machine.hugepages is not None:
         check_pages(machine.ram, machine.hugepages or default_page())
 

@@ -1,6 +1,10 @@
-"""The control group that this container is in (cgroups(7), version 2)."""
+"""The control group that this container is in (cgroups(7), version 2).
+
+Of version 1 only the limit of processes is known, where engines show it to a container.
+"""
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,10 +43,22 @@ def set_cpu_weight(weight: int, *, root: str = ROOT, own: str = OWN) -> str:
 
 def memory_max(*, root: str = ROOT, own: str = OWN) -> int | None:
     """What our group and those above it may use, in bytes; None: no limit."""
+    return min(_limits("memory.max", root, own), default=None)
+
+
+def pids_max(*, root: str = ROOT, own: str = OWN) -> int | None:
+    """How many processes and threads our group and those above it may have; None: no limit."""
+    version_1 = _limit(Path(root, "pids", "pids.max"))
+    return min((*_limits("pids.max", root, own), *version_1), default=None)
+
+
+def _limits(name: str, root: str, own: str) -> Iterator[int]:
     group = folder(root=root, own=own)
-    found = []
     while group is not None and group.is_relative_to(root):
-        with suppress(OSError, ValueError):
-            found.append(int((group / "memory.max").read_text(encoding="ascii")))
+        yield from _limit(group / name)
         group = group.parent
-    return min(found, default=None)
+
+
+def _limit(file: Path) -> Iterator[int]:
+    with suppress(OSError, ValueError):  # "max"
+        yield int(file.read_text(encoding="ascii"))

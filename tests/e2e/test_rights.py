@@ -65,6 +65,14 @@ def test_a_missing_capability_is_named(start: Start, lan: str, missing: str) -> 
     assert not container.console
 
 
+def test_too_few_processes_are_named(start: Start) -> None:
+    container = start(*RIGHTS, "--pids-limit=10")
+    assert container.ends() == 77
+    assert "only 10 processes and threads are allowed here" in container.log
+    assert "--pids-limit" in container.log
+    assert not container.console
+
+
 def advised(log: str) -> list[str]:
     """The options of docker run that a message gives, as a reader would copy them."""
     return [word for words in re.findall(r"`(--[^`]+)`", log) for word in shlex.split(words)]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from launcher import BASE
 
 from holdfast import capacity, cgroup
 from holdfast.errors import HostLacks
@@ -49,6 +50,51 @@ def test_the_tightest_limit_counts(group: dict[str, str]) -> None:
     assert cgroup.memory_max(**group) == 4 * 1024**3
     (Path(group["root"]) / "system.slice/kvm.service/memory.max").write_text("1048576\n")
     assert cgroup.memory_max(**group) == 1024**2
+
+
+def test_a_limit_of_processes_is_found(group: dict[str, str]) -> None:
+    assert cgroup.pids_max(**group) is None
+    (Path(group["root"]) / "system.slice/pids.max").write_text("40\n")
+    (Path(group["root"]) / "system.slice/kvm.service/pids.max").write_text("max\n")
+    assert cgroup.pids_max(**group) == 40
+    (Path(group["root"]) / "pids").mkdir()
+    (Path(group["root"]) / "pids" / "pids.max").write_text("20\n")  # version 1
+    assert cgroup.pids_max(**group) == 20
+
+
+def test_too_few_processes_are_said_before_they_run_out() -> None:
+    script = "from holdfast.limits import check_tasks; check_tasks(20)"
+    done = limited(f"prlimit --nproc=19: {sys.executable} -P -c '{script}'")
+    assert "only 19 processes and threads are allowed here, and this VM needs 20" in done.stderr
+    assert limited(f"prlimit --nproc=20: {sys.executable} -P -c '{script}'").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "what", ["subprocess.Popen(['true'])", "_thread.start_new_thread(id, (1,))"]
+)
+def test_processes_that_have_run_out_are_named(what: str) -> None:
+    """As an ordinary user: root has no such limit."""
+    script = f"""
+import _thread, subprocess
+from holdfast.limits import exhausted
+try:
+    {what}
+except Exception as error:
+    print(exhausted(error), exhausted(BlockingIOError()))
+"""
+    user = "setpriv --reuid=65533 --regid=65533 --clear-groups"
+    done = limited(f'prlimit --nproc=1 {user} {sys.executable} -P -c "$SCRIPT"', SCRIPT=script)
+    assert done.stdout == "no more processes or threads are allowed here None\n", done.stderr
+
+
+def limited(command: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["sh", "-c", command],
+        env={**BASE, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_weight_is_written_where_there_is_one(group: dict[str, str]) -> None:

@@ -1,0 +1,51 @@
+"""How many processes, threads and files this host allows us, and what is said when they have run out."""
+
+import errno
+import resource
+import subprocess
+from traceback import walk_tb
+
+from holdfast import cgroup
+from holdfast.errors import HostLacks
+from holdfast.machine import Machine, RbdImage
+
+# Processes and threads at the same time: the launcher with its helpers, and QEMU without its CPUs.
+# librados has a dozen threads or two in each of the two.
+TASKS = 16
+TASKS_FOR_CEPH = 32
+MORE_TASKS = (
+    "Raise `--pids-limit` of docker run, `TasksMax=` of the unit or `ulimit -u`: "
+    "QEMU takes more of them when its disks are busy, 256 are enough."
+)
+MORE_FILES = "Raise `--ulimit nofile=` of docker run, `LimitNOFILE=` of the unit or `ulimit -n`: 1024 are enough."
+
+
+def check(machine: Machine) -> None:
+    """Raises HostLacks: found out later, it would be QEMU that ends, or a thread that never runs."""
+    ceph = any(isinstance(disk.backend, RbdImage) for disk in machine.storage)
+    check_tasks(TASKS + (machine.cpus_max or machine.cpus) + (TASKS_FOR_CEPH if ceph else 0))
+
+
+def check_tasks(needed: int) -> None:
+    group, user = cgroup.pids_max(), resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    limits = [limit for limit in (group, user) if limit not in (None, resource.RLIM_INFINITY)]
+    if limits and (least := min(limits)) < needed:
+        raise HostLacks(
+            f"only {least} processes and threads are allowed here, and this VM needs {needed}",
+            hint=MORE_TASKS,
+        )
+
+
+def exhausted(error: Exception) -> HostLacks | None:
+    """What the kernel says when there is no room for one more, in Python's words."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return HostLacks("no more open files are allowed here", hint=MORE_FILES)
+    forking = isinstance(error, BlockingIOError) and _raised_in(error) == subprocess.__file__
+    if forking or "can't start new thread" in str(error):
+        return HostLacks("no more processes or threads are allowed here", hint=MORE_TASKS)
+    return None
+
+
+def _raised_in(error: Exception) -> str:
+    frames = list(walk_tb(error.__traceback__))
+    return frames[-1][0].f_code.co_filename if frames else ""
