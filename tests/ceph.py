@@ -15,15 +15,6 @@ from pathlib import Path
 
 SINGLE_NODE = Path(__file__).parent / "ceph" / "single-node"
 PATIENCE = 60.0
-# A client that has an image open for writing until its standard input closes.
-HOLDER = """
-import sys, rados, rbd
-conf, pool, image = sys.argv[1:]
-with rados.Rados(conffile=conf, rados_id="admin") as cluster, cluster.open_ioctx(pool) as ioctx:
-    with rbd.Image(ioctx, image):
-        print("open", flush=True)
-        sys.stdin.read()
-"""
 PORTS = 22  # two of the monitor's, and those among which the OSD chooses
 
 
@@ -130,17 +121,18 @@ class Ceph:
     def opened(self, image: str) -> Iterator[str]:
         """Somebody else has the image open for writing: the address of that client."""
         client = subprocess.Popen(
-            ["/usr/bin/python3", "-c", HOLDER, self.conf, *image.split("/")],
+            # It opens the image as `rbd bench` and a backup's writer do, and waits for Enter.
+            ["rbd", "-c", self.conf, "-n", "client.admin", "watch", image],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         try:
             assert client.stdout
-            assert client.stdout.readline() == b"open\n"
-            (address,) = self.watchers(image)
+            assert client.stdout.readline().startswith(b"press enter")
+            (address,) = set(self.watchers(image))
             yield address
         finally:
-            client.communicate()
+            client.communicate(b"\n")
 
     def blocklist(self, address: str) -> None:
         self.ceph("osd", "blocklist", "add", address, "600")

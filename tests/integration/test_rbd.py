@@ -435,7 +435,7 @@ def test_a_clean_stop_leaves_nobody_to_shut_out(launch: Launch, site: Site) -> N
 
 
 def test_a_stranger_is_named_and_not_shut_out(launch: Launch, site: Site) -> None:
-    """A backup, or an administrator's own client, has the image open."""
+    """A client of the tool `rbd` has the image open for writing, as a backup or `rbd map` would."""
     site.put(ram="192", rbd=site.image)
     with site.ceph.opened(site.image) as address:
         launcher = launch(site.host)
