@@ -17,7 +17,8 @@ from holdfast.network import agent, rtnetlink
 from holdfast.network.publication import Publication
 from holdfast.network.ruleset import Address
 
-FIRST, LAST = 1.0, 60.0  # seconds between two looks
+SOON, LATER = 3.0, 60.0  # seconds between two looks
+EAGER = 100  # so many looks, or until all cards are known: a guest may boot slowly
 
 Found = Mapping[str, tuple[Address, ...]]
 Tell = Callable[[Mapping[str, Sequence[str]]], None]
@@ -49,14 +50,15 @@ class Whereabouts(threading.Thread):
         self._publication.close()
 
     def run(self) -> None:
-        pause = FIRST
+        pause, looks = SOON, 0
         while not self._closed.wait(pause):
             try:
                 self._look()
             except HoldfastError as error:
                 log.warning(error.message)
             everywhere = all(self._found.get(nic.name) for nic in self._nics)
-            pause = LAST if everywhere else min(2 * pause, LAST)
+            looks += 1
+            pause = LATER if everywhere or looks > EAGER else SOON
 
     def _look(self) -> None:
         heard = agent.interfaces(self._socket) if self._socket else {}
