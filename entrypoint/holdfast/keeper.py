@@ -4,17 +4,17 @@ It never touches QEMU. What it finds goes to the supervisor as an event; that on
 in its own loop, so that a request which hangs here cannot hold up a stop.
 """
 
-import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Self
+from typing import Self
 
 from holdfast import log
 from holdfast.clock import boottime
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
 from holdfast.lock import Hold
 from holdfast.ownership import Verdict
+from holdfast.status import Status, now
 from holdfast.txn import Reply
 from holdfast.vault import Vault, call_on
 from holdfast.watch import Watch
@@ -39,7 +39,7 @@ class Keeper(threading.Thread):
         hold: Hold,
         revision: int,
         notify: Callable[[Finding], None],
-        status: Mapping[str, object],
+        status: Status,
     ) -> None:
         super().__init__(name="keeper", daemon=True)
         self.hold_on = False
@@ -50,13 +50,17 @@ class Keeper(threading.Thread):
         self._feed: Callable[[float], None] | None = None
         self._vault: Vault | None = None
         self._trouble = ""
-        self._status: dict[str, Any] = dict(status)
-        self._unpublished = False  # until QEMU is there
+        self._away = 0.0  # since when etcd does not answer, on boottime()'s clock
+        self.status = status
+        self._public = False  # before that nobody reads the status key
+        self._leased = self._renewed = now()
         self._pending: set[str] = set()
+        self._told: set[str] = set()
         self._looked = boottime()
         self._renew_at = hold.renewal()
         self._watched = {hold.names.lock, hold.names.epoch, hold.names.power}
         self._watch = Watch(hold.store, self._prefixes(), revision, self._changed)
+        status.wake = self._wake.set
         self.start()
 
     def __enter__(self) -> Self:
@@ -95,9 +99,8 @@ class Keeper(threading.Thread):
     def running(self, qemu: str, *, hold_on: bool) -> None:
         """The guest is about to run. Its status is written in the keeper's own time."""
         self.hold_on = hold_on
-        self._status["qemu"] = qemu
-        self._unpublished = True
-        self._wake.set()
+        self._public = True
+        self.status.report(state="running", qemu=qemu)
 
     def guarded_by(self, feed: Callable[[float], None]) -> None:
         """A guard that is to hear of every good renewal."""
@@ -107,12 +110,6 @@ class Keeper(threading.Thread):
     def keeps(self, vault: Vault | None) -> None:
         """A TPM, whose state is to be stored when it has changed."""
         self._vault = vault
-
-    def report(self, **facts: object) -> None:
-        """What has become of the VM since, for the status key."""
-        self._status |= facts
-        self._unpublished = True
-        self._wake.set()
 
     def deadline(self) -> float:
         return self._hold.deadline()
@@ -153,10 +150,24 @@ class Keeper(threading.Thread):
     def _tell(self, trouble: str) -> None:
         """An outage has two lines: when it begins and when it ends."""
         if trouble and not self._trouble:
-            log.warning(f"{trouble}; the VM goes on" if self.hold_on else trouble)
+            self._away = boottime()
+            going_on = "; the VM goes on" if self.hold_on else ""
+            log.warning(f"{trouble}{going_on}", epoch=self._hold.epoch, last_renewal=self._renewed)
         elif self._trouble and not trouble:
-            log.info("etcd answers again")
+            log.info(
+                "etcd answers again",
+                epoch=self._hold.epoch,
+                seconds=round(boottime() - self._away),
+            )
         self._trouble = trouble
+        self.status.show(lease=self._lease(), etcd=trouble or "answers")
+
+    def _lease(self) -> dict[str, object]:
+        """Negative seconds: the lease has run out, and the VM holds on without it."""
+        left = (
+            self._hold.deadline() - self._hold.times.deadline + self._hold.times.ttl - boottime()
+        )
+        return {"since": self._leased, "renewed": self._renewed, "seconds_left": round(left, 1)}
 
     def _turn(self) -> None:
         """Renew when it is time; look when something changed, when the lease is gone, and once in a TTL anyway:
@@ -175,19 +186,20 @@ class Keeper(threading.Thread):
     def _renew(self) -> bool:
         self._renew_at = boottime() + self._hold.times.renew
         renewed = self._hold.renew()
+        if renewed:
+            self._renewed = now()
         if renewed and self._feed:
             self._feed(self._hold.last_resort())
         return renewed
 
     def _publish(self) -> None:
         """What operators read, when it has changed."""
-        if new := sorted(self._pending - set(self._status.get("next_start", ()))):
+        if new := sorted(self._pending - self._told):
             log.info("changed keys apply at the VM's next start", keys=" ".join(new))
-            self._status["next_start"] = sorted(self._pending)
-            self._unpublished = True
-        if self._unpublished:
-            self._hold.publish(json.dumps(self._status, separators=(",", ":")).encode())
-            self._unpublished = False
+            self._told |= self._pending
+            self.status.report(next_start=sorted(self._pending))
+        if self._public and self.status.news:
+            self._hold.publish(self.status.value())
 
     def _act(self, verdict: Verdict, reply: Reply) -> None:
         power = reply.items.get(self._hold.names.power)
@@ -203,4 +215,5 @@ class Keeper(threading.Thread):
             log.info(
                 "the lock had gone while etcd was away; it is ours again", epoch=self._hold.epoch
             )
-            self._unpublished = bool(self._status.get("qemu"))  # it went with the old lease
+            self._leased = self._renewed = now()
+            self.status.news = True  # the key went with the old lease

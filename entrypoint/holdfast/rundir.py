@@ -52,7 +52,7 @@ class RunDirectory:
                     file.unlink()
                 entry.rmdir()
             else:
-                entry.unlink()
+                entry.unlink(missing_ok=True)  # the status is written meanwhile
 
     def secret(self, name: str, text: str) -> str:
         """A file that only QEMU and root can read."""

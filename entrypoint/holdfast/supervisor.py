@@ -2,22 +2,33 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from holdfast import log
+from holdfast import agent, log
 from holdfast.clock import boottime
 from holdfast.ending import Ending, How
-from holdfast.errors import InternalError
 from holdfast.events import STOP_SIGNALS, Events
 from holdfast.keeper import Finding, Keeper
 from holdfast.lifecycle import Action, Event, State, step
+from holdfast.monitor import Monitor
 from holdfast.process import Child, reap_orphans
-from holdfast.qmp import Disconnected, Message, Qmp
+from holdfast.qmp import Message, Qmp
 from holdfast.rundir import BEAT, beat
+from holdfast.status import Status
+from holdfast.timers import Timers
 
 QUIT_TIMEOUT = 10.0  # seconds that QEMU gets to flush and close its disks
 PRESS_AGAIN = 10.0  # a guest that has not loaded its button driver yet misses the first press
+RECOVERED = 1.0  # without another I/O error
 RESUME_AGAIN = 5.0  # between two tries to go on after an I/O error
+AGENT_IS_MUTE = object()
+SHOWN = {
+    State.running: "running",
+    State.panicked: "panicked",
+    State.stopping: "stopping",
+    State.quitting: "stopping",
+}
 GUEST = {  # why QEMU ends, when it is the guest's doing (qapi/run-state.json, ShutdownCause)
     "guest-shutdown": How.powered_off,
     "guest-reset": How.rebooted,
@@ -32,48 +43,52 @@ class Supervisor:
         child: Child,
         qmp: Qmp,
         events: Events,
+        status: Status,
         *,
         stop_timeout: float,
         keeper: Keeper | None,
     ) -> None:
         self._child = child
-        self._qmp = qmp
+        self._monitor = Monitor(qmp, events, self._told)
         self._events = events
+        self._status = status
         self._stop_timeout = stop_timeout
+        self._agent: Path | None = None  # while it listens
         self._keeper = keeper
         self._state = State.prelaunch
         self._how: How | None = None
-        self._timers: dict[Callable[[], None], float] = {}
-        self._status: int | None = None
+        self._timers = Timers()
+        self._exit: int | None = None
         self._helpers: list[Child] = []
         self._acts: dict[Action, Callable[[], None]] = {
-            Action.cont: lambda: self._command("cont"),
-            Action.powerdown: self._press,
-            Action.quit: lambda: self._command("quit"),
+            Action.cont: lambda: self._monitor.command("cont"),
+            Action.powerdown: self._power_down,
+            Action.quit: lambda: self._monitor.command("quit"),
             Action.kill: self._child.kill,
         }
 
-    def run(self, helpers: Sequence[Child] = ()) -> Ending:
+    def run(self, helpers: Sequence[Child], agent_path: Path) -> Ending:
         """Until QEMU is reaped. No exception leaves it running: the caller closes every Child."""
+        self._agent_path = agent_path
         self._helpers = list(helpers)
         for child in (self._child, *helpers):
             self._events.watch(child.output, child.listen)
-        self._events.watch(self._qmp.fileno(), self._hear)
-        self._again(self._live, 0)
+        self._monitor.watch()
+        self._timers.set(self._live, 0)
         self._reap()  # its exit may have come before anybody listened
         for event in self._events.wait(
             time.monotonic()
         ):  # a stop that was asked for during the start
             self._handle(event)
         self._begin()
-        while self._status is None:
+        while self._exit is None:
             for event in self._events.wait(self._next()):
                 self._handle(event)
             self._ring()
         for child in (self._child, *self._helpers):
             self._events.forget(child.output)
-        self._unhear()
-        return Ending(how=self._how or How.died, qemu=self._status)
+        self._monitor.forget()
+        return Ending(how=self._how or How.died, qemu=self._exit)
 
     def _begin(self) -> None:
         """The guest's first instruction: the record is written, and the lease is still good."""
@@ -95,6 +110,8 @@ class Supervisor:
             self._lose("another owner has taken the VM, or its lock is gone")
         elif event is Finding.unguarded:
             self._lose("the guard of its disks has ended")
+        elif event is AGENT_IS_MUTE:
+            self._press()
 
     def _stop(self, why: str, how: How = How.stopped) -> None:
         first = self._how is None
@@ -109,12 +126,12 @@ class Supervisor:
         self._go(Event.lost)
 
     def _reap(self) -> None:
-        self._status = self._child.reap()
+        self._exit = self._child.reap()
         for helper in [helper for helper in self._helpers if helper.reap() is not None]:
             self._bereave(helper)
         reap_orphans([child.pid for child in (self._child, *self._helpers)])
-        if self._status is not None:
-            self._hear()  # the monitor's last words say why
+        if self._exit is not None:
+            self._monitor.hear()  # the monitor's last words say why
             self._go(Event.exited)
 
     def _bereave(self, helper: Child) -> None:
@@ -124,8 +141,7 @@ class Supervisor:
         if self._state is not State.running or self._how is not None:
             return  # it ends with QEMU
         log.error(f"{helper.name} has ended: its device hangs until the VM is started anew")
-        if self._keeper:
-            self._keeper.report(broken=helper.name)
+        self._status.report(broken=helper.name)
 
     def _overdue(self) -> None:
         if self._state is State.stopping:
@@ -138,48 +154,41 @@ class Supervisor:
     # -- what is done about it
 
     def _go(self, event: Event) -> None:
-        self._state, actions = step(self._state, event)
+        before = self._state
+        self._state, actions = step(before, event)
+        if self._state is not before and self._state in SHOWN:
+            self._status.report(state=SHOWN[self._state])
         limits = {State.stopping: self._stop_timeout, State.quitting: QUIT_TIMEOUT}
         for action in actions:
-            self._timers.pop(self._overdue, None)
+            self._timers.drop(self._overdue)
             if self._state in limits:
-                self._again(self._overdue, limits[self._state])
+                self._timers.set(self._overdue, limits[self._state])
             self._acts[action]()
+
+    def _power_down(self) -> None:
+        """Through the guest's agent where one listens: a desktop may do anything at its power button."""
+        if self._agent is None:
+            self._press()
+            return
+        self._timers.set(self._press, PRESS_AGAIN)
+        agent.shut_down(self._agent, lambda: self._events.post(AGENT_IS_MUTE))
 
     def _press(self) -> None:
         if self._state is State.stopping:
-            self._command("system_powerdown")
-            self._again(self._press, PRESS_AGAIN)
+            self._monitor.command("system_powerdown")
+            self._timers.set(self._press, PRESS_AGAIN)
 
     def _resume(self) -> None:
         if self._state is State.running:
-            self._command("cont")
-
-    def _command(self, command: str) -> None:
-        try:
-            self._qmp.send(command)
-        except InternalError as error:
-            log.warning(error.message)
+            self._monitor.command("cont")
 
     def _live(self) -> None:
         beat()
-        self._again(self._live, BEAT)
+        self._timers.set(self._live, BEAT)
 
     # -- QEMU's monitor
 
-    def _hear(self) -> None:
-        try:
-            messages: Iterable[Message] = self._qmp.read()
-        except Disconnected:
-            self._unhear()
-            return
-        for message in messages:
-            self._told(message.get("event", ""), message.get("data", {}))
-            if "error" in message:
-                log.warning(f"QEMU: {message['error']['desc']}")
-
     def _told(self, event: str, data: Message) -> None:
-        log.debug(f"QEMU event {event}", **data)
         if event == "SHUTDOWN" and self._how is None and data.get("reason") in GUEST:
             self._how = GUEST[data["reason"]]
             log.info(self._how.value)
@@ -193,6 +202,9 @@ class Supervisor:
             self._panicked(paused=data.get("action") == "pause")
         elif event == "RESUME":
             self._go(Event.resumed)
+            self._timers.set(self._recover, RECOVERED)
+        elif event == "VSERPORT_CHANGE" and data.get("id") == "agent":
+            self._agent = self._agent_path if data.get("open") else None
 
     def _panicked(self, *, paused: bool) -> None:
         left = ": it is left as it is, for the operator (on_crash)" if paused else ""
@@ -210,25 +222,22 @@ class Supervisor:
             self._lose("the storage has shut this host out")
             return
         log.error(f"disk {node}: {reason}; the guest is paused and goes on when the disk does")
-        self._again(self._resume, RESUME_AGAIN)
+        self._timers.set(self._resume, RESUME_AGAIN)
+        self._timers.drop(self._recover)
+        self._status.report(state="paused", trouble=f"disk {node}: {reason}")
 
-    def _unhear(self) -> None:
-        try:
-            self._events.forget(self._qmp.fileno())
-        except KeyError:
-            pass  # QEMU closed it before it ended
+    def _recover(self) -> None:
+        if self._state is State.running:
+            self._status.report(state="running", trouble="")
 
     # -- time
 
-    def _again(self, what: Callable[[], None], seconds: float) -> None:
-        self._timers[what] = time.monotonic() + seconds
-
     def _next(self) -> float | None:
         """The nearest timer; the lease's deadline is one of them where doubt stops the VM."""
-        times = list(self._timers.values())
+        times = [self._timers.next()]
         if (doubt := self._doubt()) is not None:
             times.append(time.monotonic() + doubt)
-        return min(times, default=None)
+        return min((one for one in times if one is not None), default=None)
 
     def _doubt(self) -> float | None:
         """Seconds until ownership is in doubt; None where that stops nothing."""
@@ -237,10 +246,7 @@ class Supervisor:
         return None if self._how is How.lost else self._keeper.deadline() - boottime()
 
     def _ring(self) -> None:
-        now = time.monotonic()
-        for what in [what for what, due in self._timers.items() if due <= now]:
-            del self._timers[what]
-            what()
+        self._timers.ring()
         doubt = self._doubt()
         if doubt is not None and doubt <= 0:
             self._lose("the lease could not be renewed in time")

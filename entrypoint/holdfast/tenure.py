@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from datetime import UTC, datetime
 
 from holdfast import log
 from holdfast.ending import OFF, Ending, How
@@ -16,7 +15,8 @@ from holdfast.lock import Hold
 from holdfast.plan import Plan
 from holdfast.settings import EtcdLoss, Settings
 from holdfast.standby import Ours, Stopped, doze
-from holdfast.start import start
+from holdfast.start import described, start
+from holdfast.status import now
 
 BACK_OFF = 5.0  # after another QEMU was found to have an image open
 LET_GO_AGAIN = 1.0  # between two tries to give the VM away while etcd is down
@@ -45,12 +45,13 @@ def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[En
 
     When this returns the keeper has ended: it would take a lock again that we let go.
     """
-    status = description(ours.plan, host, ours.hold)
+    hold = ours.hold
+    status = described(ours.plan, host, epoch=hold.epoch, ttl=hold.times.ttl)
     with (
         contextlib.closing(ours.plan),
-        Keeper(ours.hold, ours.revision, events.post, status) as keeper,
+        Keeper(hold, ours.revision, events.post, status) as keeper,
         contextlib.closing(
-            Fence(ours.plan, ours.hold, keeper, hold_on=holds_on(settings, ours.plan))
+            Fence(ours.plan, hold, keeper, hold_on=holds_on(settings, ours.plan))
         ) as fence,
     ):
         keeper.keeps(ours.vault)
@@ -65,18 +66,6 @@ def holds_on(settings: Settings, plan: Plan) -> bool:
     if settings.etcd_loss is EtcdLoss.auto:
         return bool(plan.images) and not any(image.kind == "shared" for image in plan.images)
     return settings.etcd_loss is EtcdLoss.hold
-
-
-def description(plan: Plan, host: Host, hold: Hold) -> dict[str, object]:
-    """The status key, as far as it is known before QEMU is."""
-    return {
-        "state": "running",
-        "host": host.name,
-        "since": now(),
-        "epoch": hold.epoch,
-        "accelerator": host.accelerator(plan.machine).value,
-        "unknown": list(plan.unknown),
-    }
 
 
 def give_back(hold: Hold, host: Host) -> None:
@@ -142,7 +131,3 @@ class Parting:
             return False
         log.info("the VM is released", etcd_requests=self._hold.store.requests)
         return True
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

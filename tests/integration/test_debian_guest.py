@@ -170,6 +170,7 @@ def test_it_does_what_its_user_data_says(
         the_keys_beside_it_count(agent)
     launcher.signal()
     assert launcher.ends(POWER_DOWN) == 0
+    assert "the guest's agent shuts the guest down" in launcher.log
     assert "GUEST-DOWN" in launcher.console
     assert not etcd_server.get(f"/kvm/{VM}/fence")
     last = json.loads(etcd_server.get(f"/kvm/{VM}/last") or "{}")

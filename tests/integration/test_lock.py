@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from etcd import Etcd
@@ -131,6 +132,50 @@ def test_a_holder_takes_its_lock_again(taken: Taker, etcd_server: Etcd, names: N
     assert hold.take_again()
     assert hold.look()[0] is Verdict.held
     assert hold.renew()
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
+def test_a_record_whose_reply_was_lost_is_read_back(
+    store: Store, taken: Taker, etcd_server: Etcd, names: Names, done: bool
+) -> None:
+    """Else the lock could never be taken again, and nothing recorded any more."""
+    hold = taken("a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "txn", losing(store, done=done))
+        with pytest.raises(Unreachable):
+            hold.record([DISK], frozenset({"lost"}))
+    etcd_server.ctl("del", names.lock)
+    assert hold.take_again()
+    hold.record([DISK], frozenset({"next"}))
+    assert clients_of(seen(store, names).items[names.fence]) == {"next"}
+
+
+def test_somebody_elses_record_is_not_taken_for_ours(
+    store: Store, taken: Taker, etcd_server: Etcd, names: Names
+) -> None:
+    """An operator has made the record forgotten, and the VM was taken: the epoch is not ours."""
+    old = taken("a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "txn", losing(store, done=False))
+        with pytest.raises(Unreachable):
+            old.record([DISK], frozenset({"lost"}))
+    etcd_server.ctl("del", names.lock)
+    new = taken("b")
+    etcd_server.ctl("del", names.lock)
+    assert not old.take_again()
+    assert new.take_again()
+
+
+def losing(store: Store, *, done: bool) -> Callable[..., Reply]:
+    """A network that loses the reply, or the request."""
+    real = store.txn
+
+    def txn(*request: Any) -> Reply:
+        if done:
+            real(*request)
+        raise Unreachable("lost")
+
+    return txn
 
 
 def test_a_stop_after_the_lease_ran_out_is_still_clean(

@@ -47,6 +47,19 @@ def record(etcd: Etcd, vm: str, key: str) -> dict[str, object]:
     return found
 
 
+def shown(vm: str) -> dict[str, object]:
+    """The file beside the running VM."""
+    found: dict[str, object] = json.loads(Path(f"/run/holdfast/{vm}/status.json").read_text())
+    return found
+
+
+def eventually(condition: Callable[[], bool], timeout: float = 10) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+
+
 def in_guest(vm: str, command: str) -> None:
     """A line for the shell on the guest's serial port, which takes 16 bytes at a time: until its echo."""
     with socket.socket(socket.AF_UNIX) as console:
@@ -83,11 +96,9 @@ def test_a_crash_is_restarted_in_place(
         etcd_server.get(f"/kvm/{vm}/lock"),
         etcd_server.ctl("get", "--prefix", "/kvm/_claims/"),
     )
-    first = launcher.qemu()
-    os.kill(first, signal.SIGKILL)
+    os.kill(launcher.qemu(), signal.SIGKILL)
     launcher.says("QEMU ended by itself, with signal 9: starting QEMU again in place")
     restarted(launcher, 2)
-    assert launcher.qemu() != first
     in_guest(vm, PANIC)
     launcher.says("the guest's kernel panicked: starting QEMU again in place")
     restarted(launcher, 3)
@@ -95,6 +106,10 @@ def test_a_crash_is_restarted_in_place(
     in_guest(vm, "reboot")
     restarted(launcher, 4)
     assert launcher.qemu() == third
+    status = record(etcd_server, vm, "status")
+    assert (status["state"], status["restarts"], status["epoch"]) == ("running", 2, 1)
+    assert "panicked" in str(status["last_restart"])
+    assert status.items() <= shown(vm).items()
     assert etcd_server.get(f"/kvm/{vm}/lock") == lock
     assert etcd_server.get(f"/kvm/{vm}/epoch") == "1"
     assert etcd_server.ctl("get", "--prefix", "/kvm/_claims/") == claims
@@ -158,6 +173,7 @@ def test_a_panic_that_is_kept(
     in_guest(vm, PANIC)
     launcher.says("panicked: it is left as it is")
     assert alive(launcher.qemu())
+    eventually(lambda: record(etcd_server, vm, "status")["state"] == "panicked")
     since = time.monotonic()
     launcher.signal()
     assert launcher.ends() == 0
@@ -191,13 +207,27 @@ def test_without_the_lock_nothing_is_restarted(
     own_etcd.stop()
     os.kill(launcher.qemu(), signal.SIGKILL)
     launcher.says("starting QEMU again in place")
-    launcher.says("etcd does not answer")
-    time.sleep(6)  # longer than the lease: the point of the test
+    launcher.says("etcd does not answer.*last_renewal=")
+    # Longer than the lease: the point of the test.
+    eventually(lambda: seconds_left(vm) < -1, timeout=20)
+    assert (shown(vm)["state"], str(shown(vm)["etcd"])[:20]) == (
+        "restarting",
+        "etcd does not answer",
+    )
     assert launcher.log.count("QEMU is up") == 1
     own_etcd.start()
     restarted(launcher, 2)
     assert own_etcd.get(f"/kvm/{vm}/epoch") == "1"
     assert own_etcd.get(f"/kvm/{vm}/lock")
+    eventually(lambda: seconds_left(vm) > 0 and shown(vm)["etcd"] == "answers")
+    eventually(lambda: record(own_etcd, vm, "status").get("state") == "running")
+
+
+def seconds_left(vm: str) -> float:
+    """Of the lease."""
+    lease = shown(vm)["lease"]
+    assert isinstance(lease, dict)
+    return float(lease["seconds_left"])
 
 
 def test_a_stop_ends_the_waiting_for_the_lock(
@@ -205,7 +235,7 @@ def test_a_stop_ends_the_waiting_for_the_lock(
 ) -> None:
     own_etcd.put(vm, **{**keys, "stop_timeout": "1"})
     launcher = launch(on(own_etcd, vm))
-    launcher.says("QEMU is up")
+    launcher.says("GUEST-BOOT", where="console")
     own_etcd.stop()
     os.kill(launcher.qemu(), signal.SIGKILL)
     launcher.says("starting QEMU again in place")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from holdfast import log
+from holdfast.agent import PATIENCE
 from holdfast.errors import HoldfastError
 from holdfast.machine import Nic
 from holdfast.network import agent, rtnetlink
@@ -46,7 +47,7 @@ class Whereabouts(threading.Thread):
     def __exit__(self, *_: object) -> None:
         self._closed.set()
         if self._nics:
-            self.join(agent.PATIENCE + rtnetlink.PATIENCE)
+            self.join(PATIENCE + rtnetlink.PATIENCE)
         self._publication.close()
 
     def run(self) -> None:

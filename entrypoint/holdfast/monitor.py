@@ -1,0 +1,47 @@
+"""QEMU's monitor as part of the supervisor's loop: commands that never wait, and events."""
+
+from collections.abc import Callable
+
+from holdfast import log
+from holdfast.errors import InternalError
+from holdfast.events import Events
+from holdfast.qmp import Disconnected, Message, Qmp
+
+Told = Callable[[str, Message], None]
+
+
+class Monitor:
+    """`told` gets the name and the data of each event."""
+
+    def __init__(self, qmp: Qmp, events: Events, told: Told) -> None:
+        self._qmp = qmp
+        self._events = events
+        self._told = told
+
+    def watch(self) -> None:
+        self._events.watch(self._qmp.fileno(), self.hear)
+
+    def command(self, command: str) -> None:
+        try:
+            self._qmp.send(command)
+        except InternalError as error:
+            log.warning(error.message)
+
+    def hear(self) -> None:
+        try:
+            messages = self._qmp.read()
+        except Disconnected:
+            self.forget()
+            return
+        for message in messages:
+            event, data = message.get("event", ""), message.get("data", {})
+            log.debug(f"QEMU event {event}", **data)
+            self._told(event, data)
+            if "error" in message:
+                log.warning(f"QEMU: {message['error']['desc']}")
+
+    def forget(self) -> None:
+        try:
+            self._events.forget(self._qmp.fileno())
+        except KeyError:
+            pass  # QEMU closed it before it ended

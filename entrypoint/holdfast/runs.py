@@ -1,0 +1,89 @@
+"""One QEMU after another in one place: paused, the record, only then the guest; and again after a crash."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from holdfast import log
+from holdfast.ending import Ending, How
+from holdfast.events import Events
+from holdfast.fence import Fence
+from holdfast.launch import Launch
+from holdfast.network.whereabouts import Whereabouts
+from holdfast.plan import Plan
+from holdfast.restart import Restarts
+from holdfast.rundir import RunDirectory
+from holdfast.standby import Stopped, doze
+from holdfast.status import Status, now
+from holdfast.storage import local
+from holdfast.supervisor import Supervisor
+
+UNLOCKING = 10.0  # seconds for the image locks of a QEMU that is reaped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """`tenure` is None without etcd: nobody else is to know of this VM."""
+
+    plan: Plan
+    launch: Launch
+    rundir: RunDirectory
+    status: Status
+    events: Events
+    tenure: Fence | None
+
+    def all(self) -> Ending:
+        """How the last QEMU ended. Whatever is raised, none is left."""
+        restarts = Restarts(machine=self.plan.machine)
+        while True:
+            ending = self._run()
+            if judged := restarts.judge(ending, time.monotonic()):
+                return judged
+            log.warning(f"{ending}: starting QEMU again in place", restarts=restarts.number)
+            last = {"when": now(), "why": str(ending)}
+            self.status.report(state="restarting", restarts=restarts.number, last_restart=last)
+            try:
+                self._clear(ending)
+            except Stopped:
+                return replace(ending, how=How.stopped)
+
+    def _run(self) -> Ending:
+        with ExitStack() as stack:
+            child, qmp = self.launch.spawn(stack, self.tenure)
+            if self.tenure is not None:
+                self.tenure.guarded(child.pid, self.events, stack)
+                self.tenure.admit_qemu(qmp.version)
+            self.plan.close()
+            stack.enter_context(self._whereabouts())
+            supervisor = Supervisor(
+                child,
+                qmp,
+                self.events,
+                self.status,
+                stop_timeout=self.plan.machine.stop_timeout,
+                keeper=self.tenure.keeper if self.tenure else None,
+            )
+            return supervisor.run(self.launch.helpers, self.rundir.path / "agent")
+
+    def _whereabouts(self) -> Whereabouts:
+        """The guest's addresses, for the log and for the status key."""
+
+        def tell(addresses: Mapping[str, Sequence[str]]) -> None:
+            for card, there in addresses.items():
+                log.info(f"the guest's addresses on {card}: {', '.join(there)}")
+            self.status.report(addresses=addresses)
+
+        machine = self.plan.machine
+        agent = self.rundir.path / "agent" if machine.guest_agent else None
+        return Whereabouts(machine.vm, machine.nics, agent, tell)
+
+    def _clear(self, ending: Ending) -> None:
+        """Nothing of the QEMU that has ended is in the way of the next one."""
+        self.rundir.empty()
+        if self.tenure is not None:
+            self.tenure.bury(closed=ending.closed, events=self.events)
+        until = time.monotonic() + UNLOCKING
+        # It is reaped, but the kernel lets go of a file a moment later where a request on it was under way.
+        while any(map(local.locked, self.plan.disks)) and time.monotonic() < until:
+            doze(self.events, time.monotonic() + 0.05, wake=lambda _: False)

@@ -1,0 +1,69 @@
+"""What operators read of a VM that runs here: the key `status`, and status.json in its run directory.
+
+The key goes with the lease, and is written when something changes. The file is there without etcd,
+too, and has the figures that would cost a write every two seconds.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+FILE = "status.json"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Status:
+    """Facts by name. Any thread may report one."""
+
+    def __init__(self, **facts: object) -> None:
+        self._facts = facts
+        self._figures: dict[str, object] = {}
+        self._directory: Path | None = None
+        self._turn = threading.Lock()
+        self.news = False  # since the key was written
+        self.wake: Callable[[], None] = self.show
+
+    def report(self, **facts: object) -> None:
+        with self._turn:
+            if facts.items() <= self._facts.items():
+                return
+            self._facts |= facts
+            self.news = True
+        self.wake()
+
+    def value(self) -> bytes:
+        """Of the key."""
+        with self._turn:
+            self.news = False
+            return _encoded(self._facts)
+
+    @contextmanager
+    def shown_in(self, directory: Path) -> Iterator[None]:
+        self._directory = directory
+        self.show()
+        try:
+            yield
+        finally:
+            with self._turn:  # nobody writes into a directory that is about to go
+                self._directory = None
+
+    def show(self, **figures: object) -> None:
+        """Write the file. One that cannot be written must not end a VM."""
+        with self._turn:
+            self._figures |= figures
+            if self._directory is None:
+                return
+            unfinished = self._directory / f".{FILE}"
+            with suppress(OSError):
+                unfinished.write_bytes(_encoded({**self._facts, **self._figures}) + b"\n")
+                unfinished.replace(self._directory / FILE)
+
+
+def _encoded(facts: dict[str, object]) -> bytes:
+    return json.dumps(facts, separators=(",", ":"), default=list).encode()

@@ -1,0 +1,27 @@
+"""What a loop is to do later: each thing once, at the time that was set last."""
+
+import time
+from collections.abc import Callable
+
+What = Callable[[], None]
+
+
+class Timers:
+    def __init__(self) -> None:
+        self._due: dict[What, float] = {}
+
+    def set(self, what: What, seconds: float) -> None:
+        self._due[what] = time.monotonic() + seconds
+
+    def drop(self, what: What) -> None:
+        self._due.pop(what, None)
+
+    def next(self) -> float | None:
+        """On time.monotonic()'s clock."""
+        return min(self._due.values(), default=None)
+
+    def ring(self) -> None:
+        now = time.monotonic()
+        for what in [what for what, due in self._due.items() if due <= now]:
+            del self._due[what]
+            what()
