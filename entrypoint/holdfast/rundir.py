@@ -44,14 +44,14 @@ class RunDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
-    def empty(self) -> None:
+    def empty(self, *keep: str) -> None:
         """What a killed launcher has left, or a QEMU that is started again."""
         for entry in self.path.iterdir():
             if entry.is_dir():  # swtpm's: launcher and swtpm made all that is in here
                 for file in entry.iterdir():
                     file.unlink()
                 entry.rmdir()
-            else:
+            elif entry.name not in keep:
                 entry.unlink(missing_ok=True)  # the status is written meanwhile
 
     def secret(self, name: str, text: str) -> str:

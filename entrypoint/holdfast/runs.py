@@ -15,7 +15,7 @@ from holdfast.plan import Plan
 from holdfast.restart import Restarts
 from holdfast.rundir import RunDirectory
 from holdfast.standby import Stopped, doze
-from holdfast.status import Status, now
+from holdfast.status import FILE, Status, now
 from holdfast.storage import local
 from holdfast.supervisor import Supervisor
 
@@ -80,7 +80,7 @@ class Runs:
 
     def _clear(self, ending: Ending) -> None:
         """Nothing of the QEMU that has ended is in the way of the next one."""
-        self.rundir.empty()
+        self.rundir.empty(FILE)
         if self.tenure is not None:
             self.tenure.bury(closed=ending.closed, events=self.events)
         until = time.monotonic() + UNLOCKING

@@ -9,7 +9,7 @@ from etcd import Etcd
 pytestmark = pytest.mark.integration
 
 START = 8  # requests of a start with nothing to fence, whatever the number of keys
-RELEASE = 3  # those of a clean stop: look, give away, and end the lease
+RELEASE = 4  # those of a clean stop: the status, look, give away, and end the lease
 MODULES = 300  # the interpreter's own and ours
 # Heavy, and for few VMs: templates, documents, storage, links, the other way to speak to etcd.
 NOT_LOADED = {

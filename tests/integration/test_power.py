@@ -235,7 +235,7 @@ def test_a_stop_ends_the_waiting_for_the_lock(
 ) -> None:
     own_etcd.put(vm, **{**keys, "stop_timeout": "1"})
     launcher = launch(on(own_etcd, vm))
-    launcher.says("GUEST-BOOT", where="console")
+    launcher.says("GUEST-BOOT", where="console", timeout=120)
     own_etcd.stop()
     os.kill(launcher.qemu(), signal.SIGKILL)
     launcher.says("starting QEMU again in place")
