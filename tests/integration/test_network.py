@@ -1,16 +1,18 @@
 """What a guest's cards lead to, with real guests."""
 
+import json
 import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from etcd import free_port
+from etcd import Etcd, free_port
 from launcher import Launcher
 from processes import netns
 
@@ -110,16 +112,28 @@ def tables() -> str:
 
 
 @pytest.mark.usefixtures("network")
-def test_v17_ports_on_a_bridge(start: Start) -> None:
+def test_v17_ports_on_a_bridge(start: Start, launch: Launch, own_etcd: Etcd, guest: Path) -> None:
     """Reached from elsewhere and from the host itself; gone with the launcher, however that ends."""
     still = start(
         "pub-still",
         "lan:\n  bridge: br-pub\n  address: ['10.78.0.5/24', 'fd00:78::5/64']\n  gateway: 10.78.0.1\n"
         "  ports: ['8080:80', '192.0.2.1:81:80']",
     )
-    found = start(
-        "pub-found", "lan: {bridge: br-pub, ports: '8090:80/tcp'}\nsecond: {bridge: br-pub}"
+    own_etcd.put(
+        "pub-found",
+        ram="192",
+        kernel=f"{guest}/vmlinuz",
+        initrd=f"{guest}/initrd.img",
+        cmdline="console=ttyS0 quiet no_timer_check",
+        hostname="pub-found-guest",
+        disks__data__pool="default",
+        disks__data__size="16M",
+        stop_timeout="30",
+        nics__lan__bridge="br-pub",
+        nics__lan__ports="8090:80/tcp",
+        nics__second__bridge="br-pub",
     )
+    found = launch({"VM": "pub-found", "ETCD_ENDPOINTS": own_etcd.url})
     still.ready()
     for where in ("192.0.2.1:8080", "192.0.2.1:81"):
         assert "hostname=pub-still-guest" in from_outside(where)
@@ -131,6 +145,12 @@ def test_v17_ports_on_a_bridge(start: Start) -> None:
     found.says(r"the guest's addresses on lan: 10\.78\.0\.")
     found.says(r"port 8090:80/tcp of this host leads to 10\.78\.0\.")
     found.says(r"the guest's addresses on second: 10\.78\.0\.")
+    told: dict[str, list[str]] = {}
+    until = time.monotonic() + 20
+    while len(told) < 2 and time.monotonic() < until:  # the keeper writes in its own time
+        status = json.loads(own_etcd.get("/kvm/pub-found/status") or "{}")
+        told = status.get("addresses", {})
+    assert re.fullmatch(r"10\.78\.0\.\d+", told["lan"][0])
     assert "hostname=pub-found-guest" in from_outside("192.0.2.1:8090")
     late = start("pub-late", "lan: {bridge: br-pub, ports: '192.0.2.1:8090:80'}")
     assert late.ends() == 75
