@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -117,6 +118,29 @@ class Launcher(Followed):
         super().__init__(
             [*prefix, sys.executable, "-P", "-m", "holdfast", *arguments], {**BASE, **environ}
         )
+
+
+# Lines for the shell on a guest's console: a variable of its UEFI is written, and read back.
+_VARIABLE = "/sys/firmware/efi/efivars/Witness-5b6d0e3c-8d0b-4c55-9a35-d4b1a2f0c7e9"
+_MOUNT = "modprobe efivarfs; mount -t efivarfs none /sys/firmware/efi/efivars"
+WITNESS_WRITTEN = f"{_MOUNT}; printf '\\7\\0\\0\\0holdfast' >{_VARIABLE}; echo WRITTEN $?"
+WITNESS_READ = f"{_MOUNT}; echo FOUND $(tail -c 8 {_VARIABLE})"
+
+
+def told(vm: str, line: str, pattern: str) -> re.Match[str]:
+    """A line for the shell on the guest's console, and its answer. What the guest has not read yet is
+    lost when the socket closes.
+    """
+    said = ""
+    with socket.socket(socket.AF_UNIX) as console:
+        console.settimeout(60)
+        console.connect(f"/run/holdfast/{vm}/console")
+        console.sendall(f"{line}\n".encode())
+        while not (found := re.search(pattern, said, re.MULTILINE)):
+            data = console.recv(4096).decode(errors="replace")
+            assert data, said
+            said += data.replace("\r", "")
+    return found
 
 
 def alive(pid: int) -> bool:

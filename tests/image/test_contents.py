@@ -71,6 +71,7 @@ def test_the_rbd_driver_loads_and_looks_for_a_cluster(image: Any) -> None:
         "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
         "/usr/share/OVMF/OVMF_VARS_4M.fd",
         "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+        "/usr/bin/swtpm",
         "/usr/lib/qemu/qemu-bridge-helper",
         "/usr/bin/setpriv",
         "/usr/lib/x86_64-linux-gnu/libnftables.so.1",

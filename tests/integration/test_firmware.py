@@ -1,19 +1,16 @@
 """UEFI as a guest sees it, and its variables from one start to the next."""
 
 import re
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launcher import Launcher
+from launcher import WITNESS_READ, WITNESS_WRITTEN, Launcher, told
 
 pytestmark = pytest.mark.integration
 
 Launch = Callable[..., Launcher]
-WITNESS = "/sys/firmware/efi/efivars/Witness-5b6d0e3c-8d0b-4c55-9a35-d4b1a2f0c7e9"
-MOUNT = "modprobe efivarfs; mount -t efivarfs none /sys/firmware/efi/efivars"
 
 
 def described(tmp_path: Path, guest: Path, vm: str, **keys: str) -> dict[str, str]:
@@ -31,21 +28,6 @@ def described(tmp_path: Path, guest: Path, vm: str, **keys: str) -> dict[str, st
     return {"VM": vm, "VM_FILE": str(file)}
 
 
-def told(vm: str, line: str, pattern: str) -> None:
-    """A line for the shell on the guest's console, and its answer. What the guest has not read yet is
-    lost when the socket closes.
-    """
-    said = ""
-    with socket.socket(socket.AF_UNIX) as console:
-        console.settimeout(60)
-        console.connect(f"/run/holdfast/{vm}/console")
-        console.sendall(f"{line}\n".encode())
-        while not re.search(pattern, said):
-            data = console.recv(4096).decode(errors="replace")
-            assert data, said
-            said += data
-
-
 def stopped(launcher: Launcher) -> None:
     launcher.signal()
     assert launcher.ends() == 0, launcher.story()
@@ -56,14 +38,12 @@ def test_variables_outlive_a_stop(launch: Launch, guest: Path, tmp_path: Path, p
     first = launch(vm)
     first.ready()
     assert f"created {pool}/uefi1-vars.raw" in first.log
-    told(
-        "uefi1", f"{MOUNT}; printf '\\7\\0\\0\\0holdfast' >{WITNESS}; echo WRITTEN $?", "WRITTEN 0"
-    )
+    told("uefi1", WITNESS_WRITTEN, "WRITTEN 0")
     stopped(first)
     again = launch(vm)
     again.ready()
     assert "created" not in again.log
-    told("uefi1", f"{MOUNT}; echo FOUND $(tail -c 8 {WITNESS})", "FOUND holdfast")
+    told("uefi1", WITNESS_READ, "FOUND holdfast")
     stopped(again)
 
 

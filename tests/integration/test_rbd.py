@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ceph import Ceph, keyring, serving
 from etcd import Etcd, free_port
-from launcher import Launcher, alive, gone
+from launcher import WITNESS_READ, WITNESS_WRITTEN, Launcher, alive, gone, told
 
 pytestmark = pytest.mark.integration
 
@@ -332,6 +332,30 @@ def refused(launcher: Launcher, status: int, said: str) -> None:
     assert re.search(said, launcher.log), launcher.log
     assert "QEMU is up" not in launcher.log
     assert "Traceback" not in launcher.log
+
+
+def test_the_variables_of_a_uefi_follow_the_vm(launch: Launch, site: Site) -> None:
+    """An image beside the primary disk: made once, fenced with it, and there on the next host."""
+    site.put(ram="256", rbd=site.image, firmware="uefi", kernel=f"{site.guest}/vmlinuz",
+             initrd=f"{site.guest}/initrd.img", cmdline="console=ttyS0 quiet no_timer_check")  # fmt: skip
+    first = launch(site.host)
+    first.ready()
+    image = f"{site.image}-vars"
+    assert f"disk vars: created {image}" in first.log
+    info = json.loads(site.ceph.rbd("info", "--format=json", image))
+    assert (info["size"], "exclusive-lock" in info["features"]) == (528 << 10, True)
+    assert {*site.ceph.watchers(image), *site.ceph.watchers(site.image)} == {*site.clients()}
+    told(site.vm, WITNESS_WRITTEN, "WRITTEN 0")
+    first.signal(signal.SIGKILL)
+    assert gone(first.qemu())
+    second = launch(site.other_host)
+    second.ready(RESTART)
+    assert "created" not in second.log
+    told(site.vm, WITNESS_READ, "FOUND holdfast")
+    second.signal()
+    assert second.ends() == 0, second.story()
+    site.ceph.rbd("resize", "--size", "1M", image)
+    refused(launch(site.host), 78, f"firmware: '{image}': has 1048576 bytes")
 
 
 # -- clean and unclean ends

@@ -1,16 +1,14 @@
 """A TPM as a guest sees it, and what it has in it after its host has died."""
 
 import os
-import re
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from etcd import Etcd
-from launcher import Launcher, gone
+from launcher import Launcher, gone, told
 
 pytestmark = pytest.mark.integration
 
@@ -29,15 +27,7 @@ def sent(vm: str, name: str, command: str) -> str:
         f"printf '{octal}' >/tmp/c; exec 3<>/dev/tpm0; cat /tmp/c >&3; "
         f"echo {name} $(dd bs=4096 count=1 <&3 2>/dev/null | od -An -v -tx1 | head -n 1); exec 3>&-"
     )
-    said = ""
-    with socket.socket(socket.AF_UNIX) as console:
-        console.settimeout(60)
-        console.connect(f"/run/holdfast/{vm}/console")
-        console.sendall(f"{line}\n".encode())
-        while not (found := re.search(rf"^{name}((?: [0-9a-f]{{2}}){{10}})", said, re.MULTILINE)):
-            data = console.recv(4096).decode(errors="replace")
-            assert data, said
-            said += data.replace("\r", "")
+    found = told(vm, line, rf"^{name}((?: [0-9a-f]{{2}}){{10}})")
     return "".join(found[1].split()[6:])
 
 
