@@ -16,7 +16,7 @@ from chaos.host import Host, Launcher
 from chaos.rbd_disk import RbdDisk
 
 RECOVERY = 120.0  # seconds until somebody must write again
-SHORT = 3  # rounds where no minutes are given
+SHORT = 2  # rounds where no minutes are given
 
 
 class Mixed:

@@ -52,6 +52,7 @@ class Outcome:
     depth: int
     complete: bool
     errors: int
+    limits: tuple[str, ...]  # that the search has reached
     violated: str  # the assertion, in the model's words
     seconds: float
     said: str
@@ -60,6 +61,12 @@ class Outcome:
     def passed(self) -> bool:
         return self.complete and not self.errors
 
+
+LIMITS = {
+    "time": "Time limit of",
+    "memory": "reached -DMEMLIM bound",
+    "depth": "max search depth too small",
+}
 
 ANY = {"UNBOUNDED": 1}
 CORE = Run(name="two launchers, one late copy", switches=ANY)
@@ -188,12 +195,14 @@ def _done(command: list[str], where: Path) -> str:
 
 
 def _outcome(said: str) -> Outcome:
+    limits = tuple(name for name, words in LIMITS.items() if words in said)
     violated = re.search(r"assertion violated\s+!\((\w+)\)", said)
     return Outcome(
         states=int(float(_number(r"([\d.e+]+) states, stored", said))),
         depth=int(_number(r"depth reached (\d+)", said)),
         errors=int(_number(r"errors: (\d+)", said)),
-        complete="Search not completed" not in said and "max search depth too small" not in said,
+        complete="Search not completed" not in said and not limits,
+        limits=limits,
         violated=violated[1] if violated else "",
         seconds=float(_number(r"elapsed time ([\d.e+]+) seconds", said)),
         said=said,
