@@ -41,6 +41,16 @@ def guest() -> Path:
     return Path(done.stdout.strip())
 
 
+@pytest.fixture(scope="session")
+def arm_guest() -> Path:
+    """The guest of another architecture: vmlinuz, initrd.img."""
+    done = subprocess.run(
+        [HERE / "guest" / "aarch64"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
 @pytest.fixture
 def pool(tmp_path: Path) -> Path:
     directory = tmp_path / "pool"

@@ -81,3 +81,22 @@ def test_secure_boot_refuses_what_is_not_signed(
     refused = launch(vm)
     assert refused.ends() == 78
     assert "holds no keys of Secure Boot" in refused.log
+
+
+def test_another_architecture_is_emulated(
+    launch: Launch, arm_guest: Path, tmp_path: Path, pool: Path
+) -> None:
+    toml = tmp_path / "host.toml"
+    toml.write_text(f'image_paths = ["{arm_guest}"]\n' + toml.read_text().partition("\n")[2])
+    vm = described(
+        tmp_path, arm_guest, "arm", arch="aarch64", cpus="2", cmdline="console=ttyAMA0 quiet"
+    )
+    launcher = launch(vm)
+    launcher.says("emulating aarch64 on x86_64")
+    ready = "GUEST-READY arch=aarch64 efi=yes cpus=2"
+    launcher.says(ready, where="console", timeout=180)
+    assert (pool / "arm-vars.raw").stat().st_size == 64 << 20
+    launcher.signal()
+    launcher.says("powering the guest down")
+    launcher.signal()
+    assert launcher.ends() == 0, launcher.story()

@@ -49,7 +49,7 @@ def _allocate(path: Path, disk: Disk) -> None:
             if disk.sparse is False:
                 os.posix_fallocate(file.fileno(), 0, disk.size)
             if disk.template:
-                file.write(Path(disk.template).read_bytes())
+                file.write(Path(disk.template).read_bytes().rstrip(b"\0"))
             file.truncate(disk.size)
             os.fsync(file.fileno())
         return
