@@ -127,14 +127,14 @@ class Fence:
         guard = stack.enter_context(Guard(pid, self.keeper.last_resort(), events))
         self.keeper.guarded_by(guard.feed)
 
-    def admit_qemu(self, version: str) -> None:
+    def admit_qemu(self, version: str, pinned: bytes = b"") -> None:
         """QEMU's clients, in the images and in etcd. After this it may `cont`."""
         if self._cluster is not None:
             self._qemu = self._newcomers(self._cluster)
             self._writers |= self._qemu
             self._cluster.keep_copy(self._hold.epoch, self._writers)
             self.close()
-        self._hold.record(self._images, self._writers)
+        self._hold.record(self._images, self._writers, pinned)
         self.keeper.running(version, hold_on=self._hold_on)
 
     def _newcomers(self, cluster: Cluster) -> frozenset[str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from holdfast import capacity, limits, log, qemu, seed
+from holdfast import capacity, limits, log, pinned, qemu, seed
 from holdfast.confinement import Identity, confined, identity
 from holdfast.errors import InternalError, LockHeld
 from holdfast.fence import Fence
@@ -99,6 +99,8 @@ class Launch:
             said = "; ".join(child.said) or error.message
             if locked := LOCKED.search(said):
                 raise self._in_use(int(locked[1]), wiring) from error
+            if pinned.UNKNOWN in said:
+                raise pinned.unknown(self._plan.machine) from error
             hint = limits.MORE_TASKS if "qemu_thread_create" in said else ""
             raise Stillborn(f"QEMU did not start: {said}", hint=hint) from error
         log.info("QEMU is up, paused", version=qmp.version, pid=child.pid, uid=self._who.uid)

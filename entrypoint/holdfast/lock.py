@@ -142,8 +142,10 @@ class Hold:
             if key in self._left - self._claims.keys() and belongs_to(item, self._vm)
         }
 
-    def record(self, images: Sequence[Image], clients: frozenset[str]) -> None:
-        """Steps 4 and 6: who may be writing from now on. Only after this may they."""
+    def record(
+        self, images: Sequence[Image], clients: frozenset[str], pinned: bytes = b""
+    ) -> None:
+        """Steps 4 and 6: who may be writing from now on. Only after this may they. `pinned` goes along."""
         with self._turn:
             self._read_back()
             fence = Unchanged(key=self.names.fence, revision=self._fence)
@@ -151,7 +153,8 @@ class Hold:
             stale = [Unchanged(key=key, revision=at) for key, at in self._stale.items()]
             compare = [*self._ours(), fence, *self._claimed(), *stale]
             self._unanswered.add(put.value)
-            written = self._write(compare, [put], [Delete(key=key) for key in self._stale])
+            puts = [put, *([Put(key=self.names.pinned, value=pinned)] if pinned else [])]
+            written = self._write(compare, puts, [Delete(key=key) for key in self._stale])
             self._fence, self._stale = written[self.names.fence], {}
             self._unanswered.clear()  # a late copy of one of them compares an older revision
 

@@ -31,6 +31,7 @@ class Names:
     power: str
     host: str
     tpm: str
+    pinned: str
     claims: str  # prefix
 
     @classmethod
@@ -41,7 +42,7 @@ class Names:
             claims=f"{prefix}/_claims/",
             **{
                 name: f"{prefix}/{vm}/{name}"
-                for name in ("epoch", "fence", "status", "last", "power", "host")
+                for name in ("epoch", "fence", "status", "last", "power", "host", "pinned")
             },
         )
 

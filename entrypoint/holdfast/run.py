@@ -31,7 +31,7 @@ def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, byte
     from holdfast.vault import Shelf  # noqa: PLC0415 - for those without etcd
 
     made = plan.make(settings, host, describe(settings, raw, {}))
-    log.info("no etcd: the VM runs without a lock")
+    log.info("no etcd: the VM runs without a lock, and its machine type is not pinned")
     try:
         if made.machine.tpm is Tpm.off:
             return told(start(made, host, events))

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from holdfast import log
+from holdfast import log, pinned
 from holdfast.ending import Ending, How
 from holdfast.events import Events
 from holdfast.fence import Fence
-from holdfast.launch import Launch
+from holdfast.launch import GREETING, Launch
+from holdfast.machine import Accelerator, Pinned
 from holdfast.network.whereabouts import Whereabouts
 from holdfast.plan import Plan
+from holdfast.qemu.processor import model
+from holdfast.qmp import Qmp
 from holdfast.restart import Restarts
 from holdfast.rundir import RunDirectory
 from holdfast.standby import Stopped, doze
@@ -29,6 +32,7 @@ class Runs:
     plan: Plan
     launch: Launch
     rundir: RunDirectory
+    accelerator: Accelerator
     status: Status
     events: Events
     tenure: Fence | None
@@ -53,7 +57,7 @@ class Runs:
             child, qmp = self.launch.spawn(stack, self.tenure)
             if self.tenure is not None:
                 self.tenure.guarded(child.pid, self.events, stack)
-                self.tenure.admit_qemu(qmp.version)
+                self.tenure.admit_qemu(qmp.version, self._newly_pinned(qmp))
             self.plan.close()
             stack.enter_context(self._whereabouts())
             supervisor = Supervisor(
@@ -65,6 +69,16 @@ class Runs:
                 keeper=self.tenure.keeper if self.tenure else None,
             )
             return supervisor.run(self.launch.helpers, self.rundir.path / "agent")
+
+    def _newly_pinned(self, qmp: Qmp) -> bytes:
+        """What is to be written as `pinned`; nothing where it stands there already."""
+        machine = self.plan.machine
+        if self.plan.adapted is not None:
+            return b""
+        kind = qmp.call("qom-get", timeout=GREETING, path="/machine", property="type")
+        cpu = model(machine, self.accelerator)
+        found = Pinned(machine=str(kind).removesuffix("-machine"), cpu=cpu)
+        return b"" if found == machine.pinned else pinned.encode(found)
 
     def _whereabouts(self) -> Whereabouts:
         """The guest's addresses, for the log and for the status key."""

@@ -37,7 +37,13 @@ def start(
     with RunDirectory(plan.machine.vm or "qemu", who) as rundir, status.shown_in(rundir.path):
         launch = Launch(plan, host, who, rundir, vault)
         return Runs(
-            plan=plan, launch=launch, rundir=rundir, status=status, events=events, tenure=tenure
+            plan=plan,
+            launch=launch,
+            rundir=rundir,
+            accelerator=host.accelerator(plan.machine),
+            status=status,
+            events=events,
+            tenure=tenure,
         ).all()
 
 

@@ -1,13 +1,16 @@
 """What a guest finds in its machine, asked on its own console."""
 
+import json
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from etcd import Etcd
 from launcher import Launcher
 
 from holdfast.qemu.slots import FIXED
@@ -149,3 +152,37 @@ def test_vnc_asks_for_its_password(launch: Launch, tmp_path: Path) -> None:
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_newer_qemu_does_not_change_the_board(launch: Launch, etcd_server: Etcd) -> None:
+    vm = "pinned"
+    etcd_server.put(vm, cpus="1", ram="64", cpu_model="Westmere-v1", stop_timeout="0")
+    environ = {"VM": vm, "ETCD_ENDPOINTS": etcd_server.url}
+    first = launch(environ)
+    first.qemu()
+    eventually(lambda: etcd_server.get(f"/kvm/{vm}/pinned"))
+    record = json.loads(etcd_server.get(f"/kvm/{vm}/pinned") or "")
+    assert re.fullmatch(r"pc-q35-\d+\.\d+", record["machine"])
+    assert record["cpu"] == "Westmere-v1"
+    first.signal()
+    assert first.ends() == 0
+
+    etcd_server.put(vm, pinned=json.dumps({"machine": "pc-q35-8.2", "cpu": "Westmere-v1"}))
+    second = launch(environ)
+    words = Path(f"/proc/{second.qemu()}/cmdline").read_text(encoding="utf-8").split("\0")
+    assert words[words.index("-machine") + 1].startswith("pc-q35-8.2")
+    second.signal()
+    assert second.ends() == 0
+
+    etcd_server.put(vm, pinned=json.dumps({"machine": "pc-q35-1.1", "cpu": "Westmere-v1"}))
+    third = launch(environ)
+    assert third.ends() == 78
+    assert "machine: 'pc-q35-1.1': is no machine of this QEMU" in third.log
+    assert "delete the key `pinned`" in third.log
+
+
+def eventually(condition: Callable[[], object], timeout: float = 30) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)

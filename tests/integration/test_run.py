@@ -70,7 +70,7 @@ def test_a_vm_runs_and_stops_cleanly(
     assert launcher.ends() == 0
     assert "GUEST-DOWN" in launcher.console
     left = {key.removeprefix(f"/kvm/{vm}/") for key in etcd_server.keys(f"/kvm/{vm}/")}
-    assert left == {key.replace("__", "/") for key in keys} | {"epoch", "last"}
+    assert left == {key.replace("__", "/") for key in keys} | {"epoch", "last", "pinned"}
     assert status(etcd_server, vm, "last")["forced"] is False
     assert not (Path("/run/holdfast") / vm).exists()
     assert (pool / f"{vm}-data.raw").stat().st_size == 16 << 20

@@ -138,6 +138,7 @@ def test_no_field_is_left_without_a_key() -> None:
         "env",
         "spice",
         "vnc",
+        "pinned",
         "options",
         "name",
         "backend",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from holdfast import pinned
 from holdfast.description import display, memory, platform, processor
 from holdfast.description.boot import boot_order
 from holdfast.description.disk import disks, refuse_doubles, refuse_two_clusters
@@ -11,8 +12,9 @@ from holdfast.description.nic import nics
 from holdfast.description.source import Layer, Sources, fields, gather
 from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
+from holdfast.grammar import Refused
 from holdfast.keys.guest import GUEST
-from holdfast.machine import Bus, Machine
+from holdfast.machine import Bus, Machine, Pinned
 from holdfast.qemu.board import ROOM, is_i440fx, is_q35, on_bus, on_port
 from holdfast.settings import Settings
 
@@ -46,9 +48,10 @@ def examine(
 ) -> tuple[Machine, Sources]:
     """The machine as far as it can be read, and what was found wrong on the way."""
     sources = gather(settings, own, defaults)
+    kept = _pinned(sources, own)
     _refuse_nothing(sources)
     _refuse_boot_without_kernel(sources)
-    machine = _machine(sources)
+    machine = _machine(sources, kept)
     display.refuse_unclear(sources)
     memory.refuse_contradictions(sources, machine)
     processor.refuse_contradictions(sources, machine)
@@ -60,16 +63,27 @@ def examine(
     return machine, sources
 
 
-def _machine(sources: Sources) -> Machine:
+def _pinned(sources: Sources, own: Mapping[str, bytes]) -> Pinned | None:
+    if pinned.KEY not in own or sources.settings.options:
+        return None
+    try:
+        return pinned.decode(own[pinned.KEY])
+    except Refused as refused:
+        sources.faults.append(refused.fault(pinned.KEY))
+        return None
+
+
+def _machine(sources: Sources, kept: Pinned | None) -> Machine:
     settings = sources.settings
     arch = platform.arch(sources)
     given = {
         "arch": arch,
         "hostname": settings.vm or "localhost",
-        "machine": platform.board(sources, arch),
         "firmware": platform.firmware(arch),
         **fields(value for key, value in sources.values.items() if is_machines_own(key)),
     }
+    given["machine"] = pinned.board(kept, given.get("machine", ""), platform.board(sources, arch))
+    given["cpu_model"] = given.get("cpu_model") or pinned.cpu_model(kept)
     found, cards = disks(sources), nics(sources)
     return Machine(
         vm=settings.vm,
@@ -81,6 +95,7 @@ def _machine(sources: Sources) -> Machine:
         vnc=display.vnc(sources),
         guest=guest(sources),
         options=settings.options,
+        pinned=kept,
         **given,
     )
 

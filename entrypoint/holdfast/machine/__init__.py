@@ -19,6 +19,7 @@ from holdfast.machine.disk import (
 from holdfast.machine.display import Display, Spice, Video, Vnc
 from holdfast.machine.guest import Document, Guest
 from holdfast.machine.nic import MacvtapMode, Nic, NicMode, Port, Protocol
+from holdfast.machine.pinned import Pinned
 from holdfast.machine.platform import Arch, Firmware, Tpm
 from holdfast.machine.power import OnCrash, OnPoweroff, OnReboot, Power
 from holdfast.machine.processor import Rtc, Topology, Watchdog
@@ -46,6 +47,7 @@ __all__ = [
     "OnCrash",
     "OnPoweroff",
     "OnReboot",
+    "Pinned",
     "Port",
     "Power",
     "Protocol",
@@ -117,6 +119,7 @@ class Machine:
     stop_timeout: int = 300
     extra_flags: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    pinned: Pinned | None = None  # as it stands in etcd
 
     @property
     def storage(self) -> tuple[Disk, ...]:

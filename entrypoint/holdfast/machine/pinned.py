@@ -1,0 +1,11 @@
+"""What a guest keeps of its first start: a newer QEMU must not change its hardware."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pinned:
+    """The versioned type behind a board's name, and the name of the CPU's model."""
+
+    machine: str
+    cpu: str
