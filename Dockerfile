@@ -33,6 +33,7 @@ RUN apt-get update \
       qemu-utils \
       swtpm \
       tzdata \
+      zstd \
       virtiofsd \
  && apt-get clean && rm -rf /var/lib/apt/lists/* /emulators \
  && rm -f /usr/share/AAVMF/*snakeoil* /usr/share/AAVMF/*.ms.fd /usr/share/AAVMF/*CODE.secboot*
@@ -169,7 +170,7 @@ ENTRYPOINT ["lan"]
 FROM scratch AS product
 COPY --from=root / /
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin LANG=C.UTF-8
-RUN mkdir -p /etc/ceph /etc/qemu /run/holdfast /var/lib/holdfast/images /var/lib/holdfast/pool
+RUN mkdir -p /etc/ceph /etc/qemu /run/holdfast /var/lib/holdfast/cache /var/lib/holdfast/images /var/lib/holdfast/pool
 COPY entrypoint/host.toml /usr/lib/holdfast/host.toml
 COPY --from=code /usr/bin/holdfast /usr/bin/holdfast
 COPY --from=code /usr/lib/python3/dist-packages/holdfast /usr/lib/python3/dist-packages/holdfast

@@ -7,17 +7,20 @@ import queue
 import ssl
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from gzip import BadGzipFile, GzipFile
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead, responses
 from ipaddress import ip_address
 from socket import EAI_NONAME, SOCK_STREAM, AddressFamily, gaierror, getaddrinfo, socket
 from threading import Thread
-from typing import Any, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from holdfast.errors import ConfigError, Fault, Unreachable, shortened
 from holdfast.url import Target, forbidden, redirected, shown
+
+T = TypeVar("T")
 
 OK = 200
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -69,6 +72,17 @@ class Wire(io.RawIOBase):
         """http.client closes before the body is read; the socket's owner does it after."""
 
 
+class Patience(Clock):
+    """For what takes as long as it takes: a limit to each wait, not to all of them together."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self._seconds = seconds
+
+    def left(self) -> float:
+        return self._seconds
+
+
 def get(
     url: str,
     *,
@@ -78,25 +92,49 @@ def get(
     seconds: float = 10,
     redirects: int = 5,
 ) -> bytes:
-    """The decoded body. What is wrong names `key`, which holds the URL.
+    """The decoded body, as `follow` finds it."""
+    asked = Asked(url=url, key=key, trusted=trusted, redirects=redirects, seconds=seconds)
+    return follow(asked, Clock(seconds), lambda response: _read(response, limit))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is wrong names `key`, which holds the URL.
 
     `trusted` is for a URL of the operator's, whose server may be this very host. A redirect from
     there to another server is that server's word, and is checked like a stranger's.
     """
-    clock, here, first = Clock(seconds), url, None
-    for _ in range(redirects + 1):
-        with _naming(key, url, here, seconds):
+
+    url: str
+    key: str
+    trusted: bool = False
+    redirects: int = 5
+    seconds: float = 10
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def follow(asked: Asked, clock: Clock, read: Callable[[HTTPResponse], T]) -> T:
+    """What `read` makes of the answer, wherever it comes from in the end."""
+    here, first = asked.url, None
+    for _ in range(asked.redirects + 1):
+        with _naming(asked.key, asked.url, here, asked.seconds):
             target = Target.parsed(here)
             first = first or target
             found = _resolved(target, clock)
-            if not (trusted and target.origin == first.origin):
+            if not (asked.trusted and target.origin == first.origin):
                 _check(found)
-            answer = _answer(target, found, clock, limit)
-            if isinstance(answer, bytes):
+            headers = {**target.headers, **asked.headers}
+            answer = _answer(target, found, clock, headers, read)
+            if not isinstance(answer, _Moved):
                 return answer
-            here = redirected(here, answer)
-    rule = f"is redirected more than {redirects} times"
-    raise ConfigError([Fault(key=key, value=shown(url), rule=rule)])
+            here = redirected(here, answer.to)
+    rule = f"is redirected more than {asked.redirects} times"
+    raise ConfigError([Fault(key=asked.key, value=shown(asked.url), rule=rule)])
+
+
+@dataclass(frozen=True)
+class _Moved:
+    to: str
 
 
 @contextmanager
@@ -182,8 +220,13 @@ def _connected(found: Found, clock: Clock) -> socket:
     raise failure
 
 
-def _answer(target: Target, found: Found, clock: Clock, limit: int) -> bytes | str:
-    """The body, or the Location of a redirect."""
+def _answer(
+    target: Target,
+    found: Found,
+    clock: Clock,
+    headers: Mapping[str, str],
+    read: Callable[[HTTPResponse], T],
+) -> T | _Moved:
     with ExitStack() as stack:
         sock = stack.enter_context(_connected(found, clock))
         if target.scheme == "https":
@@ -197,23 +240,28 @@ def _answer(target: Target, found: Found, clock: Clock, limit: int) -> bytes | s
         connection = HTTPConnection(target.host, target.port)
         wire = Wire(sock, clock)
         connection.sock = cast("socket", wire)
-        connection.request("GET", target.resource, headers=target.headers)
+        connection.request("GET", target.resource, headers=headers)
         response = connection.getresponse()
         if wire.ended:  # http.client takes a head that is cut off for a whole one
             raise Unreachable("ends its answer too early")
-        return _read(response, limit)
+        location = response.getheader("Location")
+        if response.status in REDIRECTS and location is not None:
+            return _Moved(location)
+        return read(response)
 
 
-def _read(response: HTTPResponse, limit: int) -> bytes | str:
-    if response.status == OK:
-        return _body(response, limit)
-    location = response.getheader("Location")
-    if response.status in REDIRECTS and location is not None:
-        return location
+def refuse(response: HTTPResponse) -> NoReturn:
+    """Of a status that is none of the good ones."""
     answer = f"answers {response.status} {responses.get(response.status, '')}".rstrip()
     if response.status in PASSING or response.status >= 500:  # noqa: PLR2004 - 5xx
         raise Unreachable(answer)
     raise ConfigError(answer)
+
+
+def _read(response: HTTPResponse, limit: int) -> bytes:
+    if response.status != OK:
+        refuse(response)
+    return _body(response, limit)
 
 
 def _body(response: HTTPResponse, limit: int) -> bytes:

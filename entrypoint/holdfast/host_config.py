@@ -16,6 +16,7 @@ NAMES = (
     "emulators_allowlist",
     "bridges",
     "default_pool",
+    "image_cache",
     "local_devices",
     "pools",
     "state_key",
@@ -41,6 +42,7 @@ class HostConfig:
     time_fence: bool = False
     default_pool: str = ""
     state_key: bytes = field(default=b"", repr=False)
+    image_cache: str = "/var/lib/holdfast/cache"
     pools: Mapping[str, Pool] = field(default_factory=dict)
 
     def permit_path(self, path: str) -> None:
@@ -105,6 +107,7 @@ class _Reading:
             time_fence=self.time_fence(),
             default_pool=self.default_pool(),
             state_key=self.state_key(),
+            image_cache=self.image_cache(),
             pools=self.pools(),
         )
 
@@ -152,6 +155,14 @@ class _Reading:
         rule = f"must be {2 * KEY_BYTES} hexadecimal digits: openssl rand -hex {KEY_BYTES}"
         self.fault("state_key", rule)
         return b""
+
+    def image_cache(self) -> str:
+        path = self.table.get("image_cache", HostConfig.image_cache)
+        if not isinstance(path, str):
+            self.fault("image_cache", "must be the path of a directory", path)
+        elif self.is_path("image_cache", path):
+            return path.rstrip("/")
+        return HostConfig.image_cache
 
     def default_pool(self) -> str:
         name = self.table.get("default_pool", "")

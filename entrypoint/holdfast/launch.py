@@ -122,6 +122,7 @@ class Launch:
             console=self._listen("console", descriptors),
             console_log=self._console_log(descriptors),
             disks=self._disks(descriptors),
+            parents=self._parents(descriptors),
             missing=self._plan.missing,
             ceph=self._ceph(),
             seed=self._seed(descriptors),
@@ -184,6 +185,14 @@ class Launch:
             if not isinstance(disk.backend, RbdImage):
                 opened[disk.name] = local.open_for_qemu(disk)
                 descriptors.callback(os.close, opened[disk.name])
+        return opened
+
+    def _parents(self, descriptors: ExitStack) -> dict[str, int]:
+        opened = {}
+        for disk in self._plan.disks:
+            if (parent := local.open_parent(disk)) is not None:
+                opened[disk.name] = parent
+                descriptors.callback(os.close, parent)
         return opened
 
     def _ceph(self) -> Ceph:
@@ -263,6 +272,7 @@ def passed(wiring: Wiring) -> list[int]:
         {
             *(end for made in wiring.taps.values() for end in (*made.queues, *made.vhost)),
             *wiring.disks.values(),
+            *wiring.parents.values(),
             *(one for one in single if one is not None),
         }
     )

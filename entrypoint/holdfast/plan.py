@@ -61,6 +61,7 @@ class Plan:
     adapted: Adapted | None
     missing: frozenset[str]
     io_uring: bool
+    image_cache: str
 
     def close(self) -> None:
         if self.cluster is not None:
@@ -117,6 +118,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         adapted=adapted,
         missing=missing,
         io_uring=uring,
+        image_cache=settings.host_config.image_cache,
     )
 
 

@@ -1,6 +1,9 @@
 """What comes before the first QEMU: predecessors shut out, volumes made, a directory of the VM's own."""
 
+from pathlib import Path
+
 from holdfast import capacity, log
+from holdfast.attention import Attention
 from holdfast.confinement import Identity, identity
 from holdfast.ending import Ending
 from holdfast.events import Events
@@ -31,8 +34,8 @@ def start(
         tenure.shut_out(events)
         tenure.admit_ourselves()
         tenure.admit_writes()
-    make_volumes(plan)
     who = own_identity(plan, host)
+    make_volumes(plan, who, Attention(events, tenure.keeper if tenure else None))
     status = tenure.keeper.status if tenure else described(plan, host)
     with RunDirectory(plan.machine.vm or "qemu", who) as rundir, status.shown_in(rundir.path):
         launch = Launch(plan, host, who, rundir, vault)
@@ -59,13 +62,17 @@ def described(plan: Plan, host: Host, **more: object) -> Status:
     )
 
 
-def make_volumes(plan: Plan) -> None:
+def make_volumes(plan: Plan, who: Identity, attend: Attention) -> None:
     for disk in plan.disks:
-        if done := made(disk, plan):
+        if done := made(disk, plan, who, attend):
             log.info(f"disk {disk.name}: {done} {disk.backend}", bytes=disk.size)
 
 
-def made(disk: Disk, plan: Plan) -> str:
+def made(disk: Disk, plan: Plan, who: Identity, attend: Attention) -> str:
+    if disk.source is not None:
+        from holdfast.storage.volume import Workshop  # noqa: PLC0415 - few starts fetch an image
+
+        return Workshop(Path(plan.image_cache), who, plan.cluster, attend).provide(disk)
     if plan.cluster is not None and isinstance(disk.backend, RbdImage):
         return plan.cluster.provide(disk)
     return directory.provide(disk)

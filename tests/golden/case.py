@@ -10,7 +10,7 @@ from holdfast import settings
 from holdfast.cli.argv import recorded
 from holdfast.description import describe, raw_from_file
 from holdfast.host import Host
-from holdfast.machine import Guest, Machine, Nic, RbdImage, Tpm
+from holdfast.machine import Disk, Guest, Machine, Nic, RbdImage, Tpm, Volume
 from holdfast.qemu import command_line
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 
@@ -19,7 +19,17 @@ HOST = HERE / "host.json"
 HOST_TOML = HERE / "host.toml"
 
 # Descriptors as a launcher might have them; so high that a test can use the very same numbers.
-QMP, AGENT, CONSOLE, LOG, SEED, TPM, TAPS, DISKS = 110, 111, 112, 113, 114, 115, 120, 140
+QMP, AGENT, CONSOLE, LOG, SEED, TPM, TAPS, DISKS, PARENTS = (
+    110,
+    111,
+    112,
+    113,
+    114,
+    115,
+    120,
+    140,
+    160,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,7 @@ def wiring(machine: Machine) -> Wiring:
         console_log=LOG,
         taps=taps([nic for nic in machine.nics if nic.parent]),
         disks={name: DISKS + number for number, name in enumerate(local)},
+        parents={disk.name: PARENTS + number for number, disk in enumerate(chained(machine))},
         block_devices=frozenset(blocks),
         seed=SEED if seeded else None,
         tpm=TPM if machine.tpm is Tpm.v2 else None,
@@ -93,6 +104,11 @@ def taps(nics: Sequence[Nic]) -> dict[str, Tap]:
         vhost = tuple(queue + 100 for queue in queues) if nic.queues > 1 else ()
         made[nic.name] = Tap(queues=queues, vhost=vhost)
     return made
+
+
+def chained(machine: Machine) -> list[Disk]:
+    """Those that sit on a golden image beside them."""
+    return [disk for disk in machine.disks if disk.chained and isinstance(disk.backend, Volume)]
 
 
 CASES = [Case(path.stem) for path in sorted((HERE / "cases").glob("*.yaml"))]

@@ -162,6 +162,10 @@ def hand_over(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
             descriptors.put(opened(disk, tmp_path), wired.disks[disk.name])
     if wired.tpm is not None:
         descriptors.put(swtpm(tmp_path, descriptors), wired.tpm)
+    for disk in case.machine.disks:
+        if disk.name in wired.parents:
+            parent = image(tmp_path / f"{disk.name}-parent.qcow2", Format.qcow2)
+            descriptors.put(os.open(parent, os.O_RDONLY | os.O_DIRECT), wired.parents[disk.name])
     for name in ("kernel", "initrd"):
         (tmp_path / name).write_bytes(bzimage())
     (tmp_path / "spice-password").write_text("pass,word")

@@ -10,6 +10,8 @@ from holdfast.machine import (
     Format,
     LocalPath,
     RbdImage,
+    RbdVolume,
+    Source,
     Volume,
 )
 
@@ -22,6 +24,7 @@ THREADED = (Bus.virtio, Bus.scsi)
 def contradictions(disk: Disk, given: Collection[str]) -> Found:
     """`given` are the keys that are there."""
     yield from _of_storage(disk, given)
+    yield from _of_source(disk)
     yield from _of_access(disk, given)
     if disk.kind is DiskKind.cdrom:
         yield from _of_cdrom(disk, given)
@@ -36,6 +39,44 @@ def _of_storage(disk: Disk, given: Collection[str]) -> Found:
         yield "sparse", "an RBD image is always sparse"
     if "sparse" in given and isinstance(disk.backend, LocalPath):
         yield "sparse", "is for volumes, which are made; a file of yours stays as it is"
+
+
+def _of_source(disk: Disk) -> Found:
+    source = disk.source
+    if disk.chained and (source is None or not source.place):
+        yield "chained", "needs source/image or source/volume: what it is to share"
+    if disk.chained and isinstance(disk.backend, Volume) and disk.format is Format.raw:
+        yield "format", "a chained volume in a directory is qcow2"
+    if source is None:
+        return
+    if not isinstance(disk.backend, Volume | RbdVolume):
+        yield (
+            "source/image" if source.image else "source/volume",
+            "is for volumes in a pool, which are made",
+        )
+    if isinstance(disk.backend, RbdVolume) and not disk.writable:
+        yield "read_only", "a volume in Ceph that is made from a source must be writable"
+    if source.image and source.volume:
+        yield "source/volume", "is a second source beside source/image"
+    if source.volume and disk.chained and isinstance(disk.backend, Volume):
+        yield (
+            "chained",
+            "over a volume is for pools in Ceph; in a directory use source/image, or clone it",
+        )
+    yield from _of_image(source)
+
+
+def _of_image(source: Source) -> Found:
+    """What describes an image, and which of them a URL has to have."""
+    if not source.image:
+        for name in ("member", "format", "checksum"):
+            if getattr(source, name):
+                yield f"source/{name}", "needs source/image, which it describes"
+    if source.image.startswith("http://") and source.checksum is None:
+        yield (
+            "source/image",
+            "http needs source/checksum: anybody on the way could change it; or use https",
+        )
 
 
 def _of_access(disk: Disk, given: Collection[str]) -> Found:

@@ -15,6 +15,7 @@ from holdfast.machine import (
     LocalPath,
     RbdImage,
     RbdVolume,
+    Source,
     Volume,
 )
 from holdfast.machine.ceph import ETC_CEPH, Access
@@ -42,7 +43,11 @@ def _disk(sources: Sources, name: str, values: Values) -> Disk | None:
     try:
         identifier.member(name)
         _refuse_reserved(name)
-        disk = Disk(name=name, backend=_backend(sources, name, values), **fields(values.values()))
+        given = fields(values.values())
+        if _is_chained_file(sources, values):
+            given.setdefault("format", Format.qcow2)
+        backend = _backend(sources, name, values)
+        disk = Disk(name=name, backend=backend, source=_source(sources, values), **given)
     except Refused as refused:
         sources.faults.append(refused.fault(f"disks/{name}"))
         return None
@@ -54,6 +59,25 @@ def _disk(sources: Sources, name: str, values: Values) -> Disk | None:
 def _refuse_reserved(name: str) -> None:
     if name == VARIABLES:
         raise Refused(f"must have another name: the volume <vm>-{VARIABLES} is the firmware's")
+
+
+def _source(sources: Sources, values: Values) -> Source | None:
+    """A URL from etcd must not reach this host's own services; the operator's own may."""
+    given = {
+        key.removeprefix("source/"): value.content
+        for key, value in values.items()
+        if key.startswith("source/")
+    }
+    return Source(**given, trusted=bool(sources.settings.vm_file)) if given else None
+
+
+def _is_chained_file(sources: Sources, values: Values) -> bool:
+    pools = sources.settings.host_config.pools
+    named = (
+        values["pool"].content if "pool" in values else sources.settings.host_config.default_pool
+    )
+    chained = "chained" in values and values["chained"].content
+    return bool(chained) and isinstance(pools.get(named), DirectoryPool)
 
 
 def _backend(sources: Sources, name: str, values: Values) -> Backend:
@@ -69,7 +93,8 @@ def _backend(sources: Sources, name: str, values: Values) -> Backend:
     kind = named[0] if named else "pool"
     if kind == "pool":
         pool = values["pool"].content if named else host_config.default_pool
-        form = values["format"].content if "format" in values else Format.raw
+        usual = Format.qcow2 if _is_chained_file(sources, values) else Format.raw
+        form = values["format"].content if "format" in values else usual
         return volume(sources, name, pool, form)
     content: RbdImage | str = values[kind].content
     return LocalPath(path=content) if isinstance(content, str) else content

@@ -27,8 +27,6 @@ KEYS = {key.name: key for section in SECTIONS.values() for key in section}
 # so it is said, but it is no reason not to start: a newer launcher may have written them.
 _LATER = """
     usb/<name> pci/<name>
-    disks/<name>/source/image disks/<name>/source/member disks/<name>/source/volume
-    disks/<name>/source/format disks/<name>/source/checksum disks/<name>/chained
     shares/<name>/path shares/<name>/read_only shares/<name>/mount
 """
 LATER = frozenset(_LATER.split())

@@ -1,6 +1,6 @@
 """The keys of a disk."""
 
-from holdfast import identifier
+from holdfast import identifier, image_source
 from holdfast.grammar import KIB, MIB, choice, size, switch, whole
 from holdfast.host_config import HostConfig
 from holdfast.keys.row import FILE, Key
@@ -17,7 +17,7 @@ DISKS = (
         default="`default_pool`", hardware=True, doc="the volume `<vm>-<name>`, created when it is missing"),
     Key(name="disks/<name>/size", parse=size(least=MIB, step=512), field="size", value="size, at least 1 MiB",
         default="as it is", hardware=True, doc="created with it, grown to it, never shrunk"),
-    Key(name="disks/<name>/format", parse=choice(Format), field="format", value="`raw qcow2`", default="`raw`",
+    Key(name="disks/<name>/format", parse=choice(Format), field="format", value="`raw qcow2`", default="`raw`; chained in a directory: `qcow2`",
         hardware=True, doc="never guessed from what the guest wrote"),
     Key(name="disks/<name>/kind", parse=choice(DiskKind), field="kind", value="`disk cdrom lun`",
         default="`disk`", hardware=True, doc="a `cdrom` is read-only; a `lun` is a SCSI device of the host, passed through"),
@@ -50,4 +50,17 @@ DISKS = (
         doc="reads and writes in a second"),
     Key(name="disks/<name>/bps", parse=size(least=KIB), field="bps", value="size, at least 1 KiB", default="no limit",
         doc="bytes read and written in a second"),
+    Key(name="disks/<name>/source/image", parse=image_source.image, permit=image_source.permit,
+        value="path, https URL, or http URL with a checksum", hardware=True,
+        doc="what a volume is made from, when it is made: raw or qcow2, also as gz, xz, zst or bz2"),
+    Key(name="disks/<name>/source/member", parse=image_source.member, value="name", hardware=True,
+        doc="the file in a tar or zip archive"),
+    Key(name="disks/<name>/source/volume", parse=image_source.volume, value="name of a volume", hardware=True,
+        doc="another volume of the same pool, to be cloned; nobody may be writing to it, except in Ceph"),
+    Key(name="disks/<name>/source/format", parse=choice(Format), value="`raw qcow2`", default="found out once",
+        hardware=True, doc="of the image, once it is unpacked"),
+    Key(name="disks/<name>/source/checksum", parse=image_source.checksum, value="`sha256:`, `sha512:`, `md5:` and digits",
+        hardware=True, doc="of the file as it is published, before it is unpacked"),
+    Key(name="disks/<name>/chained", parse=switch, field="chained", value="switch", default="off", hardware=True,
+        doc="copy-on-write over one parent, which all that have this source share"),
 )

@@ -12,17 +12,18 @@ from holdfast.machine.disk import (
     Discard,
     Disk,
     DiskKind,
-    Format,
     LocalPath,
     Volume,
 )
 from holdfast.machine.display import Display, Spice, Video, Vnc
+from holdfast.machine.format import Format
 from holdfast.machine.guest import Document, Guest
 from holdfast.machine.nic import MacvtapMode, Nic, NicMode, Port, Protocol
 from holdfast.machine.pinned import Pinned
 from holdfast.machine.platform import Arch, Firmware, Tpm
 from holdfast.machine.power import OnCrash, OnPoweroff, OnReboot, Power
 from holdfast.machine.processor import Rtc, Topology, Watchdog
+from holdfast.machine.source import Checksum, Source
 
 __all__ = [
     "Accelerator",
@@ -31,6 +32,7 @@ __all__ = [
     "Backend",
     "Bus",
     "Cache",
+    "Checksum",
     "Discard",
     "Disk",
     "DiskKind",
@@ -54,6 +56,7 @@ __all__ = [
     "RbdImage",
     "RbdVolume",
     "Rtc",
+    "Source",
     "Spice",
     "Topology",
     "Tpm",

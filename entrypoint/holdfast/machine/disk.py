@@ -4,12 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from holdfast.machine.ceph import RbdImage
+from holdfast.machine.format import Format
 from holdfast.machine.platform import VARIABLES
-
-
-class Format(StrEnum):
-    raw = auto()
-    qcow2 = auto()
+from holdfast.machine.source import Source
 
 
 class DiskKind(StrEnum):
@@ -86,6 +83,8 @@ class Disk:
     format: Format = Format.raw
     size: int | None = None
     sparse: bool | None = None
+    source: Source | None = None
+    chained: bool = False  # copy-on-write over its source
     kind: DiskKind = DiskKind.disk
     bus: Bus | None = None
     cache: Cache = Cache.none

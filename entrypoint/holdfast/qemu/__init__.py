@@ -42,7 +42,7 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
 
 def fdsets(wiring: Wiring) -> list[str]:
     """Files the launcher opened; QEMU opens them again by the name /dev/fdset/N."""
-    files = [*wiring.disks.values(), wiring.seed, wiring.console_log]
+    files = [*wiring.disks.values(), *wiring.parents.values(), wiring.seed, wiring.console_log]
     command = []
     for number in sorted({number for number in files if number is not None}):
         command += ["-add-fd", f"fd={number},set={number}"]

@@ -46,6 +46,7 @@ class Wiring:
     console_log: int | None = None
     taps: Mapping[str, Tap] = field(default_factory=dict)  # by NIC name
     disks: Mapping[str, int] = field(default_factory=dict)  # by disk name, all but RBD
+    parents: Mapping[str, int] = field(default_factory=dict)  # by disk name: what it sits on
     block_devices: frozenset[str] = frozenset()  # which of `disks` are not regular files
     missing: frozenset[str] = frozenset()  # CD-ROMs of a user's options whose file is not there
     seed: int | None = None

@@ -1,48 +1,56 @@
 """Volumes in a directory pool: made when they are missing, grown when they are too small."""
 
 import os
-import struct
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from holdfast.errors import HostLacks
 from holdfast.machine import Disk, Format, Volume
+from holdfast.storage import qcow2
 
-QCOW2_SIZE = struct.Struct(
-    ">24xQ"
-)  # of the header: the size that the guest sees (docs/interop/qcow2)
+Fill = Callable[[Path, Disk], None]
 
 
-def provide(disk: Disk) -> str:
+def provide(disk: Disk, fill: Fill | None = None) -> str:
     """See to it that a volume is there and has its size. Returns what was done, "" for nothing."""
     if not isinstance(disk.backend, Volume):
         return ""
-    if create(disk):
+    if create(disk, fill or allocate):
         return "created"
     return "grown" if grow(disk, Path(disk.backend.path)) else ""
 
 
-def create(disk: Disk) -> bool:
+def create(disk: Disk, fill: Fill) -> bool:
     """Make a missing volume, whole or not at all. True if it was made."""
     if not isinstance(disk.backend, Volume) or os.path.lexists(disk.backend.path):
         return False
     path = Path(disk.backend.path)
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.unlink(missing_ok=True)
     try:
-        _allocate(unfinished, disk)
-        # Unlike a rename it never replaces a volume that came in between.
-        os.link(unfinished, path)
+        with unfinished(path) as new:
+            fill(new, disk)
+            # Unlike a rename it never replaces a volume that came in between.
+            os.link(new, path)
     except OSError as error:
         raise HostLacks(
             f"{disk.key}: the volume {path} cannot be created: {error.strerror}"
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return True
 
 
-def _allocate(path: Path, disk: Disk) -> None:
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """A name for a file that is on its way; whatever has it goes in the end."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    try:
+        yield new
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def allocate(path: Path, disk: Disk) -> None:
     assert disk.size is not None  # noqa: S101 - check() has seen to it
     if disk.format is Format.raw:
         with path.open("xb") as file:
@@ -55,7 +63,7 @@ def _allocate(path: Path, disk: Disk) -> None:
         return
     whole = ["-o", "preallocation=falloc"] if disk.sparse is False else []
     command = ["qemu-img", "create", "-q", "-f", disk.format.value, *whole]
-    _run(disk, [*command, str(path), str(disk.size)])
+    run(disk, [*command, str(path), str(disk.size)])
 
 
 def grow(disk: Disk, path: Path) -> bool:
@@ -68,21 +76,18 @@ def grow(disk: Disk, path: Path) -> bool:
             # other hosts reach too, may come after one that has grown the volume further.
             os.posix_fallocate(file.fileno(), disk.size - 1, 1)
     else:
-        _run(
-            disk, ["qemu-img", "resize", "-q", "-f", disk.format.value, str(path), str(disk.size)]
-        )
+        run(disk, ["qemu-img", "resize", "-q", "-f", disk.format.value, str(path), str(disk.size)])
     return True
 
 
 def size_of(disk: Disk, path: Path) -> int:
     if disk.format is Format.raw:
         return path.stat().st_size
-    with path.open("rb") as file:
-        (size,) = QCOW2_SIZE.unpack(file.read(QCOW2_SIZE.size))
-    return int(size)
+    header = qcow2.header(path)
+    return header.size if header else 0
 
 
-def _run(disk: Disk, command: list[str]) -> None:
+def run(disk: Disk, command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HostLacks(f"{disk.key}: {done.stderr.strip()}")

@@ -11,8 +11,8 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from typing import Any
 
 import rados
@@ -20,21 +20,21 @@ import rbd
 
 from holdfast.machine import RbdImage
 from holdfast.machine.disk import key_of
-from holdfast.storage.rbd_variables import FEATURES, create, fault
+from holdfast.storage.librbd_volume import Request, Tell, Volumes
+from holdfast.storage.rbd_variables import fault
 
 # connect(timeout=) is not honoured by librados; these are (seconds).
 TIMEOUTS = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "rados_osd_op_timeout": "5"}
+PAUSE = 0.5  # seconds between two lines of progress
 COPY = "holdfast.fence."  # and the epoch: the metadata key of a copy
 DENIED = (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError)
 
-Request = dict[str, Any]
 
-
-class Node:
+class Node(Volumes):
     """The other end of `storage.rbd.Cluster`; its methods are the requests."""
 
-    def __init__(self, cluster: Any, user: str) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Any, user: str, tell: Tell) -> None:
+        super().__init__(cluster, tell)
         self._user = user
 
     # -- before the lock
@@ -109,8 +109,8 @@ class Node:
         """A volume is made when it is ours; whether that will do is asked now."""
         if not image["volume"]:
             return f"there is no such image: rbd create --size 20G {name}"
-        if not image["size"]:
-            return f"the volume does not exist: give disks/{image['disk']}/size to create it"
+        if not image["size"] and not image["sourced"]:
+            return f"the volume does not exist: give disks/{image['disk']}/size to create it, or a source"
         with self._cluster.open_ioctx(image["pool"]) as pool:
             space = image["namespace"]
             if space and not rbd.RBD().namespace_exists(pool, space):
@@ -155,22 +155,6 @@ class Node:
                     if address in addresses:
                         opened.break_lock(client, cookie)
 
-    def provide(self, image: Request) -> str:
-        """A missing volume is made, one that is too small grows. A smaller size is no request to shrink."""
-        size = image["size"]
-        with self._existing(image, read_only=False) as opened:
-            if opened and opened.size() < size:
-                opened.resize(size)
-                return "grown"
-            if opened:
-                return ""
-        with self._pool(image) as pool:
-            if image["template"]:
-                create(pool, image)
-            else:
-                rbd.RBD().create(pool, image["image"], size, old_format=False, features=FEATURES)
-        return "created"
-
     def keep_copy(self, images: list[Request], epoch: int, clients: list[str]) -> None:
         """For the day when etcd's data is lost. Older epochs are fenced by now: theirs go."""
         for image in images:
@@ -192,35 +176,6 @@ class Node:
         """Our address as Ceph lists it: of the forms that get_addrs gives, the one of watchers."""
         first = str(self._cluster.get_addrs()).strip("[]").split(",")[0]
         return first.partition(":")[2] if first[:3] in ("v1:", "v2:", "any") else first
-
-    @contextmanager
-    def _pool(self, image: Request) -> Iterator[Any]:
-        with self._cluster.open_ioctx(image["pool"]) as pool:
-            pool.set_namespace(image["namespace"])
-            yield pool
-
-    @contextmanager
-    def _opened(self, image: Request, *, read_only: bool = True) -> Iterator[Any]:
-        with (
-            self._pool(image) as pool,
-            rbd.Image(pool, image["image"], read_only=read_only) as opened,
-        ):
-            yield opened
-
-    @contextmanager
-    def _existing(self, image: Request, *, read_only: bool = True) -> Iterator[Any]:
-        """None for a volume that is still to be made."""
-        try:
-            opening = self._opened(image, read_only=read_only)
-            opened = opening.__enter__()
-        except rbd.ImageNotFound:
-            if not image["volume"]:
-                raise
-            yield None
-            return
-        with contextlib.ExitStack() as stack:
-            stack.push(opening)
-            yield opened
 
 
 def _lockers(opened: Any) -> list[tuple[str, str, str]]:
@@ -265,9 +220,21 @@ def serve(pipe: Any) -> None:
         print(json.dumps({"unreachable": str(error)}), file=pipe, flush=True)
         return
     print(json.dumps({"answer": None}), file=pipe, flush=True)
-    node = Node(cluster, first["user"])
+    node = Node(cluster, first["user"], telling(pipe))
     for line in sys.stdin:
         print(json.dumps(answer(node, json.loads(line))), file=pipe, flush=True)
+
+
+def telling(pipe: Any) -> Tell:
+    """How far a long request is, so that nobody takes it for a cluster that is away."""
+    told = [0.0]
+
+    def tell(what: str, done: int, total: int) -> None:
+        if (now := time.monotonic()) - told[0] > PAUSE:
+            told[0] = now
+            print(json.dumps({"progress": [what, done, total]}), file=pipe, flush=True)
+
+    return tell
 
 
 def main() -> None:

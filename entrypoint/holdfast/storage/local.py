@@ -10,15 +10,13 @@ from pathlib import Path
 
 from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.machine import Disk, DiskKind, Format, LocalPath, RbdImage, Volume
+from holdfast.storage import qcow2
 from holdfast.storage.variables import HEAD, unfit
 
 # QEMU locks single bytes of an image, one for each thing that it does or forbids (block/file-posix.c).
 FIRST_LOCK, LOCKS = 100, 200
 FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 SG_GET_VERSION_NUM = 0x2282  # scsi/sg.h; what is no SCSI device does not know it
-QCOW2_MAGIC = b"QFI\xfb"
-QCOW2_HEADER = struct.Struct(">4sIQI")  # magic, version, backing_file_offset, backing_file_size
-QCOW2_DATA_FILE = 1 << 2  # incompatible feature: the data is in another file (docs/interop/qcow2)
 
 
 def check(
@@ -66,8 +64,13 @@ def _check(disk: Disk, image_paths: Sequence[str]) -> None:
                 _check_path(volume.path, [volume.directory])
                 _check_storage(volume.path)
                 _check_variables(disk, volume.path)
-            elif disk.size is None:
-                raise _Unfit("the volume does not exist: give disks/<name>/size to create it")
+            elif disk.source is not None and disk.source.image.startswith("/"):
+                _check_path(disk.source.image, image_paths)
+                _check_regular(disk.source.image)
+            elif disk.size is None and disk.source is None:
+                raise _Unfit(
+                    "the volume does not exist: give disks/<name>/size to create it, or a source"
+                )
         case RbdImage():
             pass
 
@@ -119,25 +122,26 @@ def _check_format(disk: Disk, path: str) -> None:
     """The format is what the key says, never a guess: a guest can write any header into a raw disk."""
     if not Path(path).is_file():
         return  # a volume that is not made yet; a block device is raw
-    with Path(path).open("rb") as file:
-        header = file.read(80)
-    if not header:
+    if not Path(path).stat().st_size:
         raise _Unfit("is empty: a disk of no size cannot boot")
-    if header.startswith(QCOW2_MAGIC) is not (disk.format is Format.qcow2):
-        found = "qcow2" if header.startswith(QCOW2_MAGIC) else "not qcow2"
+    header = qcow2.header(Path(path))
+    if (header is None) is (disk.format is Format.qcow2):
+        found = "not qcow2" if header is None else "qcow2"
         raise _Unfit(f"its header says {found}, disks/{disk.name}/format says {disk.format.value}")
-    if disk.format is Format.qcow2:
-        _check_qcow2(header)
+    if header is not None:
+        _check_qcow2(disk, Path(path), header)
 
 
-def _check_qcow2(header: bytes) -> None:
+def _check_qcow2(disk: Disk, path: Path, header: qcow2.Header) -> None:
     """A header may name other files of the host; they would bypass image_paths."""
-    _, version, backing, _ = QCOW2_HEADER.unpack_from(header)
-    if backing:
+    parent = qcow2.parent(path) if isinstance(disk.backend, Volume) else None
+    if parent is not None and (parent.is_symlink() or not parent.is_file()):
+        raise _Unfit(f"sits on {parent.name}, which is not in the pool any more")
+    if header.backing and parent is None:
         raise _Unfit(
-            "has a backing file, which is not supported yet: flatten it with qemu-img convert"
+            "has a backing file, which is for volumes with chained=on: flatten it with qemu-img convert"
         )
-    if version >= 3 and struct.unpack_from(">Q", header, 72)[0] & QCOW2_DATA_FILE:  # noqa: PLR2004 - qcow2's version
+    if header.data_file:
         raise _Unfit("keeps its data in another file: flatten it with qemu-img convert")
 
 
@@ -177,6 +181,17 @@ def locked(disk: Disk) -> bool:
         asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST_LOCK, LOCKS, 0)
         kind, *_ = FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))
     return bool(kind != fcntl.F_UNLCK)
+
+
+def open_parent(disk: Disk) -> int | None:
+    """What a chained volume sits on; nobody ever writes to it."""
+    if not isinstance(disk.backend, Volume) or disk.format is not Format.qcow2:
+        return None
+    parent = qcow2.parent(Path(disk.backend.path))
+    if parent is None:
+        return None
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(parent, flags | (os.O_DIRECT if disk.direct else 0))
 
 
 def open_for_qemu(disk: Disk) -> int:

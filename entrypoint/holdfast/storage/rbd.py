@@ -18,6 +18,8 @@ from holdfast.errors import ConfigError, Fault, HostLacks, Unreachable
 from holdfast.machine import Disk, RbdImage, RbdVolume
 from holdfast.record import Unreadable, decode_copies
 from holdfast.storage.keyring import Keyring
+from holdfast.storage.progress import Progress
+from holdfast.storage.work import Attend
 
 GOOD_BYE = 2.0  # seconds for a process with nothing to do
 PATIENCE = 20.0  # seconds for one answer; librados gives up on single operations before
@@ -116,8 +118,39 @@ class Cluster:
 
     def provide(self, disk: Disk) -> str:
         """What was done to give the disk its size: "created", "grown" or ""."""
-        wanted = [one for one in self._writable if one["disk"] == disk.name and one["size"]]
-        return str(self._ask("provide", image=wanted[0])) if wanted else ""
+        image = self._image(disk)
+        return str(self._ask("provide", image=image)) if image["size"] else ""
+
+    def is_there(self, disk: Disk) -> bool:
+        return bool(self._ask("is_there", image=self._image(disk)))
+
+    def import_file(self, disk: Disk, path: str, attend: Attend) -> None:
+        self._attend(attend, "import_file", image=self._image(disk), path=path)
+
+    def has_golden(self, disk: Disk, name: str) -> bool:
+        return bool(self._ask("has_golden", image=self._image(disk), name=name))
+
+    def import_golden(self, disk: Disk, name: str, path: str, attend: Attend) -> None:
+        self._attend(attend, "import_golden", image=self._image(disk), name=name, path=path)
+
+    def clone_golden(self, disk: Disk, name: str, attend: Attend) -> None:
+        self._attend(attend, "clone_golden", image=self._image(disk), name=name)
+
+    def clone_volume(self, disk: Disk, name: str, attend: Attend) -> str:
+        """What speaks against it, "" for nothing."""
+        image, chained = self._image(disk), disk.chained
+        return str(self._attend(attend, "clone_volume", image=image, name=name, chained=chained))
+
+    # -- for the operator
+
+    def goldens(self, disk: Disk) -> list[dict[str, Any]]:
+        return list(self._ask("goldens", image=self._image(disk)))
+
+    def remove_golden(self, disk: Disk, name: str) -> bool:
+        return bool(self._ask("remove_golden", image=self._image(disk), name=name))
+
+    def _image(self, disk: Disk) -> dict[str, Any]:
+        return next(image for image in self._images if image["disk"] == disk.name)
 
     def keep_copy(self, epoch: int, clients: Iterable[str]) -> None:
         self._ask("keep_copy", images=self._writable, epoch=epoch, clients=sorted(clients))
@@ -130,7 +163,17 @@ class Cluster:
     def _ask(self, question: str, **arguments: Any) -> Any:
         return self._talk({"ask": question, **arguments})
 
-    def _talk(self, request: dict[str, Any]) -> Any:
+    def _attend(self, attend: Attend, question: str, **arguments: Any) -> Any:
+        """Of what may take long. Whatever `attend` raises ends the other process with us."""
+        with Progress(arguments["image"]["image"]) as progress:
+            return self._talk({"ask": question, **arguments}, attend, progress)
+
+    def _talk(
+        self,
+        request: dict[str, Any],
+        attend: Attend | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
         assert self._process.stdin  # noqa: S101 - pipes were asked for
         self._asked = True
         try:
@@ -138,7 +181,11 @@ class Cluster:
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has ended, and its last words say why
-        reply = self._answer()
+        reply = self._answer(attend)
+        while "progress" in reply:
+            if progress is not None:
+                progress.tell(*reply["progress"])
+            reply = self._answer(attend)
         if reason := reply.get("unreadable"):
             raise ConfigError(f"{self._keyring.conf} is no configuration of Ceph: {reason}")
         if reason := reply.get("denied"):
@@ -165,13 +212,18 @@ class Cluster:
         said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
         return f" ({said[0]})" if said else ""
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self, attend: Attend | None) -> dict[str, Any]:
         assert self._process.stdout  # noqa: S101
         deadline = time.monotonic() + PATIENCE
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
-                if not selector.select(deadline - time.monotonic()):
+                if attend is not None:
+                    attend()
+                left = deadline - time.monotonic()
+                if not selector.select(min(left, 0.1) if attend else left):
+                    if time.monotonic() < deadline:
+                        continue
                     raise self._unreachable(f"no answer within {PATIENCE:g} s")
                 data = os.read(self._process.stdout.fileno(), 65536)
                 if not data:
@@ -193,6 +245,7 @@ def _request(disk: Disk, image: RbdImage) -> dict[str, Any]:
         "volume": isinstance(image, RbdVolume),
         "size": disk.size or 0,
         "template": disk.template,
+        "sourced": disk.source is not None,
     }
 
 

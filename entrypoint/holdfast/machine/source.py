@@ -1,0 +1,39 @@
+"""Where the first content of a volume comes from."""
+
+from dataclasses import dataclass
+
+from holdfast.machine.format import Format
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checksum:
+    """Of the file as it is published, before anything is unpacked. `digest` is in lower-case hex."""
+
+    algorithm: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Either `image`, a path or a URL, or `volume`, another one of the same pool.
+
+    `trusted`: the URL is the operator's own, whose server may be this very host.
+    """
+
+    image: str = ""
+    member: str = ""
+    volume: str = ""
+    format: Format | None = None  # None: as qemu-img finds it
+    checksum: Checksum | None = None
+    trusted: bool = False
+
+    @property
+    def is_url(self) -> bool:
+        return self.image.startswith(("http://", "https://"))
+
+    @property
+    def place(self) -> str:
+        return self.image or self.volume

@@ -1,0 +1,97 @@
+"""The process that reads what strangers have published: `python3 -m holdfast.storage.fetcher`.
+
+It gets descriptors and a request in JSON, gives up all rights before the first byte, and answers in
+lines of JSON: progress, and in the end an answer or a fault.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from holdfast import fetch
+from holdfast.errors import HoldfastError
+from holdfast.storage.download import Download, Version
+from holdfast.storage.unpack import digest, unpack
+
+MEMORY = 1024**3
+PAUSE = 0.5  # seconds between two lines of progress
+
+
+class Fetcher:
+    def __init__(self, request: dict[str, Any]) -> None:
+        self._request = request
+        self._told = 0.0
+
+    def run(self) -> dict[str, Any]:
+        request = self._request
+        if request["url"] and not self._download():
+            return {"unchanged": True}
+        if request["checksum"]:
+            algorithm, _, wanted = request["checksum"].partition(":")
+            found = digest(request["source"], algorithm)
+            if found != wanted:
+                return {"mismatch": f"{algorithm}:{found}"}
+        total = os.fstat(request["source"]).st_size
+        sha256, size = unpack(
+            request["source"],
+            request["target"],
+            request["member"],
+            request["limit"],
+            lambda done: self._tell("unpacking", done, total),
+        )
+        return {"sha256": sha256, "size": size}
+
+    def _download(self) -> bool:
+        request = self._request
+        asked = fetch.Asked(url=request["url"], key=request["key"], trusted=request["trusted"])
+        download = Download(
+            asked=asked,
+            descriptor=request["source"],
+            limit=request["limit"],
+            kept=Version(**request["kept"]),
+            whole=Version(**request["whole"]),
+        )
+        return download.run(
+            lambda version: say({"started": version.as_json()}),
+            lambda done, total: self._tell("fetching", done, total),
+        )
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        if (now := time.monotonic()) - self._told > PAUSE:
+            self._told = now
+            say({"progress": [what, done, total]})
+
+
+def say(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def confine(uid: int, limit: int) -> None:
+    """For good: an ordinary uid cannot get anything back."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+def main() -> None:
+    request = json.load(sys.stdin)
+    confine(request["uid"], request["limit"])
+    try:
+        say({"answer": Fetcher(request).run()})
+    except HoldfastError as error:
+        fault = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        say({"fault": fault})
+    except (OSError, MemoryError) as error:
+        message = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        say({"fault": {"kind": "HostLacks", "message": message, "hint": ""}})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Golden images of a directory pool: parents that many volumes share, called by their content.
+
+They are made when the first volume wants one, never written again, and go only when the operator asks.
+A volume names its parent in its header, so who sits on what can be read at any time.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.confinement import Identity
+from holdfast.machine import Disk, Format
+from holdfast.storage import directory, qcow2, qemu_img
+from holdfast.storage.cache import Cached, taken
+from holdfast.storage.work import Attend
+
+LOCK = ".golden.lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    path: Path
+    size: int
+    children: tuple[str, ...]
+
+
+@contextmanager
+def in_use(pool: Path, attend: Attend) -> Iterator[None]:
+    """From the look at a parent until its child has a name, nobody may take the parent away."""
+    lock = os.open(pool / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not taken(lock):
+            attend()
+        yield
+    finally:
+        os.close(lock)
+
+
+def provide(pool: Path, image: Path, cached: Cached, who: Identity, attend: Attend) -> Path:
+    """The parent with this content."""
+    golden = pool / f"golden-{cached.sha256}.qcow2"
+    if not golden.exists():
+        with directory.unfinished(golden) as new:
+            convert(image, cached.format, new, Format.qcow2, who, attend)
+            new.chmod(0o444)
+            new.rename(golden)
+    return golden
+
+
+def chain(golden: Path, path: Path, disk: Disk, size: int) -> None:
+    """-u: the parent is known, and need not be opened with our rights."""
+    parent = ["-u", "-b", golden.name, "-F", Format.qcow2.value]
+    command = ["qemu-img", "create", "-q", "-f", Format.qcow2.value, *parent]
+    directory.run(disk, [*command, str(path), str(size)])
+
+
+def convert(
+    source: Path, was: Format, target: Path, form: Format, who: Identity, attend: Attend
+) -> None:
+    """The new file is the converter's until it is whole."""
+    new = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        os.fchown(new, who.uid, who.gid)
+        with source.open("rb") as file:
+            qemu_img.convert(file.fileno(), was, new, form, who, attend)
+        os.fchown(new, 0, 0)
+        os.fsync(new)
+    finally:
+        os.close(new)
+
+
+def found(pool: Path) -> list[Golden]:
+    children: dict[str, list[str]] = {}
+    for path in sorted(pool.iterdir()):
+        # Also one that is on its way: its start may be about to give it its name.
+        if path.is_file() and not path.is_symlink() and (parent := qcow2.parent(path)):
+            children.setdefault(parent.name, []).append(path.name)
+    return [
+        Golden(
+            path=path,
+            size=path.stat().st_blocks * 512,
+            children=tuple(children.get(path.name, ())),
+        )
+        for path in sorted(pool.glob("golden-*.qcow2"))
+        if qcow2.GOLDEN.fullmatch(path.name)
+    ]
+
+
+def prune(pool: Path, *, pretend: bool) -> list[Golden]:
+    """Those on which nothing sits any more."""
+    lock = os.open(pool / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        unused = [golden for golden in found(pool) if not golden.children]
+        for golden in unused if not pretend else ():
+            golden.path.unlink()
+        return unused
+    finally:
+        os.close(lock)

@@ -1,0 +1,198 @@
+"""Making volumes in Ceph, in the process that speaks to it: each has its name only when it is whole."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rbd
+
+from holdfast.storage.hole import pieces
+from holdfast.storage.rbd_variables import FEATURES, create
+
+GOLDEN = "golden"  # the protected snapshot of a parent that many share
+UNFINISHED = ".importing"
+
+Request = dict[str, Any]
+Tell = Callable[[str, int, int], None]
+
+
+class Images:
+    """Images of one cluster, opened and closed."""
+
+    def __init__(self, cluster: Any, tell: Tell) -> None:
+        self._cluster = cluster
+        self._tell = tell
+
+    @contextmanager
+    def _pool(self, image: Request) -> Iterator[Any]:
+        with self._cluster.open_ioctx(image["pool"]) as pool:
+            pool.set_namespace(image["namespace"])
+            yield pool
+
+    @contextmanager
+    def _opened(self, image: Request, *, read_only: bool = True) -> Iterator[Any]:
+        with (
+            self._pool(image) as pool,
+            rbd.Image(pool, image["image"], read_only=read_only) as opened,
+        ):
+            yield opened
+
+    @contextmanager
+    def _existing(self, image: Request, *, read_only: bool = True) -> Iterator[Any]:
+        """None for a volume that is still to be made."""
+        opening = self._opened(image, read_only=read_only)
+        try:
+            opened = opening.__enter__()
+        except rbd.ImageNotFound:
+            if not image["volume"]:
+                raise
+            yield None
+            return
+        with contextlib.ExitStack() as stack:
+            stack.push(opening)
+            yield opened
+
+
+class Volumes(Images):
+    def is_there(self, image: Request) -> bool:
+        with self._existing(image) as opened:
+            return opened is not None
+
+    def provide(self, image: Request) -> str:
+        """A missing volume is made, one that is too small grows. A smaller size is no request to shrink."""
+        size = image["size"]
+        with self._existing(image, read_only=False) as opened:
+            if opened and opened.size() < size:
+                opened.resize(size)
+                return "grown"
+            if opened:
+                return ""
+        with self._pool(image) as pool:
+            if image["template"]:
+                create(pool, image)
+            else:
+                rbd.RBD().create(pool, image["image"], size, old_format=False, features=FEATURES)
+        return "created"
+
+    def import_file(self, image: Request, path: str) -> None:
+        with self._pool(image) as pool:
+            new = _blank(pool, image["image"] + UNFINISHED)
+            self._fill(pool, new, path, image["size"])
+            rbd.RBD().rename(pool, new, image["image"])
+
+    def has_golden(self, image: Request, name: str) -> bool:
+        with self._existing({**image, "image": name}) as opened:
+            return opened is not None
+
+    def import_golden(self, image: Request, name: str, path: str) -> None:
+        """Two hosts may do it at once: the second one's copy goes again."""
+        with self._pool(image) as pool:
+            new = _blank(pool, f"{name}.{image['image']}{UNFINISHED}")
+            self._fill(pool, new, path, 0)
+            with rbd.Image(pool, new) as opened:
+                opened.create_snap(GOLDEN)
+                opened.protect_snap(GOLDEN)
+            try:
+                rbd.RBD().rename(pool, new, name)
+            except rbd.ImageExists:
+                _remove(pool, new)
+
+    def clone_golden(self, image: Request, name: str) -> None:
+        with self._pool(image) as pool:
+            new = self._cloned(pool, name, GOLDEN, image)
+            rbd.RBD().rename(pool, new, image["image"])
+
+    def clone_volume(self, image: Request, name: str, *, chained: bool) -> str:
+        """As the volume is at this moment; its VM may be running. Returns what speaks against it."""
+        snapshot = f"holdfast.{image['image']}"
+        with self._pool(image) as pool:
+            try:
+                with rbd.Image(pool, name) as parent:
+                    if image["size"] and parent.size() > image["size"]:
+                        return f"has {parent.size()} bytes, more than size says"
+                    _drop_snapshot(parent, snapshot)
+                    parent.create_snap(snapshot)
+                    parent.protect_snap(snapshot)
+            except rbd.ImageNotFound:
+                return "there is no such volume in this pool"
+            new = self._cloned(pool, name, snapshot, image)
+            if not chained:
+                with rbd.Image(pool, new) as child:
+                    child.flatten(
+                        on_progress=lambda done, total: self._tell("copying", done, total)
+                    )
+                with rbd.Image(pool, name) as parent:
+                    _drop_snapshot(parent, snapshot)
+            rbd.RBD().rename(pool, new, image["image"])
+        return ""
+
+    # -- goldens, for the operator
+
+    def goldens(self, image: Request) -> list[Request]:
+        """Parents of a pool, with how many volumes sit on each."""
+        found = []
+        with self._pool(image) as pool:
+            for name in rbd.RBD().list(pool):
+                if name.startswith(f"{GOLDEN}-") and not name.endswith(UNFINISHED):
+                    with rbd.Image(pool, name, read_only=True) as opened:
+                        opened.set_snap(GOLDEN)
+                        children = len(list(opened.list_children()))
+                        found.append({"name": name, "size": opened.size(), "children": children})
+        return found
+
+    def remove_golden(self, image: Request, name: str) -> bool:
+        """False: somebody sits on it."""
+        with self._pool(image) as pool:
+            try:
+                with rbd.Image(pool, name) as opened:
+                    opened.unprotect_snap(GOLDEN)
+                    opened.remove_snap(GOLDEN)
+                rbd.RBD().remove(pool, name)
+            except rbd.ImageBusy:
+                return False
+        return True
+
+    # -- steps
+
+    def _cloned(self, pool: Any, parent: str, snapshot: str, image: Request) -> str:
+        new = _blank(pool, image["image"] + UNFINISHED)
+        rbd.RBD().clone(pool, parent, snapshot, pool, new, features=FEATURES)
+        with rbd.Image(pool, new) as opened:
+            if opened.size() < image["size"]:
+                opened.resize(image["size"])
+        return new
+
+    def _fill(self, pool: Any, name: str, path: str, size: int) -> None:
+        with Path(path).open("rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            whole = max(size, length)
+            rbd.RBD().create(pool, name, whole, old_format=False, features=FEATURES)
+            with rbd.Image(pool, name) as opened:
+                for start, data in pieces(file.fileno(), length):
+                    opened.write(data, start)
+                    self._tell("importing", start, length)
+                opened.flush()
+
+
+def _blank(pool: Any, name: str) -> str:
+    """The name, free: what a start that was killed has left there goes."""
+    with contextlib.suppress(rbd.ImageNotFound):
+        _remove(pool, name)
+    return name
+
+
+def _remove(pool: Any, name: str) -> None:
+    with rbd.Image(pool, name) as opened:
+        for snapshot in [one["name"] for one in opened.list_snaps()]:
+            _drop_snapshot(opened, snapshot)
+    rbd.RBD().remove(pool, name)
+
+
+def _drop_snapshot(opened: Any, name: str) -> None:
+    if name in [one["name"] for one in opened.list_snaps()]:
+        if opened.is_protected_snap(name):
+            opened.unprotect_snap(name)
+        opened.remove_snap(name)

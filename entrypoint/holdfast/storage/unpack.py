@@ -1,0 +1,166 @@
+"""What was published, unpacked: out of gz, xz, bz2 and zst, and out of a tar or zip archive.
+
+All of it may be hostile, and is read in a process without rights. Nothing of an archive becomes a
+name on this host: one member's bytes go into one descriptor.
+"""
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any
+
+from holdfast.errors import ConfigError
+
+CHUNK = 1024**2
+MAGIC = {
+    b"\x1f\x8b": "gz",
+    b"\xfd7zXZ\x00": "xz",
+    b"BZh": "bz2",
+    b"\x28\xb5\x2f\xfd": "zst",
+}
+ZIP = b"PK\x03\x04"
+TAR, TAR_PLACE = b"ustar", 257
+MOST_MEMBERS = 100_000
+DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
+
+
+def digest(descriptor: int, algorithm: str) -> str:
+    # md5 is what some still publish; the key says so.
+    found = hashlib.new(algorithm, usedforsecurity=False)
+    with _reading(descriptor) as file:
+        while data := file.read(CHUNK):
+            found.update(data)
+    return found.hexdigest()
+
+
+def unpack(
+    source: int, target: int, member: str, limit: int, progress: Callable[[int], None]
+) -> tuple[str, int]:
+    """The bytes of the image go into `target`, which is empty. Returns their sha256, and how many."""
+    try:
+        with ExitStack() as stack:
+            stream = stack.enter_context(_plain(source))
+            if member:
+                stream = stack.enter_context(_member(stream, member))
+            return _copy(stream, target, limit, progress)
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ConfigError(f"cannot be unpacked: {error.strerror}") from error
+        raise ConfigError("is damaged: it cannot be unpacked") from error
+
+
+@contextmanager
+def _reading(descriptor: int) -> Iterator[IO[bytes]]:
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        yield file
+
+
+@contextmanager
+def _plain(descriptor: int) -> Iterator[Any]:
+    with _reading(descriptor) as file:
+        head = file.read(8)
+        file.seek(0)
+        kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), "")
+        stream: Any
+        match kind:
+            case "gz":
+                with gzip.GzipFile(fileobj=file) as stream:
+                    yield stream
+            case "bz2":
+                with bz2.BZ2File(file) as stream:
+                    yield stream
+            case "xz":
+                with lzma.LZMAFile(file) as stream:
+                    yield stream
+            case "zst":
+                with _zstd(file) as stream:
+                    yield stream
+            case _:
+                yield file
+
+
+@contextmanager
+def _zstd(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Python has it from 3.14 on. The program has no more rights than we have."""
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # where Python's own buffer is, it cannot know
+    command = ["zstd", "-dcq", "--memory=256MB"]
+    with subprocess.Popen(
+        command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout  # noqa: S101 - a pipe was asked for
+        try:
+            yield process.stdout
+        except BaseException:
+            process.kill()
+            raise
+        if process.stdout.read(1):
+            process.kill()  # nobody wants the rest
+        elif process.wait():
+            raise ConfigError("is damaged: zstd cannot unpack it")
+
+
+@contextmanager
+def _member(stream: Any, name: str) -> Iterator[Any]:
+    head = _peek(stream)
+    if head.startswith(ZIP):
+        with zipfile.ZipFile(stream) as archive, archive.open(_of_zip(archive, name)) as file:
+            yield file
+        return
+    with tarfile.open(fileobj=stream, mode="r:" if stream.seekable() else "r|") as table:
+        for number, entry in enumerate(table):
+            if number > MOST_MEMBERS:
+                raise ConfigError(f"has more than {MOST_MEMBERS} members")
+            if entry.name.removeprefix("./") == name:
+                if not entry.isreg():
+                    raise ConfigError(f"its member {name} is no file")
+                yield table.extractfile(entry)
+                return
+    raise ConfigError(f"has no member {name}")
+
+
+def _of_zip(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    for entry in archive.infolist()[:MOST_MEMBERS]:
+        if entry.filename.removeprefix("./") == name and not entry.is_dir():
+            return entry
+    raise ConfigError(f"has no member {name}")
+
+
+def _peek(stream: Any) -> bytes:
+    if not stream.seekable():
+        return b""
+    head = bytes(stream.read(512))
+    stream.seek(0)
+    return head
+
+
+def _copy(
+    stream: Any, target: int, limit: int, progress: Callable[[int], None]
+) -> tuple[str, int]:
+    """Zeros become holes: a bomb of them takes no room."""
+    found, size = hashlib.sha256(), 0
+    while data := stream.read(CHUNK):
+        if size == 0:
+            _refuse_archive(data)
+        if size + len(data) > limit:
+            raise ConfigError(f"is larger than {limit} bytes once it is unpacked")
+        if data.strip(b"\0"):
+            os.pwrite(target, data, size)
+        found.update(data)
+        size += len(data)
+        progress(size)
+    os.ftruncate(target, size)
+    return found.hexdigest(), size
+
+
+def _refuse_archive(head: bytes) -> None:
+    if head.startswith(ZIP) or head[TAR_PLACE : TAR_PLACE + len(TAR)] == TAR:
+        raise ConfigError("is an archive: name the image in it with source/member")

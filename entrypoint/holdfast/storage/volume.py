@@ -1,0 +1,152 @@
+"""Volumes for a start: made from nothing, an image or another volume, grown, and left alone when whole."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from holdfast.confinement import Identity
+from holdfast.errors import ConfigError, Fault, LockHeld
+from holdfast.machine import Disk, Format, RbdImage, RbdVolume, Source, Volume
+from holdfast.storage import directory, golden, local, qcow2
+from holdfast.storage.cache import Cache, Cached
+from holdfast.storage.hole import pieces
+from holdfast.storage.rbd import Cluster
+from holdfast.storage.work import Attend
+
+MOST = 1024**4  # bytes of an image, where the disk says no size
+SPARE = 1024**3  # what a format may need beside the data
+
+
+class Workshop:
+    """`who` is the uid that reads strangers' images; `attend` raises what ends the work."""
+
+    def __init__(
+        self, cache: Path, who: Identity, cluster: Cluster | None, attend: Attend
+    ) -> None:
+        self._who = who
+        self._cluster = cluster
+        self._attend = attend
+        self._cache = Cache(cache, who, attend)
+
+    def provide(self, disk: Disk) -> str:
+        """What was done, "" for nothing."""
+        if isinstance(disk.backend, RbdImage):
+            return self._in_ceph(disk, self._cluster) if self._cluster else ""
+        if disk.source is None or not isinstance(disk.backend, Volume):
+            return directory.provide(disk)
+        with contextlib.ExitStack() as stack:
+            if disk.chained and not os.path.lexists(disk.backend.path):
+                stack.enter_context(golden.in_use(Path(disk.backend.directory), self._attend))
+            return directory.provide(disk, self._fill)
+
+    # -- in a directory
+
+    def _fill(self, path: Path, disk: Disk) -> None:
+        assert disk.source is not None  # noqa: S101 - provide() has looked
+        assert isinstance(disk.backend, Volume)  # noqa: S101
+        if disk.source.volume:
+            self._clone(path, disk, disk.source.volume)
+        else:
+            cached = self._image(disk, disk.source)
+            image = self._cache.path(cached)
+            if disk.chained:
+                pool = Path(disk.backend.directory)
+                parent = golden.provide(pool, image, cached, self._who, self._attend)
+                golden.chain(parent, path, disk, disk.size or cached.size)
+                return
+            golden.convert(image, cached.format, path, disk.format, self._who, self._attend)
+        directory.grow(disk, path)
+        if disk.sparse is False:
+            with path.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+    def _clone(self, path: Path, disk: Disk, name: str) -> None:
+        """Byte for byte: a chained volume's clone sits on the same parent."""
+        assert isinstance(disk.backend, Volume)  # noqa: S101
+        origin = self._origin(disk, disk.backend, name)
+        header = qcow2.header(origin)
+        if (header is None) is (disk.format is Format.qcow2):
+            rule = f"is not {disk.format.value}, which this volume is to be: set format"
+            raise _fault(disk, "source/volume", name, rule)
+        size = header.size if header else origin.stat().st_size
+        _check_size(disk, name, size)
+        with origin.open("rb") as source, path.open("xb") as target:
+            length = os.fstat(source.fileno()).st_size
+            for start, data in pieces(source.fileno(), length):
+                os.pwrite(target.fileno(), data, start)
+                self._attend()
+            target.truncate(length)
+            os.fsync(target.fileno())
+
+    def _origin(self, disk: Disk, volume: Volume, name: str) -> Path:
+        pool = Path(volume.directory)
+        names = [name, *(f"{name}.{form}" for form in (disk.format, *Format))]
+        found = [pool / one for one in names if (pool / one).is_file()]
+        found = [
+            one for one in found if not one.is_symlink() and not one.name.startswith("golden-")
+        ]
+        if not found or found[0].suffix.removeprefix(".") not in tuple(Format):
+            raise _fault(disk, "source/volume", name, "there is no such volume in this pool")
+        origin = found[0]
+        there = Volume(pool=volume.pool, directory=volume.directory, name=origin.name)
+        if local.locked(Disk(name=disk.name, backend=there)):
+            raise LockHeld(
+                f"disks/{disk.name}/source/volume: {origin} is in use: another QEMU holds its lock"
+            )
+        return origin
+
+    # -- in Ceph
+
+    def _in_ceph(self, disk: Disk, cluster: Cluster) -> str:
+        source = disk.source
+        if source is None or not isinstance(disk.backend, RbdVolume) or cluster.is_there(disk):
+            return cluster.provide(disk)
+        if source.volume:
+            if rule := cluster.clone_volume(disk, source.volume, self._attend):
+                raise _fault(disk, "source/volume", source.volume, rule)
+            return "created"
+        cached = self._image(disk, source)
+        name = f"golden-{cached.sha256}"
+        if not disk.chained:
+            with self._raw(disk, cached) as path:
+                cluster.import_file(disk, str(path), self._attend)
+            return "created"
+        if not cluster.has_golden(disk, name):
+            with self._raw(disk, cached) as path:
+                cluster.import_golden(disk, name, str(path), self._attend)
+        cluster.clone_golden(disk, name, self._attend)
+        return "created"
+
+    @contextmanager
+    def _raw(self, disk: Disk, cached: Cached) -> Iterator[Path]:
+        """Librbd takes plain bytes."""
+        image = self._cache.path(cached)
+        if cached.format is Format.raw:
+            yield image
+            return
+        assert isinstance(disk.backend, RbdImage)  # noqa: S101
+        target = self._cache.root / "partial" / f"{disk.backend.image}.raw"
+        with directory.unfinished(target) as new:
+            golden.convert(image, cached.format, new, Format.raw, self._who, self._attend)
+            yield new
+
+    # -- the source
+
+    def _image(self, disk: Disk, source: Source) -> Cached:
+        limit = 2 * disk.size + SPARE if disk.size else MOST
+        key = f"disks/{disk.name}/source/image"
+        cached = self._cache.image(source, key=key, limit=limit)
+        _check_size(disk, cached.place, cached.size)
+        return cached
+
+
+def _check_size(disk: Disk, place: str, size: int) -> None:
+    if disk.size is not None and size > disk.size:
+        rule = f"is too small for {place}, whose disk has {size} bytes"
+        raise _fault(disk, "size", str(disk.size), rule)
+
+
+def _fault(disk: Disk, key: str, value: str, rule: str) -> ConfigError:
+    return ConfigError([Fault(key=f"disks/{disk.name}/{key}", value=value, rule=rule)])

@@ -1,0 +1,586 @@
+"""Volumes from images and from each other: the cases V6 to V11 of what Nomad's drivers do, on real files.
+
+No guest here: `qemu-img` and the processes that fetch and convert are the real ones.
+"""
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import struct
+import subprocess
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from holdfast.confinement import identity
+from holdfast.errors import ConfigError, HoldfastError, LockHeld, Unreachable
+from holdfast.image_source import checksum
+from holdfast.machine import Checksum, Disk, Format, Source, Volume
+from holdfast.process import uid_map_end
+from holdfast.storage import golden, local, qcow2
+from holdfast.storage.volume import Workshop
+from holdfast.storage.work import idle
+
+pytestmark = pytest.mark.integration
+
+MIB = 1024**2
+WHO = identity("nomad", uid_map_end=uid_map_end(), kvm_gid=None)
+
+
+@dataclass
+class Shelf:
+    """A pool, a cache and a folder of images."""
+
+    root: Path
+    made: list[str] = field(default_factory=list)
+
+    @property
+    def pool(self) -> Path:
+        return self.root / "pool"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    def disk(
+        self, name: str, source: Source | None = None, form: str = "raw", **more: object
+    ) -> Disk:
+        volume = Volume(pool="default", directory=str(self.pool), name=f"{name}.{form}")
+        return replace(
+            Disk(name="root", backend=volume, format=Format(form), source=source),
+            **more,  # type: ignore[arg-type]
+        )
+
+    def provide(self, disk: Disk) -> Path:
+        self.made.append(Workshop(self.cache, WHO, None, idle).provide(disk))
+        assert isinstance(disk.backend, Volume)
+        return Path(disk.backend.path)
+
+    def files(self) -> list[str]:
+        """What is in the pool, but the lock of its parents."""
+        return sorted(path.name for path in self.pool.iterdir() if path.name != golden.LOCK)
+
+    def left_over(self) -> list[str]:
+        """What is on its way in the cache."""
+        partial = self.cache / "partial"
+        return (
+            [path.name for path in partial.iterdir() if path.suffix != ".lock"]
+            if partial.exists()
+            else []
+        )
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    (tmp_path / "pool").mkdir()
+    # As an operator may have it: only root may look in.
+    (tmp_path / "pool").chmod(0o700)
+    return Shelf(tmp_path)
+
+
+CONTENT = b"".join(struct.pack(">Q", number) for number in range(MIB // 8)) + bytes(3 * MIB)
+
+
+def raw(path: Path, content: bytes = CONTENT) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def as_qcow2(path: Path, content: bytes = CONTENT) -> Path:
+    plain = raw(path.with_suffix(".plain"), content)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", plain, path], check=True)
+    return path
+
+
+def guest_sees(path: Path, form: str) -> bytes:
+    """What a guest would read."""
+    plain = path.with_name("seen")
+    subprocess.run(["qemu-img", "convert", "-f", form, "-O", "raw", path, plain], check=True)
+    seen = plain.read_bytes()
+    plain.unlink()
+    return seen
+
+
+# -- V7: empty, image, clone, clone and grow, chained
+
+
+@pytest.mark.parametrize("form", ["raw", "qcow2"])
+@pytest.mark.parametrize("was", ["raw", "qcow2"])
+def test_v7_a_volume_from_an_image(shelf: Shelf, was: str, form: str) -> None:
+    make = raw if was == "raw" else as_qcow2
+    image = make(shelf.root / "image")
+    before = (image.stat().st_mode, image.stat().st_uid)
+    disk = shelf.disk("a-root", Source(image=str(image)), form, size=8 * MIB)
+    path = shelf.provide(disk)
+    assert guest_sees(path, form) == CONTENT + bytes(4 * MIB)
+    assert (path.stat().st_uid, path.stat().st_gid) == (0, 0)
+    assert path.stat().st_blocks * 512 < 3 * MIB, "holes stay holes"
+    assert (image.stat().st_mode, image.stat().st_uid) == before
+    assert shelf.provide(disk) == path
+    assert shelf.made == ["created", ""]
+    assert (shelf.files(), shelf.left_over()) == ([path.name], [])
+    assert local.check([disk], [str(shelf.root)]) == []
+
+
+def test_v7_a_chained_volume_shares_its_parent(shelf: Shelf) -> None:
+    image = as_qcow2(shelf.root / "image")
+    source = Source(image=str(image))
+    disks = [shelf.disk(f"{vm}-root", source, "qcow2", size=8 * MIB, chained=True) for vm in "ab"]
+    paths = [shelf.provide(disk) for disk in disks]
+    assert len(shelf.files()) == 3
+    (parent,) = shelf.pool.glob("golden-*")
+    assert parent.name == f"golden-{hashlib.sha256(image.read_bytes()).hexdigest()}.qcow2"
+    assert parent.stat().st_mode & 0o777 == 0o444
+    assert guest_sees(paths[0], "qcow2") == CONTENT + bytes(4 * MIB)
+    assert [qcow2.parent(path) for path in paths] == [parent, parent]
+    assert [path.stat().st_blocks * 512 < MIB for path in paths] == [True, True]
+    assert local.check(disks, []) == []
+    assert golden.prune(shelf.pool, pretend=False) == []
+    paths[0].unlink()
+    assert golden.prune(shelf.pool, pretend=False) == []
+    paths[1].unlink()
+    assert [one.path for one in golden.prune(shelf.pool, pretend=False)] == [parent]
+    assert shelf.files() == []
+
+
+def test_v7_a_clone_that_grows(shelf: Shelf) -> None:
+    raw(shelf.pool / "a-root.raw")
+    path = shelf.provide(shelf.disk("b-root", Source(volume="a-root"), size=16 * MIB))
+    assert path.read_bytes() == CONTENT + bytes(12 * MIB)
+    assert path.stat().st_blocks * 512 < 5 * MIB
+
+
+def test_v7_a_clone_of_a_chained_volume_has_the_same_parent(shelf: Shelf) -> None:
+    image = as_qcow2(shelf.root / "image")
+    first = shelf.provide(shelf.disk("a-root", Source(image=str(image)), "qcow2", chained=True))
+    second = shelf.provide(shelf.disk("b-root", Source(volume="a-root.qcow2"), "qcow2"))
+    assert qcow2.parent(second) == qcow2.parent(first)
+    assert guest_sees(second, "qcow2") == CONTENT
+
+
+@pytest.mark.parametrize("name", ["nothing", "golden-" + 64 * "0", "link", "a-root.qcow2"])
+def test_v7_what_cannot_be_cloned(shelf: Shelf, name: str) -> None:
+    raw(shelf.pool / "a-root.raw")
+    (shelf.pool / "link.raw").symlink_to("/etc/passwd")
+    raw(shelf.pool / f"golden-{64 * '0'}.raw")
+    before = shelf.files()
+    with pytest.raises(ConfigError, match="there is no such volume in this pool"):
+        shelf.provide(shelf.disk("b-root", Source(volume=name)))
+    assert shelf.files() == before
+
+
+def test_v7_a_volume_in_use_is_not_cloned(shelf: Shelf) -> None:
+    path = raw(shelf.pool / "a-root.raw")
+    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio",
+               "-drive", f"file={path},format=raw,if=virtio"]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as qemu:
+        assert qemu.stdout
+        assert b"QMP" in qemu.stdout.readline()
+        with pytest.raises(LockHeld, match="is in use"):
+            shelf.provide(shelf.disk("b-root", Source(volume="a-root")))
+        qemu.kill()
+    assert shelf.files() == ["a-root.raw"]
+
+
+# -- V8: a source larger than the disk, by what the guest would see
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_v8_a_source_larger_than_the_disk(shelf: Shelf, chained: bool) -> None:
+    image = as_qcow2(shelf.root / "image", bytes(64 * MIB))
+    assert image.stat().st_size < MIB
+    disk = shelf.disk("a-root", Source(image=str(image)), "qcow2", size=8 * MIB, chained=chained)
+    with pytest.raises(
+        ConfigError, match=r"disks/root/size: .*is too small for .*image, whose disk has 67108864"
+    ):
+        shelf.provide(disk)
+    assert shelf.files() == []
+
+
+def test_v8_a_clone_larger_than_the_disk(shelf: Shelf) -> None:
+    raw(shelf.pool / "a-root.raw")
+    with pytest.raises(ConfigError, match="disks/root/size: "):
+        shelf.provide(shelf.disk("b-root", Source(volume="a-root"), size=2 * MIB))
+    assert shelf.files() == ["a-root.raw"]
+
+
+# -- V9: the volume is there already; V10: a failed start leaves none; V11: nothing to delete
+
+
+def test_v9_a_volume_that_is_there_stays_as_it_is(shelf: Shelf) -> None:
+    path = raw(shelf.pool / "a-root.raw", b"mine" + bytes(2 * MIB - 4))
+    assert shelf.provide(shelf.disk("a-root", Source(image="/nowhere"), size=MIB)) == path
+    assert path.read_bytes() == b"mine" + bytes(2 * MIB - 4)
+    shelf.provide(shelf.disk("a-root", Source(image="/nowhere"), size=4 * MIB))
+    assert path.read_bytes() == b"mine" + bytes(4 * MIB - 4)
+    assert shelf.made == ["", "grown"]
+
+
+def test_v10_a_stop_leaves_nothing(shelf: Shelf) -> None:
+    """In whatever moment it comes."""
+
+    class Stop(Exception):
+        pass
+
+    image = as_qcow2(shelf.root / "image")
+    disk = shelf.disk("a-root", Source(image=str(image)), "qcow2", chained=True)
+    stops = 0
+    while not shelf.made:
+        attention = iter(range(stops))
+
+        def attend(attention: Iterator[int] = attention) -> None:
+            if next(attention, None) is None:
+                raise Stop
+
+        try:
+            shelf.made.append(Workshop(shelf.cache, WHO, None, attend).provide(disk))
+        except Stop:
+            stops += 1
+            assert [name for name in shelf.files() if not name.startswith("golden-")] == []
+            assert shelf.left_over() == []
+    assert stops > 3
+    assert guest_sees(shelf.pool / "a-root.qcow2", "qcow2") == CONTENT
+
+
+def test_v11_pruning_an_empty_pool(shelf: Shelf) -> None:
+    assert golden.prune(shelf.pool, pretend=False) == []
+
+
+# -- what is published
+
+
+def tarred(content: bytes, name: str = "./images/disk.raw") -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for one, data in (("README", b"hello"), (name, content), ("../../etc/evil", b"x")):
+            entry = tarfile.TarInfo(one)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return file.getvalue()
+
+
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images/disk.raw", content)
+    return file.getvalue()
+
+
+def zstd(content: bytes) -> bytes:
+    return subprocess.run(["zstd", "-qc"], input=content, capture_output=True, check=True).stdout
+
+
+MEMBER = "images/disk.raw"
+PACKED: list[tuple[str, Callable[[bytes], bytes], str]] = [
+    ("gz", gzip.compress, ""),
+    ("xz", lzma.compress, ""),
+    ("bz2", bz2.compress, ""),
+    ("zst", zstd, ""),
+    ("tar", tarred, MEMBER),
+    ("tar.gz", lambda content: gzip.compress(tarred(content)), MEMBER),
+    ("tar.xz", lambda content: lzma.compress(tarred(content)), MEMBER),
+    ("tar.zst", lambda content: zstd(tarred(content)), MEMBER),
+    ("zip", zipped, MEMBER),
+]
+
+
+@pytest.mark.parametrize(("name", "pack", "member"), PACKED, ids=[one[0] for one in PACKED])
+def test_what_is_packed(
+    shelf: Shelf, name: str, pack: Callable[[bytes], bytes], member: str
+) -> None:
+    data = pack(CONTENT)
+    image = raw(shelf.root / f"image.{name}", data)
+    proof = Checksum(algorithm="sha512", digest=hashlib.sha512(data).hexdigest())
+    source = Source(image=str(image), member=member, checksum=proof)
+    assert shelf.provide(shelf.disk("a-root", source)).read_bytes() == CONTENT
+    # Cut off, it is refused, and nothing of it stays.
+    raw(image, data[: len(data) * 2 // 3])
+    with pytest.raises(
+        ConfigError, match=r"disks/root/source/image: .*(damaged|has no member|cannot be)"
+    ):
+        shelf.provide(shelf.disk("b-root", replace(source, checksum=None)))
+    assert (shelf.files(), shelf.left_over()) == (["a-root.raw"], [])
+
+
+# -- hostile images
+
+
+def huge(path: Path) -> Path:
+    as_qcow2(path)
+    with path.open("r+b") as file:
+        file.seek(24)
+        file.write(struct.pack(">Q", 1 << 62))
+    return path
+
+
+def backed(path: Path) -> Path:
+    command: list[str | Path] = [
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-u",
+        "-b",
+        "/etc/shadow",
+        "-F",
+        "raw",
+        path,
+        "4M",
+    ]
+    subprocess.run(command, check=True)
+    return path
+
+
+def with_data_elsewhere(path: Path) -> Path:
+    option = f"data_file={path.with_name('data')}"
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-o", option, path, "4M"], check=True
+    )
+    return path
+
+
+def encrypted(path: Path) -> Path:
+    command: list[str | Path] = ["qemu-img", "create", "-q", "-f", "qcow2", "--object", "secret,id=s,data=x",
+               "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", path, "4M"]  # fmt: skip
+    subprocess.run(command, check=True)
+    return path
+
+
+def with_a_damaged_header(path: Path) -> Path:
+    as_qcow2(path)
+    with path.open("r+b") as file:
+        file.seek(20)
+        file.write(struct.pack(">I", 63))  # cluster_bits
+    return path
+
+
+def with_a_table_out_of_bounds(path: Path) -> Path:
+    as_qcow2(path)
+    with path.open("r+b") as file:
+        file.seek(36)
+        file.write(struct.pack(">I", 0x7FFFFFFF))  # l1_size
+    return path
+
+
+def of_another_format(path: Path) -> Path:
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vmdk", path, "4M"], check=True)
+    return path
+
+
+def empty(path: Path) -> Path:
+    return raw(path, b"")
+
+
+def an_archive(path: Path) -> Path:
+    return raw(path, tarred(CONTENT))
+
+
+def a_bomb(path: Path) -> Path:
+    with lzma.open(path, "wb", preset=1) as file:
+        for _ in range(1200):
+            file.write(bytes(MIB))
+    return path
+
+
+HOSTILE = [
+    (huge, "has a size of|cannot be read as an image"),
+    (backed, "leads to another file"),
+    (with_data_elsewhere, "leads to another file|cannot be read"),
+    (encrypted, "is encrypted"),
+    (with_a_damaged_header, "cannot be read as an image"),
+    (with_a_table_out_of_bounds, "cannot be read as an image"),
+    (of_another_format, "is a vmdk image: convert it"),
+    (empty, "is empty"),
+    (an_archive, "is an archive: name the image in it"),
+    (a_bomb, "is larger than .* bytes once it is unpacked"),
+]
+
+
+@pytest.mark.parametrize(("make", "said"), HOSTILE, ids=[one[0].__name__ for one in HOSTILE])
+def test_hostile_images(shelf: Shelf, make: Callable[[Path], Path], said: str) -> None:
+    image = make(shelf.root / "image")
+    with pytest.raises(ConfigError, match=f"disks/root/source/image: '.*image': .*({said})"):
+        shelf.provide(shelf.disk("a-root", Source(image=str(image)), size=8 * MIB))
+    assert (shelf.files(), shelf.left_over()) == ([], [])
+    assert list(shelf.cache.glob("*.*")) == []
+
+
+def test_a_raw_image_that_looks_like_another_is_read_as_it_is_told(shelf: Shelf) -> None:
+    image = backed(shelf.root / "image")
+    path = shelf.provide(shelf.disk("a-root", Source(image=str(image), format=Format.raw)))
+    assert path.read_bytes().startswith(image.read_bytes())
+    (fault,) = local.check([shelf.disk("a-root")], [])
+    assert "its header says qcow2" in fault.rule
+
+
+@pytest.mark.parametrize("member", ["link", "nothing", "README/x"])
+def test_members_that_are_none(shelf: Shelf, member: str) -> None:
+    image = raw(shelf.root / "image", tarred(CONTENT))
+    with pytest.raises(ConfigError, match=f"(has no member|its member) {member}"):
+        shelf.provide(shelf.disk("a-root", Source(image=str(image), member=member)))
+    assert shelf.files() == []
+
+
+def test_the_wrong_checksum(shelf: Shelf) -> None:
+    image = raw(shelf.root / "image")
+    source = Source(image=str(image), checksum=checksum("md5:" + 32 * "0"))
+    found = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+    with pytest.raises(ConfigError, match=f"another checksum than was asked for: md5:{found}"):
+        shelf.provide(shelf.disk("a-root", source))
+    assert (shelf.files(), shelf.left_over()) == ([], [])
+
+
+# -- URLs
+
+
+class Server(ThreadingHTTPServer):
+    """A file with ranges and a validator; `cut` breaks the next answers off after so many bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.content = content
+        self.etag = '"1"'
+        self.cut: list[int] = []
+        self.asked: list[tuple[str, int]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/disk.raw"
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Server  # type: ignore[mutable-override]
+
+    def do_GET(self) -> None:
+        start = 0
+        wanted = self.headers.get("Range", "")
+        if wanted and self.headers.get("If-Range") == self.server.etag:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        status = 206 if start else 200
+        if self.headers.get("If-None-Match") == self.server.etag:
+            status = 304
+        self.server.asked.append((wanted, status))
+        body = b"" if status == 304 else self.server.content[start:]
+        self.send_response(status)
+        self.send_header("ETag", self.server.etag)
+        self.send_header("Content-Length", str(len(body)))
+        if start:
+            whole = len(self.server.content)
+            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        self.end_headers()
+        self.wfile.write(body[: self.server.cut.pop(0)] if self.server.cut else body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(CONTENT) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def of(server: Server, **more: object) -> Source:
+    """Of the operator's own: a stranger's URL must not lead to this very host."""
+    return replace(Source(image=server.url, trusted=True), **more)  # type: ignore[arg-type]
+
+
+PROOF = Checksum(algorithm="sha256", digest=hashlib.sha256(CONTENT).hexdigest())
+
+
+def test_a_url_is_fetched_once(shelf: Shelf, server: Server) -> None:
+    for vm in "abc":
+        path = shelf.provide(shelf.disk(f"{vm}-root", of(server, checksum=PROOF)))
+        assert path.read_bytes() == CONTENT
+    assert server.asked == [("", 200)]
+
+
+def test_a_url_without_checksum_is_asked_again(shelf: Shelf, server: Server) -> None:
+    for vm in "ab":
+        shelf.provide(shelf.disk(f"{vm}-root", of(server)))
+    server.content, server.etag = bytes(MIB) + b"new", '"2"'
+    path = shelf.provide(shelf.disk("c-root", of(server)))
+    assert path.read_bytes()[: MIB + 3] == server.content
+    assert [status for _, status in server.asked] == [200, 304, 200]
+
+
+def test_a_broken_download_goes_on_where_it_was(shelf: Shelf, server: Server) -> None:
+    server.cut = [MIB, MIB]
+    disk = shelf.disk("a-root", of(server, checksum=PROOF))
+    for _ in range(2):
+        with pytest.raises(
+            Unreachable, match=r"disks/root/source/image: .*(too early|breaks off|cannot)"
+        ):
+            shelf.provide(disk)
+        assert shelf.files() == []
+        assert list(shelf.cache.glob("*.raw")) == []
+    assert shelf.provide(disk).read_bytes() == CONTENT
+    assert [status for _, status in server.asked] == [200, 206, 206]
+    assert [asked for asked, _ in server.asked][1] == f"bytes={MIB}-"
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_anew(shelf: Shelf, server: Server) -> None:
+    server.cut = [MIB]
+    with pytest.raises(Unreachable):
+        shelf.provide(shelf.disk("a-root", of(server)))
+    server.content, server.etag = bytes(2 * MIB) + b"new" + bytes(509), '"2"'
+    assert shelf.provide(shelf.disk("a-root", of(server))).read_bytes() == server.content
+    assert [status for _, status in server.asked] == [200, 200]
+
+
+def test_a_url_of_a_stranger_must_not_lead_here(shelf: Shelf, server: Server) -> None:
+    with pytest.raises(ConfigError, match=r"leads to 127\.0\.0\.1, a loopback"):
+        shelf.provide(shelf.disk("a-root", of(server, trusted=False, checksum=PROOF)))
+    assert server.asked == []
+    assert shelf.files() == []
+
+
+def test_two_launchers_fetch_it_once(shelf: Shelf, server: Server) -> None:
+    failures: list[HoldfastError] = []
+
+    def run(vm: str) -> None:
+        try:
+            shelf.provide(shelf.disk(f"{vm}-root", of(server, checksum=PROOF)))
+        except HoldfastError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=[vm]) for vm in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(shelf.files()) == 4
+    assert server.asked == [("", 200)]
+
+
+def test_the_process_that_reads_has_no_rights(shelf: Shelf) -> None:
+    """What it cannot do shows in what it says of a file that only root may read."""
+    probe = (
+        "import os, sys; sys.argv = ['x']; from holdfast.storage.fetcher import confine; "
+        f"confine({WHO.uid}, 1000); "
+        "print(open('/proc/self/status').read()); open('/etc/shadow')"
+    )
+    command = ["/usr/bin/python3", "-c", probe]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "entrypoint")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+    assert "PermissionError" in done.stderr
+    for name in ("CapEff", "CapPrm", "CapAmb"):
+        assert f"{name}:\t0000000000000000" in done.stdout
