@@ -162,10 +162,7 @@ def hand_over(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
             descriptors.put(opened(disk, tmp_path), wired.disks[disk.name])
     if wired.tpm is not None:
         descriptors.put(swtpm(tmp_path, descriptors), wired.tpm)
-    for disk in case.machine.disks:
-        if disk.name in wired.parents:
-            parent = image(tmp_path / f"{disk.name}-parent.qcow2", Format.qcow2)
-            descriptors.put(os.open(parent, os.O_RDONLY | os.O_DIRECT), wired.parents[disk.name])
+    hand_over_parents(case, descriptors, tmp_path)
     for name in ("kernel", "initrd"):
         (tmp_path / name).write_bytes(bzimage())
     (tmp_path / "spice-password").write_text("pass,word")
@@ -181,6 +178,12 @@ def swtpm(tmp_path: Path, descriptors: Descriptors) -> int:
         command = tpm.command(str(tmp_path / "tpm"), theirs.fileno(), None)
         descriptors.hold(subprocess.Popen(command, pass_fds=[theirs.fileno()]))
     return ours.detach()
+
+
+def hand_over_parents(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
+    for name, number in wiring(case.machine).parents.items():
+        parent = image(tmp_path / f"{name}-parent.qcow2", Format.qcow2)
+        descriptors.put(os.open(parent, os.O_RDONLY | os.O_DIRECT), number)
 
 
 def opened(disk: Disk, tmp_path: Path) -> int:

@@ -148,7 +148,7 @@ def test_a_pool_of_host_toml_without_etc_ceph(
     assert f"disk root: grown rbd/{site.vm}/{site.vm}-root" in launcher.log
     info = json.loads(site.ceph.rbd("info", "--format=json", f"rbd/{site.vm}/{site.vm}-data"))
     assert (info["size"], "exclusive-lock" in info["features"]) == (16 << 20, True)
-    assert len(site.clients()) == 3  # the storage process and QEMU's two
+    assert len(site.clients()) == 2, "QEMU's, one an image; the storage process has ended"
     command = Path(f"/proc/{launcher.qemu()}/cmdline").read_text()
     assert '"conf":"/dev/null","server":[{"host":"127.0.0.1"' in command
     assert site.ceph.key() not in command + world()
@@ -608,3 +608,74 @@ def test_a_host_that_was_shut_out_ends_its_vm(launch: Launch, site: Site) -> Non
     assert "the storage has shut this host out" in launcher.log
     assert not alive(launcher.qemu())
     assert site.record("fence"), "it stays, for the next owner to judge"
+
+
+# -- V7, V9, V10 in a pool of Ceph
+
+
+def in_pool(site: Site, host_toml: Path) -> Callable[[str], str]:
+    """A pool for volumes, and the name of a disk's image there."""
+    with host_toml.open("a") as file:
+        file.write('[pools.ceph]\nkind = "rbd"\npool = "rbd"\n')
+    return lambda disk: f"rbd/{site.vm}-{disk}"
+
+
+def info(site: Site, image: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(site.ceph.rbd("info", "--format=json", image))
+    return found
+
+
+def test_v7_volumes_from_an_image_in_ceph(
+    launch: Launch, site: Site, host_toml: Path, tmp_path: Path
+) -> None:
+    """Chained, flat, and a clone of another VM's, with two disks in one guest: it boots from the first."""
+    named = in_pool(site, host_toml)
+    image = tmp_path / "disk.qcow2"
+    convert = ["qemu-img", "convert", "-O", "qcow2", site.guest / "disk.raw", image]
+    subprocess.run(convert, check=True)
+    sources = {"image_cache": f'image_cache = "{tmp_path}/cache"\n'}
+    host_toml.write_text(sources["image_cache"] + host_toml.read_text())
+    site.put(ram="192", disks__root__pool="ceph", disks__root__chained="on", disks__root__size="512M",
+             disks__root__primary="on", disks__root__source__image=str(image),
+             disks__flat__pool="ceph", disks__flat__source__image=str(image),
+             disks__copy__pool="ceph", disks__copy__source__volume=site.image.removeprefix("rbd/"))  # fmt: skip
+    launcher = launch(site.host)
+    assert launcher.ready()["boot"] == "1"
+    root, flat, copy = (
+        info(site, named("root")),
+        info(site, named("flat")),
+        info(site, named("copy")),
+    )
+    assert root["size"] == 512 << 20
+    parent = root["parent"]
+    assert isinstance(parent, dict)
+    assert parent["image"].startswith("golden-")
+    assert "parent" not in flat
+    assert "parent" not in copy
+    assert copy["size"] == (site.guest / "disk.raw").stat().st_size
+    assert "holdfast" not in site.ceph.rbd("snap", "ls", site.image)
+    assert ".importing" not in site.ceph.rbd("ls", "rbd")
+    launcher.signal()
+    assert launcher.ends() == 0
+    second = launch(site.other_host)
+    assert second.ready()["boot"] == "2"
+    assert ": created" not in second.log
+    second.signal()
+    assert second.ends() == 0
+
+
+def test_v8_v10_a_source_that_is_too_large_leaves_nothing(
+    launch: Launch, site: Site, host_toml: Path, tmp_path: Path
+) -> None:
+    in_pool(site, host_toml)
+    host_toml.write_text(f'image_cache = "{tmp_path}/cache"\n' + host_toml.read_text())
+    image = site.guest / "disk.raw"
+    site.put(
+        disks__root__pool="ceph", disks__root__size="16M", disks__root__source__image=str(image)
+    )
+    refused(launch(site.host), 78, "disks/root/size: .*is too small for")
+    site.put(disks__root__source__image="", disks__root__source__volume="nothing")
+    site.etcd.ctl("del", f"/kvm/{site.vm}/disks/root/source/image")
+    refused(launch(site.host), 78, "disks/root/source/volume: .*there is no such volume")
+    assert f"{site.vm}-root" not in site.ceph.rbd("ls", "rbd")
+    assert not site.etcd.get(f"/kvm/{site.vm}/lock")
