@@ -631,10 +631,9 @@ def test_v7_volumes_from_an_image_in_ceph(
     """Chained, flat, and a clone of another VM's, with two disks in one guest: it boots from the first."""
     named = in_pool(site, host_toml)
     image = tmp_path / "disk.qcow2"
-    convert = ["qemu-img", "convert", "-O", "qcow2", site.guest / "disk.raw", image]
-    subprocess.run(convert, check=True)
-    sources = {"image_cache": f'image_cache = "{tmp_path}/cache"\n'}
-    host_toml.write_text(sources["image_cache"] + host_toml.read_text())
+    plain = site.guest / "disk.raw"
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", plain, image], check=True)
+    host_toml.write_text(f'image_cache = "{tmp_path}/cache"\n' + host_toml.read_text())
     site.put(ram="192", disks__root__pool="ceph", disks__root__chained="on", disks__root__size="512M",
              disks__root__primary="on", disks__root__source__image=str(image),
              disks__flat__pool="ceph", disks__flat__source__image=str(image),
@@ -674,8 +673,8 @@ def test_v8_v10_a_source_that_is_too_large_leaves_nothing(
         disks__root__pool="ceph", disks__root__size="16M", disks__root__source__image=str(image)
     )
     refused(launch(site.host), 78, "disks/root/size: .*is too small for")
-    site.put(disks__root__source__image="", disks__root__source__volume="nothing")
     site.etcd.ctl("del", f"/kvm/{site.vm}/disks/root/source/image")
+    site.put(disks__root__source__volume="nothing")
     refused(launch(site.host), 78, "disks/root/source/volume: .*there is no such volume")
     assert f"{site.vm}-root" not in site.ceph.rbd("ls", "rbd")
     assert not site.etcd.get(f"/kvm/{site.vm}/lock")
