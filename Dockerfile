@@ -122,6 +122,7 @@ RUN apt-get update \
       nftables \
       openssh-client \
       procps \
+      python3-hypothesis \
       python3-pytest \
       python3-testinfra \
       qemu-efi-aarch64 \

@@ -13,11 +13,15 @@ class Capability(IntEnum):
     """Numbers of linux/capability.h, those that Holdfast needs."""
 
     CHOWN = 0
+    DAC_OVERRIDE = 1
+    FOWNER = 3
+    FSETID = 4
     KILL = 5
     SETGID = 6
     SETUID = 7
     SETPCAP = 8
     NET_ADMIN = 12
+    SYS_CHROOT = 18
     MKNOD = 27
 
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from holdfast.errors import ConfigError, Fault
-from holdfast.machine import Guest, Machine, Nic, NicMode
+from holdfast.machine import Machine, Nic, NicMode, Share
 
 KEY = "cloud-config"
 
@@ -27,6 +27,9 @@ NOTHING = "#cloud-config\n{}\n"
 
 # All login shells read this folder; a file of its own keeps the image's files as they are.
 ENVIRONMENT = "/etc/profile.d/holdfast.sh"
+
+# Of every boot; a share that is mounted already stays as it is.
+MOUNT = 'mountpoint -q "$2" || { mkdir -p "$2" && mount -t virtiofs -o "$3" "$1" "$2"; }'
 
 # What the user's own document says counts, but for lists: ours come first, then the user's. Said
 # twice: cloud-init drops `merge_how` when it joins the parts of the vendor's data, and heeds what is
@@ -60,7 +63,7 @@ def documents(
     return Documents(
         meta_data=_dumped(_meta_data(machine, meta_data or {})),
         user_data=_recognised(user_data) if user_data.strip() else NOTHING,
-        vendor_data=_vendor_data(machine.guest),
+        vendor_data=_vendor_data(machine),
         network_config=network_config or cards,
     )
 
@@ -88,8 +91,9 @@ def _meta_data(machine: Machine, given: Mapping[str, object]) -> dict[str, objec
     return {"instance-id": machine.uuid, "local-hostname": machine.hostname, **given}
 
 
-def _vendor_data(guest: Guest) -> str:
+def _vendor_data(machine: Machine) -> str:
     """What our keys say, beside the user's document and never in it: cloud-init joins the two."""
+    guest = machine.guest
     said: dict[str, Any] = {}
     if guest.password:
         # A password that must be changed at the first log-in is no use to a program.
@@ -102,9 +106,17 @@ def _vendor_data(guest: Guest) -> str:
         said["write_files"] = [{"path": ENVIRONMENT, "content": _exports(guest.env)}]
     if commands := [*([f". {ENVIRONMENT}"] if guest.env else []), *guest.commands]:
         said["runcmd"] = commands
+    if mounts := [_mount(share) for share in machine.shares if share.mount]:
+        said["bootcmd"] = mounts
     merging = [dict(rule) for rule in _LISTS_ARE_JOINED]
     how = {"merge_how": merging, "merge_type": [dict(rule) for rule in merging]}
     return f"#cloud-config\n{_dumped({**how, **said})}" if said else ""
+
+
+def _mount(share: Share) -> list[str]:
+    """Not `mounts`, which in Debian 12's cloud-init drops a source that is no block device."""
+    options = "ro" if share.read_only else "rw"
+    return ["sh", "-c", MOUNT, "mount", share.name, share.mount, options]
 
 
 def _exports(env: tuple[tuple[str, str], ...]) -> str:

@@ -37,17 +37,21 @@ def confined(argv: Sequence[str], who: Identity, parent: int) -> list[str]:
     setpriv asks for the signal after the change of uid, which would clear it (prctl(2)).
     """
     groups = f"--groups={','.join(map(str, who.groups))}" if who.groups else "--clear-groups"
+    user = [f"--reuid={who.uid}", f"--regid={who.gid}", groups]
+    return _bounded([*user, "--bounding-set=-all"], argv, parent)
+
+
+def kept(argv: Sequence[str], capabilities: Sequence[str], parent: int) -> list[str]:
+    """The same for a helper that stays root, with these capabilities and no others."""
+    bounds = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+    return _bounded([f"--bounding-set={bounds}"], argv, parent)
+
+
+def _bounded(rights: Sequence[str], argv: Sequence[str], parent: int) -> list[str]:
     return [
         "setpriv",
-        f"--reuid={who.uid}",
-        f"--regid={who.gid}",
-        groups,
-        "--inh-caps=-all",
-        "--ambient-caps=-all",
-        "--bounding-set=-all",
-        "--no-new-privs",
-        "--pdeathsig=KILL",
-        "--",
+        *rights,
+        *("--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--pdeathsig=KILL", "--"),
         *("sh", "-c", GUARD, str(parent)),
         *argv,
     ]

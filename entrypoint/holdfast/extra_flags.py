@@ -71,9 +71,11 @@ def parse(text: str) -> tuple[str, ...]:
 
 
 def permit(words: Sequence[str], allowed: Sequence[str]) -> None:
-    """Each word that may be an option must be in the list, letter by letter."""
-    for word in words:
-        if word.strip().startswith("-") and word not in allowed:
+    """Each word that may be an option must be in the list, letter by letter: alone, and then with any
+    value, or with the one value that it may have.
+    """
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        if word.strip().startswith("-") and not {word, f"{word} {value}"} & {*allowed}:
             raise Refused("is not in args_allowlist of host.toml", part=word)
 
 

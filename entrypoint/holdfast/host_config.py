@@ -19,6 +19,7 @@ NAMES = (
     "image_cache",
     "local_devices",
     "pools",
+    "share_paths",
     "state_key",
     "storage_fence",
 )
@@ -35,6 +36,7 @@ class HostConfig:
     """
 
     image_paths: tuple[str, ...] = ()
+    share_paths: tuple[str, ...] = ()
     args_allowlist: tuple[str, ...] | None = None
     emulators_allowlist: tuple[str, ...] | None = None
     bridges: tuple[str, ...] | None = None
@@ -50,6 +52,12 @@ class HostConfig:
         if path and not identifier.is_under(path, self.image_paths):
             allowed = ", ".join(self.image_paths) or "names none"
             raise Refused(f"is not under image_paths of host.toml ({allowed})")
+
+    def permit_share(self, path: str) -> None:
+        """Not image_paths: the folder of the images would hand a guest the disks of all others."""
+        if path not in self.share_paths and not identifier.is_under(path, self.share_paths):
+            allowed = ", ".join(self.share_paths) or "names none"
+            raise Refused(f"is not under share_paths of host.toml ({allowed})")
 
     def permit_bridge(self, bridge: str) -> None:
         if self.bridges is not None and bridge not in self.bridges:
@@ -100,6 +108,7 @@ class _Reading:
     def host_config(self) -> HostConfig:
         return HostConfig(
             image_paths=self.paths("image_paths"),
+            share_paths=tuple(path.rstrip("/") for path in self.paths("share_paths")),
             args_allowlist=self.strings("args_allowlist"),
             emulators_allowlist=self.strings("emulators_allowlist"),
             bridges=self.strings("bridges"),

@@ -125,7 +125,7 @@ def uuid(value: str) -> str:
 def path(value: str) -> str:
     """An absolute path in its one normal spelling, so that a comparison of its parts holds."""
     if not value.startswith("/"):
-        raise Refused("must be an absolute path on the host, not a URL or a relative path")
+        raise Refused("must be an absolute path, not a URL or a relative path")
     if not value.isprintable():
         raise Refused("must be a path without control characters")
     if any(part in ("", ".", "..") for part in value[1:].split("/")):

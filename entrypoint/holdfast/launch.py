@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from holdfast import capacity, limits, log, pinned, qemu, seed
+from holdfast import capacity, limits, log, pinned, qemu, seed, virtiofs
 from holdfast.confinement import Identity, confined, identity
 from holdfast.errors import InternalError, LockHeld
 from holdfast.fence import Fence
 from holdfast.host import Host
-from holdfast.machine import Accelerator, RbdImage, Spice, Vnc
+from holdfast.machine import Accelerator, Machine, RbdImage, Spice, Vnc
 from holdfast.network import cards, ports
 from holdfast.plan import Plan
 from holdfast.process import Child, uid_map_end
@@ -148,6 +148,7 @@ class Launch:
             "spice_password_file": self._password("SPICE", machine.spice),
             "vnc_password_file": self._password("VNC", machine.vnc),
             "tpm": self._tpm(descriptors),
+            "shares": self._shares(machine, descriptors),
         }
 
     def _end_helpers(self) -> None:
@@ -167,6 +168,14 @@ class Launch:
             who = replace(own, gid=self._who.gid)
             self.helpers.append(self._vault.serve(self._rundir.path / "tpm", who, ours.fileno()))
         return theirs.fileno()
+
+    def _shares(self, machine: Machine, descriptors: ExitStack) -> dict[str, int]:
+        sockets = {}
+        for share in machine.shares:
+            server = virtiofs.serve(share, self._plan.share_paths, self._who, self._rundir)
+            self.helpers.append(server.child)
+            sockets[share.name] = descriptors.enter_context(server.socket).fileno()
+        return sockets
 
     def _listen(self, name: str, descriptors: ExitStack) -> int:
         listener: socket.socket = descriptors.enter_context(self._rundir.listen(name))
@@ -273,6 +282,7 @@ def passed(wiring: Wiring) -> list[int]:
             *(end for made in wiring.taps.values() for end in (*made.queues, *made.vhost)),
             *wiring.disks.values(),
             *wiring.parents.values(),
+            *wiring.shares.values(),
             *(one for one in single if one is not None),
         }
     )

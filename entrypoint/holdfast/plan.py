@@ -4,28 +4,24 @@ Nothing is made here but device nodes. A launcher that fails here has disturbed 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast import (
     capability,
     capacity,
-    cloudinit,
-    document,
     qemu,
     seed,
     time_fence,
+    virtiofs,
 )
 from holdfast.cloudinit import Documents
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld
-from holdfast.grammar import Refused
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.machine import (
     Accelerator,
     Disk,
-    Document,
-    Guest,
     Machine,
     NicMode,
     RbdImage,
@@ -62,6 +58,7 @@ class Plan:
     missing: frozenset[str]
     io_uring: bool
     image_cache: str
+    share_paths: tuple[str, ...]
 
     def close(self) -> None:
         if self.cluster is not None:
@@ -97,7 +94,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     in_common = check_shared(disks, settings)
     check_unlocked(disks)
     uring = adapted is None and aio.check(disks)
-    documents = make_seed(machine, settings)
+    documents = seed.documents(machine, settings)
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
     cluster, found = reach(disks, ceph) if ceph else (None, rbd.Inspection(fsid=""))
     return Plan(
@@ -119,6 +116,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         missing=missing,
         io_uring=uring,
         image_cache=settings.host_config.image_cache,
+        share_paths=settings.host_config.share_paths,
     )
 
 
@@ -186,6 +184,7 @@ def check_files(
     faults = local.check(disks, allowed, formats=adapted is None)
     for key, path in (("kernel", source.kernel), ("initrd", source.initrd)):
         faults += local.check_file(key, path, allowed) if path else []
+    faults += virtiofs.check(machine.shares, settings.host_config.share_paths)
     if faults:
         raise ConfigError(faults)
 
@@ -226,35 +225,3 @@ def find_keyring(
         rule = f"name more than one Ceph user: {', '.join(users)}"
         raise ConfigError([Fault(key="arguments", rule=rule)])
     return keyring.find(Path(conf), users[0], access)
-
-
-def make_seed(machine: Machine, settings: Settings) -> Documents | None:
-    """Only where something is to be said: another disk would change the hardware of an old guest."""
-    guest = machine.guest
-    named = machine.hostname != machine.vm
-    addressed = any(nic.address for nic in machine.nics)
-    if guest == Guest() and (machine.options or not (named or addressed)):
-        return None
-    network = document_text("network_config", guest.network_config, settings)
-    return cloudinit.documents(
-        machine,
-        document_text(cloudinit.KEY, guest.user_data, settings),
-        meta_data=as_mapping("meta_data", document_text("meta_data", guest.meta_data, settings)),
-        network_config=network if as_mapping("network_config", network) else "",
-    )
-
-
-def document_text(key: str, source: Document | None, settings: Settings) -> str:
-    own = key in settings.overrides
-    allowed = ("/",) if own else settings.host_config.image_paths
-    if source and source.path and (faults := local.check_file(key, source.path, allowed)):
-        raise ConfigError(faults)
-    # A URL from etcd must not reach this host's own services; the operator's own may.
-    return seed.text(source and replace(source, trusted=own or bool(settings.vm_file)), key)
-
-
-def as_mapping(key: str, text: str) -> dict[str, object]:
-    try:
-        return document.mapping(text) if text else {}
-    except Refused as refused:
-        raise ConfigError([refused.fault(key)]) from refused

@@ -7,15 +7,53 @@ long as the VM does this work in a child.
 import os
 import stat
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+from holdfast import cloudinit, document
 from holdfast.cloudinit import Documents
 from holdfast.errors import ConfigError, Fault, InternalError
-from holdfast.machine import Document
+from holdfast.grammar import Refused
+from holdfast.machine import Document, Guest, Machine
+from holdfast.settings import Settings
+from holdfast.storage import local
 
 LIMIT = 1024**2
 GZIP = b"\x1f\x8b"
+
+
+def documents(machine: Machine, settings: Settings) -> Documents | None:
+    """Only where something is to be said: another disk would change the hardware of an old guest."""
+    guest = machine.guest
+    named = machine.hostname != machine.vm
+    addressed = any(nic.address for nic in machine.nics)
+    mounted = any(share.mount for share in machine.shares)
+    if guest == Guest() and (machine.options or not (named or addressed or mounted)):
+        return None
+    network = _document("network_config", guest.network_config, settings)
+    return cloudinit.documents(
+        machine,
+        _document(cloudinit.KEY, guest.user_data, settings),
+        meta_data=_mapping("meta_data", _document("meta_data", guest.meta_data, settings)),
+        network_config=network if _mapping("network_config", network) else "",
+    )
+
+
+def _document(key: str, source: Document | None, settings: Settings) -> str:
+    own = key in settings.overrides
+    allowed = ("/",) if own else settings.host_config.image_paths
+    if source and source.path and (faults := local.check_file(key, source.path, allowed)):
+        raise ConfigError(faults)
+    # A URL from etcd must not reach this host's own services; the operator's own may.
+    return text(source and replace(source, trusted=own or bool(settings.vm_file)), key)
+
+
+def _mapping(key: str, text: str) -> dict[str, object]:
+    try:
+        return document.mapping(text) if text else {}
+    except Refused as refused:
+        raise ConfigError([refused.fault(key)]) from refused
 
 
 class _Unfit(Exception):

@@ -19,7 +19,7 @@ HOST = HERE / "host.json"
 HOST_TOML = HERE / "host.toml"
 
 # Descriptors as a launcher might have them; so high that a test can use the very same numbers.
-QMP, AGENT, CONSOLE, LOG, SEED, TPM, TAPS, DISKS, PARENTS = (
+QMP, AGENT, CONSOLE, LOG, SEED, TPM, TAPS, DISKS, PARENTS, SHARES = (
     110,
     111,
     112,
@@ -29,6 +29,7 @@ QMP, AGENT, CONSOLE, LOG, SEED, TPM, TAPS, DISKS, PARENTS = (
     120,
     140,
     160,
+    180,
 )
 
 
@@ -75,6 +76,7 @@ def wiring(machine: Machine) -> Wiring:
     blocks = {disk.name for disk in machine.storage if str(disk.backend).startswith("/dev/")}
     run = f"/run/holdfast/{machine.vm}"
     seeded = machine.guest != Guest() or any(nic.address for nic in machine.nics)
+    seeded |= any(share.mount for share in machine.shares)
     return Wiring(
         qmp=QMP,
         agent=AGENT,
@@ -86,6 +88,7 @@ def wiring(machine: Machine) -> Wiring:
         block_devices=frozenset(blocks),
         seed=SEED if seeded else None,
         tpm=TPM if machine.tpm is Tpm.v2 else None,
+        shares={share.name: SHARES + number for number, share in enumerate(machine.shares)},
         kernel=f"{run}/kernel" if machine.kernel else "",
         initrd=f"{run}/initrd" if machine.initrd else "",
         spice_password_file=f"{run}/spice-password",

@@ -134,7 +134,7 @@ def disk(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     path.unlink()
 
 
-def test_it_does_what_its_user_data_says(
+def test_q20_v15_it_does_what_its_user_data_says(
     launch: Callable[..., Launcher], etcd_server: Etcd, disk: Path, host_toml: Path
 ) -> None:
     host_toml.write_text(f'image_paths = ["{disk.parent}"]\n', encoding="utf-8")

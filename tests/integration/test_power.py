@@ -164,7 +164,7 @@ def test_a_crash_that_stops(
     assert standby.ready()["boot"] == "2"
 
 
-def test_a_panic_that_is_kept(
+def test_v20_a_panic_that_is_kept(
     launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
 ) -> None:
     etcd_server.put(vm, **keys, on_crash="pause")
@@ -181,7 +181,7 @@ def test_a_panic_that_is_kept(
     assert record(etcd_server, vm, "last")["forced"] is False
 
 
-def test_the_guests_own_ends(
+def test_v24_the_guests_own_ends(
     launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
 ) -> None:
     """Powered off and on again; and a reboot that is to end it."""

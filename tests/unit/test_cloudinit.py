@@ -10,7 +10,7 @@ import yaml
 
 from holdfast.cloudinit import Documents, documents
 from holdfast.errors import ConfigError
-from holdfast.machine import Guest, Machine, Nic, NicMode
+from holdfast.machine import Guest, Machine, Nic, NicMode, Share
 
 MACHINE = Machine(
     vm="7", hostname="web-7", uuid="0d9c2f4e-6a0b-5c1d-8e3f-102132435465", machine="q35"
@@ -275,3 +275,14 @@ def test_a_network_config_goes_in_untouched() -> None:
     text = "# mine\nversion: 1\nconfig: []\n"
     machine = replace(MACHINE, nics=(NIC,))
     assert documents(machine, "", network_config=text).network_config == text
+
+
+def test_a_share_is_mounted_at_every_boot() -> None:
+    shares = (
+        Share(name="a", path="/srv", read_only=True, mount="/mnt/it's: # a"),
+        Share(name="b", path="/srv"),
+    )
+    text = documents(replace(MACHINE, shares=shares), "").vendor_data
+    (command,) = yaml.safe_load(text)["bootcmd"]
+    assert command[:2] == ["sh", "-c"]
+    assert command[3:] == ["mount", "a", "/mnt/it's: # a", "ro"]

@@ -22,6 +22,7 @@ from holdfast.machine import (
     NicMode,
     Power,
     RbdImage,
+    Share,
     Spice,
     Volume,
 )
@@ -368,4 +369,36 @@ def test_two_sources_of_one_network_are_a_fault() -> None:
     assert faults(own) == [
         "network_config: says what nics/a/address says: remove one of them",
         "network_config: says what nics/a/dns says: remove one of them",
+    ]
+
+
+def test_shared_folders() -> None:
+    own = {
+        "shares/b/path": "/srv",
+        "shares/a/path": "/data/a b,c",
+        "shares/a/read_only": "on",
+        "shares/a/mount": "/mnt/a",
+    }
+    assert described(own, host_toml='share_paths = ["/srv/", "/data"]').machine.shares == (
+        Share(name="a", path="/data/a b,c", read_only=True, mount="/mnt/a"),
+        Share(name="b", path="/srv"),
+    )
+
+
+def test_shared_folders_that_contradict() -> None:
+    own = {
+        **{f"shares/s{number}/path": "/srv" for number in range(8)},
+        "shares/s0/mount": "/mnt",
+        "shares/s1/mount": "/mnt",
+        "shares/a/mount": "/mnt",
+        "shares/-/path": "/srv",
+        "shares/s8/path": "/srv",
+    }
+    with pytest.raises(ConfigError) as caught:
+        described(own, host_toml='share_paths = ["/srv"]')
+    assert sorted(caught.value.lines()) == [
+        "shares/-: its name must be 1 to 26 of a-z, 0-9, - and _, and start with neither sign",
+        "shares/a/path: is not set",
+        "shares/s1/mount: '/mnt': is where shares/s0 is mounted",
+        "shares: 9 shared folders, and there is room for 8",
     ]

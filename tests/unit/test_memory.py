@@ -72,7 +72,7 @@ def test_huge_pages_are_not_counted_as_memory() -> None:
     assert needed(replace(guest, hugepages=0), HOST) < GIB
 
 
-def test_a_limit_that_is_too_low_is_said() -> None:
+def test_q19_a_limit_that_is_too_low_is_said() -> None:
     guest = machine({"ram": "1G"})
     assert capacity.scarce(guest, HOST, None) == []
     assert capacity.scarce(guest, HOST, needed(guest, HOST)) == []

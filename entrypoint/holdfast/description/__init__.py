@@ -9,6 +9,7 @@ from holdfast.description.boot import boot_order
 from holdfast.description.disk import disks, refuse_doubles, refuse_two_clusters
 from holdfast.description.guest import guest
 from holdfast.description.nic import nics
+from holdfast.description.share import shares
 from holdfast.description.source import Layer, Sources, fields, gather
 from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
@@ -94,6 +95,7 @@ def _machine(sources: Sources, kept: Pinned | None) -> Machine:
         spice=display.spice(sources),
         vnc=display.vnc(sources),
         guest=guest(sources),
+        shares=shares(sources),
         options=settings.options,
         pinned=kept,
         **given,

@@ -10,6 +10,7 @@ from holdfast.keys.nics import NICS
 from holdfast.keys.origin import ORIGIN
 from holdfast.keys.power import POWER
 from holdfast.keys.row import Key
+from holdfast.keys.shares import SHARES
 
 __all__ = ["FAMILIES", "KEYS", "LATER", "SECTIONS", "WRITTEN", "Key"]
 
@@ -20,6 +21,7 @@ SECTIONS = {
     "Disks": DISKS,
     "Network cards": NICS,
     "Guest set-up": GUEST,
+    "Shared folders": SHARES,
 }
 KEYS = {key.name: key for section in SECTIONS.values() for key in section}
 
@@ -27,7 +29,6 @@ KEYS = {key.name: key for section in SECTIONS.values() for key in section}
 # so it is said, but it is no reason not to start: a newer launcher may have written them.
 _LATER = """
     usb/<name> pci/<name>
-    shares/<name>/path shares/<name>/read_only shares/<name>/mount
 """
 LATER = frozenset(_LATER.split())
 WRITTEN = ("lock", "epoch", "fence", "pinned", "status", "last")

@@ -23,6 +23,7 @@ from holdfast.machine.pinned import Pinned
 from holdfast.machine.platform import Arch, Firmware, Tpm
 from holdfast.machine.power import OnCrash, OnPoweroff, OnReboot, Power
 from holdfast.machine.processor import Rtc, Topology, Watchdog
+from holdfast.machine.share import Share
 from holdfast.machine.source import Checksum, Source
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "RbdImage",
     "RbdVolume",
     "Rtc",
+    "Share",
     "Source",
     "Spice",
     "Topology",
@@ -112,6 +114,7 @@ class Machine:
     vnc: Vnc | None = None
     video: Video | None = None  # None: what the screen's server asks for
     guest: Guest = field(default_factory=Guest)
+    shares: tuple[Share, ...] = ()
     guest_agent: bool = True
     rng: bool = True
     balloon: bool | None = None  # None: on a PCIe board

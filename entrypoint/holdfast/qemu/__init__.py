@@ -10,7 +10,18 @@ from collections.abc import Sequence
 
 from holdfast.host import Host
 from holdfast.machine import Machine
-from holdfast.qemu import blockdev, console, display, firmware, netdev, slots, system, tpm, usb
+from holdfast.qemu import (
+    blockdev,
+    console,
+    display,
+    firmware,
+    netdev,
+    share,
+    slots,
+    system,
+    tpm,
+    usb,
+)
 from holdfast.qemu.wiring import Wiring
 
 BARE = Wiring()
@@ -33,6 +44,7 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
         *console.agent(machine, wiring),
         *system.helpers(machine),
         *tpm.tpm(machine, wiring),
+        *share.shares(machine, wiring),
         *blockdev.seed(
             wiring.seed, slots.plugged(machine, "seed", 0)
         ),  # last: with or without it, no other device moves

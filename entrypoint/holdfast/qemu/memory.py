@@ -18,7 +18,7 @@ def memory(machine: Machine) -> list[str]:
 
 def has_backend(machine: Machine) -> bool:
     """Whether the memory is a file that QEMU could also show to others, and not just its own."""
-    return machine.hugepages is not None
+    return machine.hugepages is not None or bool(machine.shares)
 
 
 def size(number: int) -> str:
@@ -34,6 +34,7 @@ def backend(machine: Machine, name: str, number: int, *, reserve: bool | None = 
             "qom-type": "memory-backend-memfd",
             "id": name,
             "size": number,
+            "share": True if machine.shares else None,  # virtiofsd reads and writes it, too
             "reserve": reserve,
             "hugetlb": None if pages is None else True,
             "hugetlbsize": pages or None,

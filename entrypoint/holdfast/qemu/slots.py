@@ -25,6 +25,8 @@ FIXED = {
     "memory": 0x8,
     "scsi": 0xA,
 }
+# Of devices of which there may be several, and that nobody plugs: they are the functions of one slot.
+TOGETHER = {"shares": 0xB}
 # The first slot of each family's ports. Network cards come first: a guest names a card by its bus,
 # and the buses are numbered in this order. The seed comes last: a guest counts its disks in it.
 FAMILIES = {"nics": 0x10, "disks": 0x14, "pci": 0x1A, "seed": 0x1E}
@@ -41,6 +43,14 @@ def has_pcie(machine: Machine) -> bool:
 def fixed(machine: Machine, device: str) -> Place:
     """The place of a device that is there once and stays."""
     return {"bus": BUS, "addr": f"{FIXED[device]:#x}"} if has_pcie(machine) else {}
+
+
+def together(machine: Machine, family: str, number: int) -> dict[str, str | bool]:
+    """The place of one of several devices in one slot. No bus is theirs that a guest would count."""
+    if not has_pcie(machine):
+        return {}
+    first: dict[str, str | bool] = {"multifunction": True} if number == 0 else {}
+    return {"bus": BUS, "addr": f"{TOGETHER[family]:#x}.{number}", **first}
 
 
 def plugged(machine: Machine, family: str, number: int) -> Place:

@@ -51,6 +51,7 @@ class Wiring:
     missing: frozenset[str] = frozenset()  # CD-ROMs of a user's options whose file is not there
     seed: int | None = None
     tpm: int | None = None  # connected to swtpm
+    shares: Mapping[str, int] = field(default_factory=dict)  # connected to virtiofsd, by name
     kernel: str = ""  # a copy that QEMU's uid can read; "": the machine's own path
     initrd: str = ""
     spice_password_file: str = ""

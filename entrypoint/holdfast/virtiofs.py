@@ -1,0 +1,106 @@
+"""virtiofsd: one process for each shared folder, which ends with QEMU."""
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast import capability
+from holdfast.capability import Capability
+from holdfast.confinement import Identity, confined, kept
+from holdfast.errors import ConfigError, Fault
+from holdfast.machine import Share
+from holdfast.process import Child
+from holdfast.rundir import RunDirectory
+
+VIRTIOFSD = "/usr/libexec/virtiofsd"
+
+# What virtiofsd keeps as root, so that files have the owners that the guest sees; it needs the last
+# two to lock itself into the folder, and then drops them.
+ROOTS = (
+    Capability.CHOWN,
+    Capability.DAC_OVERRIDE,
+    Capability.FOWNER,
+    Capability.FSETID,
+    Capability.SETGID,
+    Capability.SETUID,
+    Capability.SYS_CHROOT,
+    Capability.SETPCAP,
+)
+# A device node that a guest makes would open the host's own device to whoever finds it there.
+NEVER = "-mknod:-setfcap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """`socket` is QEMU's end."""
+
+    child: Child
+    socket: socket.socket
+
+
+def check(shares: Sequence[Share], share_paths: Sequence[str]) -> list[Fault]:
+    """What stands against these folders on this host, before anything is locked or started."""
+    faults: list[Fault] = []
+    for share in shares:
+        try:
+            os.close(_opened(share, share_paths))
+        except ConfigError as error:
+            faults += error.faults
+    if shares and not Path(VIRTIOFSD).exists():
+        faults.append(Fault(key="shares", value=VIRTIOFSD, rule="is not installed on this host"))
+    return faults
+
+
+def serve(share: Share, share_paths: Sequence[str], who: Identity, rundir: RunDirectory) -> Server:
+    """Connected before it listens: QEMU need find no path, and nobody else can take its place."""
+    with ExitStack() as stack:
+        folder = _opened(share, share_paths)
+        stack.callback(os.close, folder)
+        listener = stack.enter_context(rundir.listen("share"))
+        ours = socket.socket(socket.AF_UNIX)
+        ours.connect(listener.getsockname())
+        Path(listener.getsockname()).unlink()
+        command = _command(share, listener.fileno(), folder, who)
+        return Server(
+            child=Child(f"virtiofsd {share.name}", command, [listener.fileno(), folder]),
+            socket=ours,
+        )
+
+
+def _opened(share: Share, share_paths: Sequence[str]) -> int:
+    """A descriptor of the folder, which no link can lead elsewhere any more."""
+    try:
+        folder = os.open(share.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _fault(share, f"{error.strerror} on this host") from error
+    real = Path(f"/proc/self/fd/{folder}").readlink()
+    if any(real.is_relative_to(Path(allowed).resolve()) for allowed in share_paths):
+        return folder
+    os.close(folder)
+    raise _fault(share, f"is {real}, which lies outside share_paths of host.toml")
+
+
+def _fault(share: Share, rule: str) -> ConfigError:
+    return ConfigError([Fault(key=f"shares/{share.name}/path", value=share.path, rule=rule)])
+
+
+def _command(share: Share, listener: int, folder: int, who: Identity) -> list[str]:
+    """As root and locked into the folder; where a capability for that is missing, as QEMU's user,
+    who owns nothing: the folder's modes say what the guest may do.
+    """
+    as_root = capability.effective().issuperset(ROOTS)
+    words = [
+        VIRTIOFSD,
+        f"--fd={listener}",
+        f"--shared-dir=/proc/self/fd/{folder}",
+        f"--sandbox={'chroot' if as_root else 'none'}",
+        "--log-level=error",
+        *(["--readonly"] if share.read_only else []),
+        *([f"--modcaps={NEVER}"] if as_root else []),
+    ]
+    if as_root:
+        return kept(words, [one.name.lower() for one in ROOTS], os.getpid())
+    return confined(words, who, os.getpid())
