@@ -20,6 +20,7 @@ usage: holdfast [run [VM]]           run the VM that the environment or VM names
        holdfast host [--json]        print what this host is and has
        holdfast fence show|forget|shut-out VM ...    what an owner that did not stop cleanly has left
        holdfast claim ls|release ...                 which VM a disk belongs to
+       holdfast image ls|fetch|prune ...             what volumes are made from
        holdfast version
 
 The environment and the keys are described in docs/keys.md."""
@@ -92,6 +93,12 @@ def claim(arguments: Arguments, environ: Environment) -> int:
     return command.main(arguments, environ)
 
 
+def image(arguments: Arguments, environ: Environment) -> int:
+    from holdfast.cli import image as command  # noqa: PLC0415
+
+    return command.main(arguments, environ)
+
+
 def version(arguments: Arguments, environ: Environment) -> int:
     sys.stdout.write(f"holdfast {__version__}\n")
     return 0
@@ -109,6 +116,7 @@ COMMANDS: dict[str, Callable[[Arguments, Environment], int]] = {
     "host": host,
     "fence": fence,
     "claim": claim,
+    "image": image,
     "version": version,
     "--version": version,
     "help": usage,

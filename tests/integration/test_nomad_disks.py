@@ -7,10 +7,12 @@ import bz2
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import os
 import struct
 import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import launcher
 import pytest
 
 from holdfast.confinement import identity
@@ -144,11 +147,10 @@ def test_v7_a_chained_volume_shares_its_parent(shelf: Shelf) -> None:
     assert [qcow2.parent(path) for path in paths] == [parent, parent]
     assert [path.stat().st_blocks * 512 < MIB for path in paths] == [True, True]
     assert local.check(disks, []) == []
-    assert golden.prune(shelf.pool, pretend=False) == []
-    paths[0].unlink()
-    assert golden.prune(shelf.pool, pretend=False) == []
-    paths[1].unlink()
-    assert [one.path for one in golden.prune(shelf.pool, pretend=False)] == [parent]
+    for path in paths:
+        assert not golden.remove(shelf.pool, parent.name), "somebody sits on it"
+        path.unlink()
+    assert golden.remove(shelf.pool, parent.name)
     assert shelf.files() == []
 
 
@@ -251,8 +253,41 @@ def test_v10_a_stop_leaves_nothing(shelf: Shelf) -> None:
     assert guest_sees(shelf.pool / "a-root.qcow2", "qcow2") == CONTENT
 
 
-def test_v11_pruning_an_empty_pool(shelf: Shelf) -> None:
-    assert golden.prune(shelf.pool, pretend=False) == []
+def test_v11_what_is_gone_already(shelf: Shelf) -> None:
+    assert not golden.remove(shelf.pool, f"golden-{64 * '0'}.qcow2")
+    assert image_command(shelf, "prune") == []
+
+
+def image_command(shelf: Shelf, *arguments: str) -> list[dict[str, object]]:
+    """`holdfast image`, as an operator calls it."""
+    toml = shelf.root / "host.toml"
+    toml.write_text(
+        f'image_cache = "{shelf.cache}"\n[pools.default]\nkind = "directory"\npath = "{shelf.pool}"\n'
+    )
+    environ = {**launcher.BASE, "HOLDFAST_CONFIG": str(toml)}
+    command = [sys.executable, "-P", "-m", "holdfast", "image", *arguments, "--json"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, object]] = json.loads(done.stdout)
+    return found
+
+
+def test_an_operator_fetches_lists_and_prunes(shelf: Shelf) -> None:
+    image = as_qcow2(shelf.root / "image")
+    (row,) = image_command(shelf, "fetch", str(image))
+    assert (row["where"], row["place"], row["size"]) == ("cache", str(image), 4 * MIB)
+    disk = shelf.disk("a-root", Source(image=str(image)), "qcow2", chained=True)
+    path = shelf.provide(disk)
+    parent = f"golden-{row['name']}"
+    users = {one["name"]: one["users"] for one in image_command(shelf, "ls")}
+    assert users == {row["name"]: 0, parent: 1}
+    assert [one["name"] for one in image_command(shelf, "prune", "--dry-run")] == [row["name"]]
+    assert [one["name"] for one in image_command(shelf, "prune")] == [row["name"]]
+    assert [one["name"] for one in image_command(shelf, "ls")] == [parent], "a volume sits on it"
+    assert guest_sees(path, "qcow2") == CONTENT
+    path.unlink()
+    assert [one["name"] for one in image_command(shelf, "prune")] == [parent]
+    assert image_command(shelf, "ls") == []
 
 
 # -- what is published

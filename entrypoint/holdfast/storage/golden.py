@@ -4,7 +4,6 @@ They are made when the first volume wants one, never written again, and go only 
 A volume names its parent in its header, so who sits on what can be read at any time.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from holdfast.confinement import Identity
 from holdfast.machine import Disk, Format
 from holdfast.storage import directory, qcow2, qemu_img
 from holdfast.storage.cache import Cached, taken
-from holdfast.storage.work import Attend
+from holdfast.storage.work import Attend, idle
 
 LOCK = ".golden.lock"
 
@@ -89,14 +88,12 @@ def found(pool: Path) -> list[Golden]:
     ]
 
 
-def prune(pool: Path, *, pretend: bool) -> list[Golden]:
-    """Those on which nothing sits any more."""
-    lock = os.open(pool / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        unused = [golden for golden in found(pool) if not golden.children]
-        for golden in unused if not pretend else ():
+def remove(pool: Path, name: str) -> bool:
+    """False: a volume sits on it, or is about to."""
+    with in_use(pool, idle):
+        unused = [
+            golden for golden in found(pool) if golden.path.name == name and not golden.children
+        ]
+        for golden in unused:
             golden.path.unlink()
-        return unused
-    finally:
-        os.close(lock)
+        return bool(unused)

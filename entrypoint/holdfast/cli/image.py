@@ -1,0 +1,178 @@
+"""`holdfast image`: what this host has fetched, and the parents that its pools hold; removed only when asked."""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast import image_source, settings
+from holdfast.cli.arguments import Parser
+from holdfast.cli.subject import host_toml
+from holdfast.errors import UsageError
+from holdfast.grammar import Refused
+from holdfast.pool import DirectoryPool, RbdPool
+from holdfast.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """`users` are the volumes that sit on it; an image of the cache has none."""
+
+    where: str
+    name: str
+    size: int
+    users: int
+    place: str = ""
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = Parser("image", "List, fetch or remove the images that volumes are made from.")
+    parser.add_argument("action", choices=("ls", "fetch", "prune"))
+    parser.add_argument("image", nargs="?", help="fetch: a path or a URL, as in source/image")
+    parser.add_argument("--checksum", help="fetch: as in source/checksum")
+    parser.add_argument("--member", default="", help="fetch: as in source/member")
+    parser.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    given = parser.parse_args(arguments)
+    if (given.action == "fetch") is not bool(given.image):
+        parser.error("fetch needs an image, and nothing else takes one")
+    config = settings.parse(environ, host_toml=host_toml(environ))
+    acts = {"ls": ls, "fetch": fetch, "prune": prune}
+    return acts[given.action](given, config)
+
+
+def ls(given: Namespace, config: Settings) -> int:
+    return told([*cached(config), *(row for row, _ in goldens(config))], given)
+
+
+def fetch(given: Namespace, config: Settings) -> int:
+    """Before the first start needs it. The operator's own URL may lead to this very host."""
+    from holdfast.confinement import identity  # noqa: PLC0415 - `ls` needs none of it
+    from holdfast.machine import Source  # noqa: PLC0415
+    from holdfast.process import uid_map_end  # noqa: PLC0415
+    from holdfast.storage.cache import Cache  # noqa: PLC0415
+    from holdfast.storage.volume import MOST  # noqa: PLC0415
+    from holdfast.storage.work import idle  # noqa: PLC0415
+
+    try:
+        source = Source(
+            image=image_source.image(given.image),
+            member=image_source.member(given.member) if given.member else "",
+            checksum=image_source.checksum(given.checksum) if given.checksum else None,
+            trusted=True,
+        )
+    except Refused as refused:
+        raise UsageError([refused.fault("image fetch", given.image)]) from refused
+    who = identity("image-fetch", uid_map_end=uid_map_end(), kvm_gid=None)
+    found = Cache(Path(config.host_config.image_cache), who, idle).image(
+        source, key="image fetch", limit=MOST
+    )
+    return told(
+        [Row(where="cache", name=found.name, size=found.size, users=0, place=found.place)], given
+    )
+
+
+def prune(given: Namespace, config: Settings) -> int:
+    """The cache can be fetched again; a parent goes only when no volume sits on it."""
+    rows = [row for row in cached(config) if remove_cached(config, row, given)]
+    rows += [row for row, remove in goldens(config) if not row.users and remove(given)]
+    return told(rows, given)
+
+
+def cached(config: Settings) -> list[Row]:
+    from holdfast.storage.cache import read_entry  # noqa: PLC0415
+
+    root = Path(config.host_config.image_cache)
+    places: dict[str, list[str]] = {}
+    for entry in (root / "sources").glob("*.json"):
+        if (found := read_entry(entry)) is not None:
+            places.setdefault(found.name, []).append(found.place)
+    images = [path for path in sorted(root.glob("*.*")) if path.is_file()]
+    return [
+        Row(
+            where="cache",
+            name=path.name,
+            size=path.stat().st_blocks * 512,
+            users=0,
+            place=" ".join(sorted(places.get(path.name, ()))),
+        )
+        for path in images
+    ]
+
+
+def remove_cached(config: Settings, row: Row, given: Namespace) -> bool:
+    """Whoever reads it has it open, and notices nothing. Its notes are passed over without it."""
+    if not given.dry_run:
+        (Path(config.host_config.image_cache) / row.name).unlink(missing_ok=True)
+    return True
+
+
+class Parent:
+    """How one is removed: called with the arguments; False where somebody sits on it after all."""
+
+    def __init__(self, pool: DirectoryPool | RbdPool, name: str, config: Settings) -> None:
+        self._pool = pool
+        self._name = name
+        self._config = config
+
+    def __call__(self, given: Namespace) -> bool:
+        if given.dry_run:
+            return True
+        if isinstance(self._pool, DirectoryPool):
+            from holdfast.storage.golden import remove  # noqa: PLC0415
+
+            return remove(Path(self._pool.path), self._name)
+        with closing(Reach(self._pool, self._config)) as reach:
+            return reach.cluster.remove_golden(reach.disk, self._name)
+
+
+class Reach:
+    """A pool of Ceph, as the disk of a VM that is none."""
+
+    def __init__(self, pool: RbdPool, config: Settings) -> None:
+        from holdfast.machine import Disk, RbdVolume  # noqa: PLC0415
+        from holdfast.storage.keyring import find  # noqa: PLC0415
+        from holdfast.storage.rbd import Cluster  # noqa: PLC0415
+
+        volume = RbdVolume(
+            pool=pool.pool, namespace=pool.namespace, image="none", access=pool.access
+        )
+        self.disk = Disk(name="none", backend=volume)
+        self.cluster = Cluster([self.disk], find(Path(config.ceph_conf), access=pool.access))
+
+    def close(self) -> None:
+        self.cluster.close()
+
+
+def goldens(config: Settings) -> Iterator[tuple[Row, Parent]]:
+    for pool in config.host_config.pools.values():
+        for name, size, users in of_pool(pool, config):
+            yield (
+                Row(where=pool.name, name=name, size=size, users=users),
+                Parent(pool, name, config),
+            )
+
+
+def of_pool(pool: DirectoryPool | RbdPool, config: Settings) -> list[tuple[str, int, int]]:
+    if isinstance(pool, DirectoryPool):
+        from holdfast.storage.golden import found  # noqa: PLC0415
+
+        there = found(Path(pool.path)) if Path(pool.path).is_dir() else []
+        return [(one.path.name, one.size, len(one.children)) for one in there]
+    with closing(Reach(pool, config)) as reach:
+        return [
+            (one["name"], one["size"], one["children"])
+            for one in reach.cluster.goldens(reach.disk)
+        ]
+
+
+def told(rows: Sequence[Row], given: Namespace) -> int:
+    if given.json:
+        print(json.dumps([vars(row) for row in rows]))
+        return 0
+    for row in rows:
+        used = f"{row.users} volumes" if row.where != "cache" else row.place
+        print(f"{row.where}\t{row.name}\t{row.size // 1024**2} MiB\t{used}")
+    return 0
