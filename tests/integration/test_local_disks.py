@@ -363,3 +363,33 @@ def test_two_files_of_one_name_are_two_disks(
         launchers.append(launch(environ, prefix=prefix))
     for launcher in launchers:
         assert launcher.ready()["boot"] == "1"
+
+
+def test_v7_booted_from_a_chain_and_from_its_clone(
+    launch: Launch, tmp_path: Path, guest: Path, pool: Path, host_toml: Path
+) -> None:
+    """With a second disk that has limits, on another bus. The clone goes on where its source was."""
+    image = tmp_path / "disk.qcow2"
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", guest / "disk.raw", image], check=True)
+    host_toml.write_text(f'image_cache = "{tmp_path}/cache"\n' + host_toml.read_text())
+
+    def run(vm: str, root: str) -> str:
+        file = tmp_path / f"{vm}.yaml"
+        data = "{pool: default, size: 16M, bus: scsi, iops: 500, bps: 10M}"
+        file.write_text(f"ram: 192\ndisks:\n  root: {root}\n  data: {data}\n", encoding="utf-8")
+        launcher = launch({"VM": vm, "VM_FILE": str(file)})
+        # `root` by its name is the primary one.
+        boot = launcher.ready()["boot"]
+        launcher.signal()
+        assert launcher.ends() == 0, launcher.story()
+        return boot
+
+    chained = f"{{pool: default, size: 512M, chained: on, source: {{image: {image}}}}}"
+    assert [run("chain", chained), run("chain", chained)] == ["1", "2"]
+    (parent,) = pool.glob("golden-*")
+    grown = "{pool: default, size: 1G, format: qcow2, source: {volume: chain-root}}"
+    assert run("clone", grown) == "3"
+    assert list(pool.glob("golden-*")) == [parent]
+    assert sorted(path.name for path in pool.glob("c*")) == [
+        "chain-data.raw", "chain-root.qcow2", "clone-data.raw", "clone-root.qcow2",
+    ]  # fmt: skip
