@@ -113,7 +113,7 @@ def test_v19_without_the_rights_of_root_it_runs_as_qemus_user(
 ) -> None:
     """The least capabilities that Holdfast needs: no SYS_CHROOT among them."""
     etcd_server.put(VM, **keys)
-    for folder in (folders, *folders.parents[:2]):
+    for folder in (folders, *folders.parents[:-2]):  # all below /tmp: it looks the way up
         folder.chmod(0o755)
     (folders / "home").chmod(0o777)
     dropped = ("setpriv", f"--bounding-set={','.join(WITHOUT)}", f"--inh-caps={','.join(WITHOUT)}")
@@ -145,8 +145,8 @@ def test_v19_a_folder_that_cannot_be_shared_is_a_fault_before_any_lock(
     keys: dict[str, str],
     folders: Path,
 ) -> None:
-    etcd_server.put(VM, **{**keys, "shares__home__path": f"{folders}/{path}"})
-    launcher = launch({"VM": VM, "ETCD_ENDPOINTS": etcd_server.url})
+    etcd_server.put("faulty", **{**keys, "shares__home__path": f"{folders}/{path}"})
+    launcher = launch({"VM": "faulty", "ETCD_ENDPOINTS": etcd_server.url})
     assert launcher.ends() == 78
     assert re.search(rf"shares/home/path: .*{rule}", launcher.log)
-    assert not etcd_server.get(f"/kvm/{VM}/lock")
+    assert not etcd_server.get("/kvm/faulty/lock")
