@@ -32,12 +32,20 @@ class Cluster:
         return rbd.Image(self._io, name, read_only=True)
 
     def blocklist(self) -> set[str]:
-        request = json.dumps({"prefix": "osd blocklist ls", "format": "json"})
-        status, answer, _ = self._rados.mon_command(request, b"")
-        assert status == 0, status
         # A list of addresses, and behind it one of ranges.
-        entries, _ = json.JSONDecoder().raw_decode(answer.decode())
+        answer = self._ask(prefix="osd blocklist ls", format="json")
+        entries, _ = json.JSONDecoder().raw_decode(answer)
         return {entry["addr"] for entry in entries}
+
+    def expire(self, entry: str, seconds: float) -> None:
+        """As if the entry had been made for so long only. The tool `ceph` takes a second for each call."""
+        self._ask(prefix="osd blocklist", blocklistop="rm", addr=entry)
+        self._ask(prefix="osd blocklist", blocklistop="add", addr=entry, expire=seconds)
+
+    def _ask(self, **request: str | float) -> str:
+        status, answer, said = self._rados.mon_command(json.dumps(request), b"")
+        assert status == 0, said
+        return str(answer.decode())
 
 
 class RbdDisk:

@@ -68,7 +68,7 @@ def test_04_all_paused(arena: Arena, rbd_vm: Vm, image: RbdDisk) -> None:
 
 
 def test_05_an_entry_that_expires_is_seen_by_the_checker(
-    arena: Arena, rbd_vm: Vm, image: RbdDisk, ceph_node: Ceph, rbd_clients: Clients
+    arena: Arena, rbd_vm: Vm, image: RbdDisk, rbd_clients: Clients
 ) -> None:
     """Fault 5: the frozen owner outlives its entry and writes. The checker must see it."""
     a, b, _ = pair(arena, rbd_vm, image)
@@ -78,8 +78,7 @@ def test_05_an_entry_that_expires_is_seen_by_the_checker(
     address = arena.hosts[MACHINE_A].namespace.address
     for entry in rbd_clients.cluster.blocklist():
         if entry.startswith(f"{address}:"):
-            ceph_node.ceph("osd", "blocklist", "rm", entry)
-            ceph_node.ceph("osd", "blocklist", "add", entry, "5")
+            rbd_clients.cluster.expire(entry, 5.0)
     eventually(
         lambda: not [e for e in rbd_clients.cluster.blocklist() if e.startswith(f"{address}:")],
         what="the end of the entries",
