@@ -2,10 +2,8 @@
 be hostile: everything is limited, and only the address that was checked is connected to.
 """
 
-import io
 import queue
 import ssl
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,6 +16,7 @@ from threading import Thread
 from typing import Any, NoReturn, TypeVar, cast
 
 from holdfast.errors import ConfigError, Fault, Unreachable, shortened
+from holdfast.patience import Clock, Wire
 from holdfast.url import Target, forbidden, redirected, shown
 
 T = TypeVar("T")
@@ -28,59 +27,6 @@ PASSING = (408, 425, 429)  # with 5xx: another try may do
 
 # A socket address as getaddrinfo gives it: family and what connect wants.
 Found = list[tuple[AddressFamily, tuple[Any, ...]]]
-
-
-class Clock:
-    """The time for everything together; no server can extend it by a drip of bytes."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-
-class Wire(io.RawIOBase):
-    """A socket as http.client uses one, each wait of which ends with the clock."""
-
-    def __init__(self, sock: socket, clock: Clock) -> None:
-        super().__init__()
-        self._sock = sock
-        self._clock = clock
-        self.ended = False
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(self._clock.left())
-        count = self._sock.recv_into(buffer)
-        self.ended = count == 0
-        return count
-
-    def sendall(self, data: bytes) -> None:
-        self._sock.settimeout(self._clock.left())
-        self._sock.sendall(data)
-
-    def close(self) -> None:
-        """http.client closes before the body is read; the socket's owner does it after."""
-
-
-class Patience(Clock):
-    """For what takes as long as it takes: a limit to each wait, not to all of them together."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self._seconds = seconds
-
-    def left(self) -> float:
-        return self._seconds
 
 
 def get(

@@ -8,6 +8,7 @@ from typing import Any
 
 from holdfast import fetch
 from holdfast.errors import ConfigError, Unreachable
+from holdfast.patience import Patience
 
 PARTIAL, UNMODIFIED, UNSATISFIABLE = 206, 304, 416
 STALL = 60.0  # seconds without a byte
@@ -65,7 +66,7 @@ class Download:
         def read(response: HTTPResponse) -> bool:
             return self._read(response, have, started, progress)
 
-        return fetch.follow(asked, fetch.Patience(STALL), read)
+        return fetch.follow(asked, Patience(STALL), read)
 
     def _read(
         self,
