@@ -16,6 +16,8 @@ SLICE = 64 * 1024
 # A watch may be silent for days. A peer that went without a word is found out in this time.
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+
 # Whatever an endpoint can do to a connection.
 Broken = (OSError, http.client.HTTPException, ValueError)
 
@@ -50,7 +52,7 @@ class Connection(http.client.HTTPConnection):
         share = self._left() / len(addresses)
         for number, address in enumerate(addresses, 1):
             try:
-                return socket.create_connection(address, timeout=share)
+                return _connected(address, share)
             except OSError:
                 if number == len(addresses):
                     self._resolver.forget()
@@ -107,6 +109,18 @@ class Connection(http.client.HTTPConnection):
         return left
 
 
+def _connected(address: Address, timeout: float) -> socket.socket:
+    family, where = address
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.settimeout(timeout)
+        made.connect(where)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 class Resolver:
     """The addresses of one endpoint, kept as long as they can be connected to.
 
@@ -115,19 +129,25 @@ class Resolver:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._found: list[tuple[Any, ...]] = []
+        self._found: list[Address] = []
         self._asking: threading.Thread | None = None
         self._error: OSError | None = None
+        self._turn = threading.Lock()
 
-    def addresses(self, timeout: float) -> list[tuple[Any, ...]]:
+    def addresses(self, timeout: float) -> list[Address]:
         if not self._found:
+            self._asked().join(timeout)
+        if not (found := self._found):
+            raise self._error or TimeoutError("its name is not resolved in time")
+        return found
+
+    def _asked(self) -> threading.Thread:
+        """One question at a time, however many connections wait for the answer."""
+        with self._turn:
             if self._asking is None or not self._asking.is_alive():
                 self._asking = threading.Thread(target=self._ask, name="resolver", daemon=True)
                 self._asking.start()
-            self._asking.join(timeout)
-        if not self._found:
-            raise self._error or TimeoutError("its name is not resolved in time")
-        return self._found
+            return self._asking
 
     def forget(self) -> None:
         self._found = []
@@ -135,9 +155,9 @@ class Resolver:
     def _ask(self) -> None:
         try:
             self._error = None
-            found = socket.getaddrinfo(
-                self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM
-            )
-            self._found = [address for *_, address in found]
+            # As bytes: for text Python loads its codec for names beyond ASCII, which etcd's has not.
+            host = self._endpoint.host.encode("ascii")
+            found = socket.getaddrinfo(host, self._endpoint.port, type=socket.SOCK_STREAM)
+            self._found = [(family, address) for family, _, _, _, address in found]
         except OSError as error:
             self._error = error

@@ -1,40 +1,29 @@
-"""etcd's JSON gateway: the messages of rpc.proto as JSON over HTTP.
+"""etcd's JSON gateway, over HTTP.
 
-Bytes are in base64, 64-bit numbers are strings, and what has its default is left out.
 https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
 """
 
 import json
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from holdfast.endpoint import Endpoint
 from holdfast.errors import OwnershipLost, Unreachable, UsageError
 from holdfast.settings import Settings
-from holdfast.store import SYSTEM_CA, Change, NoAnswer, Store, range_end
+from holdfast.store import SYSTEM_CA, Change, NoAnswer, Store, message
 from holdfast.store.connection import Broken, Connection, Resolver
-from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
+from holdfast.store.message import Message, Refusal
+from holdfast.txn import Operation, Reply, Unchanged
 
 if TYPE_CHECKING:
     from ssl import SSLContext
-
-Message = Mapping[str, Any]
 
 # A member that has lost the others ends a stream, in place of saying nothing for ever.
 REQUIRE_LEADER = {"Grpc-Metadata-hasleader": "true"}
 
 # gRPC's status codes.
 DEADLINE_EXCEEDED, NOT_FOUND, UNAVAILABLE, UNAUTHENTICATED = 4, 5, 14, 16
-
-
-class Refusal(Exception):
-    """An endpoint answered, and the answer is no."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Gateway(Store):
@@ -60,13 +49,13 @@ class Gateway(Store):
         reply = self._call(
             "/v3/kv/txn",
             {
-                "compare": [_compare(one) for one in compare],
-                "success": [_operation(one) for one in success],
-                "failure": [_operation(one) for one in failure],
+                "compare": [message.compared(one) for one in compare],
+                "success": [message.operation(one) for one in success],
+                "failure": [message.operation(one) for one in failure],
             },
         )
         ranges = (one.get("response_range", {}) for one in reply.get("responses", ()))
-        items = [_item(kv) for one in ranges for kv in one.get("kvs", ())]
+        items = [message.item(kv) for one in ranges for kv in one.get("kvs", ())]
         return Reply(
             succeeded=reply.get("succeeded", False),
             revision=int(reply["header"]["revision"]),
@@ -89,12 +78,12 @@ class Gateway(Store):
     def changes(self, prefixes: Sequence[str], revision: int) -> "Stream":
         connection = self._connection(self.endpoints[self._first])
         headers = {**self._headers(), **REQUIRE_LEADER}
-        return Stream(connection, _watches(prefixes, revision), headers)
+        return Stream(connection, message.watches(prefixes, revision), headers)
 
     # -- one request
 
-    def _call(self, path: str, message: Message) -> Message:
-        body = json.dumps(message).encode()
+    def _call(self, path: str, request: Message) -> Message:
+        body = json.dumps(request).encode()
         return self._anywhere(lambda endpoint: self._ask(endpoint, path, body))
 
     def _ask(self, endpoint: Endpoint, path: str, body: bytes) -> Message:
@@ -156,7 +145,7 @@ class Gateway(Store):
             raise
         with self._guard:
             self._idle[connection.endpoint].append(connection)
-        return _answer(status, answer)
+        return message.answer(status, answer)
 
     def _connection(self, endpoint: Endpoint) -> Connection:
         tls = self._tls if endpoint.tls else None
@@ -174,12 +163,12 @@ class Stream:
     def __iter__(self) -> Iterator[Change]:
         try:
             for line in self._connection.stream("/v3/watch", self._body, self._headers):
-                reply = _result(line)
+                reply = message.result(line)
                 if reply.get("canceled"):  # compacted away, or refused
                     compacted = int(reply.get("compact_revision", 0))
                     yield Change(revision=compacted, compacted=True)
                     return
-                keys = frozenset(_key(event["kv"]) for event in reply.get("events", ()))
+                keys = frozenset(message.key_of(event["kv"]) for event in reply.get("events", ()))
                 yield Change(keys=keys, revision=int(reply["header"]["revision"]))
         except (*Broken, Refusal) as error:
             raise NoAnswer(f"{error}") from error
@@ -209,76 +198,3 @@ def _unreadable(error: OSError) -> UsageError:
     return UsageError(
         f"{error.filename}: {error.strerror}", hint="etcd's TLS files or password file"
     )
-
-
-def _answer(status: int, body: bytes) -> Message:
-    """Raises Refusal, or NoAnswer for what is no answer of etcd's at all."""
-    try:
-        message = json.loads(body.splitlines()[0])
-    except (ValueError, IndexError) as error:
-        raise NoAnswer(
-            f"HTTP status {status} and no JSON: is its gateway off? (ETCD_PROTOCOL=grpc does without)"
-        ) from error
-    return _result(message)
-
-
-def _result(message: Message) -> Message:
-    """A stream's replies come as `result`. An error has a code at the top, or in a stream below `error`."""
-    error = message["error"] if isinstance(message.get("error"), dict) else message
-    code = error.get("code", error.get("grpc_code"))
-    if code is not None:
-        raise Refusal(code, error.get("message", ""))
-    result: Message = message.get("result", message)
-    return result
-
-
-def _text(key: str) -> str:
-    return b64encode(key.encode()).decode()
-
-
-def _key(kv: Message) -> str:
-    return b64decode(kv["key"]).decode(errors="replace")
-
-
-def _item(kv: Message) -> Item:
-    return Item(
-        key=_key(kv),
-        value=b64decode(kv.get("value", "")),
-        mod_revision=int(kv["mod_revision"]),
-        lease=int(kv.get("lease", 0)),
-    )
-
-
-def _compare(one: Unchanged) -> Message:
-    return {
-        "key": _text(one.key),
-        "target": "MOD",
-        "result": "EQUAL",
-        "mod_revision": one.revision,
-    }
-
-
-def _operation(one: Operation) -> Message:
-    match one:
-        case Put():
-            value = b64encode(one.value).decode()
-            return {"request_put": {"key": _text(one.key), "value": value, "lease": one.lease}}
-        case Delete():
-            return {"request_delete_range": {"key": _text(one.key)}}
-        case Range():
-            end = range_end(one.key) if one.prefix else b""
-            ends = b64encode(end).decode()
-            return {"request_range": {"key": _text(one.key), "range_end": ends}}
-
-
-def _watches(prefixes: Sequence[str], revision: int) -> bytes:
-    """Several watches on one stream: a message each."""
-    wanted = (
-        {
-            "key": _text(prefix),
-            "range_end": b64encode(range_end(prefix)).decode(),
-            "start_revision": revision,
-        }
-        for prefix in prefixes
-    )
-    return b"".join(json.dumps({"create_request": one}).encode() for one in wanted)

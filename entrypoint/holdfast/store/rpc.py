@@ -2,32 +2,23 @@
 
 Of python-etcd3 only the connection and the generated stubs are used. Its `Lock` fails under
 contention, its calls may block for ever without a timeout, and its transaction drops the revision.
-Only this module knows gRPC.
+Only this module and `channel` know gRPC.
 """
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import etcd3
 import grpc
 from etcd3 import etcdrpc as rpc
 
-from holdfast.errors import HoldfastError, OwnershipLost, Unreachable, UsageError
+from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
 from holdfast.settings import Endpoint, Settings
-from holdfast.store import SYSTEM_CA, Change, NoAnswer, Store, range_end
+from holdfast.store import Change, NoAnswer, Store, range_end
+from holdfast.store.channel import Client, connect
 from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
 
-# gRPC's own back-off grows to two minutes: a lease would be lost long after etcd is back.
-# A proxy variable meant for the web must not catch etcd's requests.
-CHANNEL_OPTIONS = (
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 1000),  # this is also what one connection gets to come up
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.enable_http_proxy", 0),
-)
 # A member that has lost the others ends a stream, in place of saying nothing for ever.
 REQUIRE_LEADER = ("hasleader", "true")
 ELSEWHERE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -35,49 +26,6 @@ ELSEWHERE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 # What a stub is called with beside the request: deadline, rights, whether to wait for a connection.
 Options = Mapping[str, Any]
 Call = Callable[["Client", Options], Any]
-
-
-class Client:
-    """A connection to one endpoint."""
-
-    def __init__(self, endpoint: Endpoint, settings: Settings, timeout: float) -> None:
-        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-        self._etcd = etcd3.client(
-            host=host,
-            port=endpoint.port,
-            timeout=timeout,
-            grpc_options=CHANNEL_OPTIONS,
-            **_tls(endpoint, settings),
-            **_user(settings),
-        )
-        self.kv = self._etcd.kvstub
-        self.lease = self._etcd.leasestub
-        self.watch = rpc.WatchStub(self._etcd.channel)
-
-    @property
-    def authentication(self) -> dict[str, Any]:
-        """The token of a user. gRPC would carry it as a credential only where there is TLS."""
-        return {"metadata": self._etcd.metadata}
-
-    def close(self) -> None:
-        self._etcd.close()
-
-
-def _tls(endpoint: Endpoint, settings: Settings) -> dict[str, str | None]:
-    if not endpoint.tls:
-        return {}
-    return {
-        "ca_cert": settings.etcd_cacert or SYSTEM_CA,
-        "cert_cert": settings.etcd_cert or None,
-        "cert_key": settings.etcd_key or None,
-    }
-
-
-def _user(settings: Settings) -> dict[str, str]:
-    if not settings.etcd_username:
-        return {}
-    password = Path(settings.etcd_password_file).read_text(encoding="utf-8").rstrip("\n")
-    return {"user": settings.etcd_username, "password": password}
 
 
 class Rpc(Store):
@@ -177,7 +125,7 @@ class Rpc(Store):
     def _client(self, endpoint: Endpoint) -> Client:
         with self._guard:
             if endpoint not in self._clients:
-                self._clients[endpoint] = _connect(endpoint, self._settings, self.timeout)
+                self._clients[endpoint] = connect(endpoint, self._settings, self.timeout)
             return self._clients[endpoint]
 
     def _drop(self, endpoint: Endpoint) -> None:
@@ -220,17 +168,6 @@ class Stream:
             )
             yield rpc.WatchRequest(create_request=request)
         self._over.wait()  # the stream lives as long as its requests
-
-
-def _connect(endpoint: Endpoint, settings: Settings, timeout: float) -> Client:
-    try:
-        return Client(endpoint, settings, timeout)
-    except OSError as error:
-        raise UsageError(
-            f"{error.filename}: {error.strerror}", hint="etcd's TLS files or password file"
-        ) from error
-    except etcd3.exceptions.Etcd3Exception as error:
-        raise Unreachable(f"etcd at {endpoint}: {error}") from error
 
 
 def _refusal(endpoint: Endpoint, error: grpc.RpcError) -> HoldfastError:
