@@ -1,4 +1,4 @@
-"""What Nomad's drivers do with disks, and we do right: the cases V4 to V6, V12 to V14 and V23.
+"""What Nomad's drivers do with disks, and we do right: the cases V1, V4 to V6, V12 to V14 and V23.
 
 V7 to V11 need files and Ceph: tests/integration/test_nomad_disks.py, test_rbd.py.
 """
@@ -8,6 +8,7 @@ import itertools
 import pytest
 from describing import Keys, described, faults, machine
 
+from holdfast import grammar
 from holdfast.host import Host
 from holdfast.machine import Bus, Format, RbdVolume, Volume
 from holdfast.qemu import command_line
@@ -162,3 +163,37 @@ def test_bad_sources(key: str, value: str) -> None:
 def test_a_password_in_a_url_is_not_shown() -> None:
     (line, *_) = faults({**POOL, "disks/root/source/image": "ftp://me:pw@images.example/a"})
     assert "pw" not in line
+
+
+def spelled(letter: str) -> list[tuple[str, int]]:
+    power = "kmgt".index(letter) + 1
+    binary, decimal = 1024**power, 1000**power
+    return [
+        *((f"3{text}", 3 * binary) for text in (letter, letter.upper())),
+        *((f"3{text}", 3 * binary) for text in (f"{letter}ib", f"{letter.upper()}iB")),
+        *((f"3{text}", 3 * decimal) for text in (f"{letter}b", f"{letter.upper()}B")),
+        (f"3{letter.upper()}IB", 3 * binary),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [*(pair for letter in "kmgt" for pair in spelled(letter)), ("512", 512), ("0", 0)],
+)
+def test_v1_sizes(text: str, bytes_: int) -> None:
+    """Theirs takes `20G` for a fault, and petabytes and exabytes; ours the other way round."""
+    assert grammar.size()(text) == bytes_
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ten", "1gig", "unknown", "1KaB", "", "1P", "1EiB", "1 G", "+1G", "-1", "1.5G", "1_000", "9223372036854775808", "9" * 30, "8388608T"],
+)  # fmt: skip
+def test_v1_no_sizes(text: str) -> None:
+    """A product that does not fit 63 bits is too large, and never another number."""
+    with pytest.raises(grammar.Refused):
+        grammar.size()(text)
+
+
+def test_v1_a_disk_of_no_size_is_refused() -> None:
+    assert "disks/root/size" in str(faults({**POOL, "disks/root/size": "0"}))
