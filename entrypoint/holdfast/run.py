@@ -7,22 +7,37 @@ from pathlib import Path
 from holdfast import log, plan, qemu
 from holdfast.description import describe
 from holdfast.ending import OFF, Ending, How
-from holdfast.errors import ConfigError, Fault, HostLacks
+from holdfast.errors import ConfigError, Fault, HostLacks, UsageError
 from holdfast.events import Events
 from holdfast.host import Host
-from holdfast.machine import Tpm
+from holdfast.machine import Firmware, Machine, NicMode, Tpm
 from holdfast.pool import DirectoryPool
 from holdfast.settings import Settings
+
+SERVED = "Unset EXEC, or leave that out: Holdfast makes it, and serves it while QEMU runs."
 
 
 def replaced(settings: Settings, host: Host, raw: Mapping[str, bytes]) -> int:
     """EXEC=yes: no lock, no confinement, no graceful stop. QEMU takes this process over."""
     machine = describe(settings, raw, {}).machine
+    refuse_served(machine)
     argv = [host.qemu, *settings.options] if settings.options else qemu.command_line(machine, host)
     try:
         os.execv(argv[0], argv)
     except OSError as error:
         raise HostLacks(f"{argv[0]}: {error.strerror}") from error
+
+
+def refuse_served(machine: Machine) -> None:
+    """What a process beside QEMU would have to make or to serve."""
+    served = {
+        "tpm": machine.tpm is not Tpm.off,
+        "firmware": machine.firmware is not Firmware.bios,
+        "shares": bool(machine.shares),
+        "mode=macvtap": any(nic.mode is NicMode.macvtap for nic in machine.nics),
+    }
+    if wanted := [name for name, needed in served.items() if needed]:
+        raise UsageError(f"EXEC=yes leaves nobody who serves {', '.join(wanted)}", hint=SERVED)
 
 
 def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, bytes]) -> int:

@@ -433,6 +433,14 @@ def test_exec_gives_the_process_to_qemu(launch: Launch) -> None:
     assert "QEMU emulator version" in launcher.console
 
 
+def test_what_holdfast_serves_cannot_be_had_with_exec(launch: Launch, tmp_path: Path) -> None:
+    file = tmp_path / "vm.yaml"
+    file.write_text("{tpm: '2.0', firmware: uefi}")
+    launcher = launch({"EXEC": "yes", "VM_FILE": str(file)})
+    assert launcher.ends() == 64
+    assert "nobody who serves tpm, firmware" in launcher.log
+
+
 def test_options_that_end_supervision_are_refused(launch: Launch) -> None:
     launcher = launch({}, "-daemonize")
     assert launcher.ends() == 64
