@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import queue
 import re
 import select
 import socket
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from processes import netns
 from holdfast import address, tap
 from holdfast.errors import ConfigError, HostLacks, LockHeld
 from holdfast.machine import MacvtapMode, Nic, NicMode
-from holdfast.network import agent, cards, links, macvtap, own_tap, ports, rtnetlink
+from holdfast.network import agent, cards, links, macvtap, own_tap, ports, rtnetlink, whereabouts
 from holdfast.network.announced import announce, announced
 from holdfast.network.nftables import Nftables
 from holdfast.network.publication import Publication
@@ -210,7 +211,7 @@ def test_the_longest_names_can_be_announced() -> None:
         announce("x" * 107)
 
 
-def test_the_agents_own_word_is_heard(tmp_path: Path) -> None:
+def test_v18_the_agents_own_word_is_heard(tmp_path: Path) -> None:
     """Behind what an earlier client has left unread; one that says nothing is not waited for long."""
     answer = [
         {"name": "eth0", "hardware-address": MAC, "ip-addresses": [{"ip-address": "10.79.0.5"}]}
@@ -308,7 +309,44 @@ def test_a_port_is_led_to_nobody_but_the_guests_own_bridge() -> None:
     publication.close()
 
 
-def test_the_neighbour_table() -> None:
+def test_v18_each_card_has_its_own_addresses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of the agent, else of the neighbour table; one that nobody knows of keeps the VM from nothing."""
+    ours = [
+        nic(name=name, mac=f"52:54:00:00:00:0{number}")
+        for number, name in enumerate(("agent", "table", "silent"))
+    ]
+    still = nic(name="still", mac="52:54:00:00:00:09", ports=(address.port("8080:80"),),
+                address=(ip_interface("10.79.0.7/24"),))  # fmt: skip
+    for number in ("0", "1"):
+        netns.run(
+            "ip",
+            "neigh",
+            "add",
+            f"10.79.0.2{number}",
+            "lladdr",
+            f"52:54:00:00:00:0{number}",
+            "dev",
+            "br0",
+        )
+    heard = {
+        ours[0].mac: (ip_address("10.79.0.10"), ip_address("fe80::1")),
+        "52:54:00:00:00:ff": (ip_address("10.79.0.66"),),  # a card that is none of the VM's
+    }
+    monkeypatch.setattr(agent, "interfaces", lambda path: heard)
+    monkeypatch.setattr(whereabouts, "SOON", 0.05)
+    told: queue.Queue[object] = queue.Queue()
+    with whereabouts.Whereabouts("7", [*ours, still], tmp_path / "agent", told.put):
+        assert "dnat ip to 10.79.0.7:80" in netns.run("nft", "list", "ruleset")
+        assert told.get(timeout=10) == {"agent": ["10.79.0.10"], "table": ["10.79.0.21"]}
+        heard.clear()  # the agent falls silent: what the kernel has seen counts
+        assert told.get(timeout=10) == {"agent": ["10.79.0.20"], "table": ["10.79.0.21"]}
+        assert "10.79.0.66" not in netns.run("nft", "list", "ruleset")
+    assert "holdfast" not in netns.run("nft", "list", "tables")
+
+
+def test_v18_the_neighbour_table() -> None:
     netns.run("ip", "neigh", "add", "10.79.0.9", "lladdr", MAC, "dev", "br0", "nud", "stale")
     netns.run("ip", "neigh", "add", "fd00:79::9", "lladdr", MAC, "dev", "br0", "nud", "reachable")
     netns.run("ip", "neigh", "add", "10.79.0.10", "lladdr", "52:54:00:00:00:ff", "dev", "br0")

@@ -425,7 +425,7 @@ def test_82_utf_8_survives_a_c_locale() -> None:
 # Rows of the list of bad inputs, 1 to 86, that are held elsewhere: they need a host, or another server.
 ROWS = range(1, 87)
 ELSEWHERE = {
-    25: "unit/test_nic.py::test_faults_of_network_cards",
+    25: "unit/test_nic.py::test_v16_faults_of_network_cards",
     30: "unit/test_host.py::test_what_is_wrong_with_a_bridge",
     36: "integration/test_local_disks.py::test_it_is_no_disk",
     39: "integration/test_local_disks.py::test_it_is_no_disk",

@@ -53,7 +53,7 @@ def test_a_rule_for_each_kind_of_port(one: Way, rules: list[str]) -> None:
     assert dnat(one) == rules
 
 
-def test_what_the_agent_says() -> None:
+def test_v18_what_the_agent_says() -> None:
     said = [
         {"name": "lo", "ip-addresses": [{"ip-address": "127.0.0.1", "prefix": 8}]},
         {
@@ -75,6 +75,6 @@ def test_what_the_agent_says() -> None:
         [{"hardware-address": "x", "ip-addresses": [{"ip-address": ["10.0.0.5"]}]}],
     ],
 )  # fmt: skip
-def test_a_guest_may_say_anything(said: object) -> None:
+def test_v18_a_guest_may_say_anything(said: object) -> None:
     usable = [one for given in agent.parsed(said).values() for one in whereabouts.usable(given)]
     assert usable == []

@@ -46,6 +46,8 @@ def test_a_card_without_a_bridge_has_none_though_one_is_known() -> None:
         ({"nics/a/mode": "bridge"}, "nics/a/bridge: is not set, and neither is BRIDGE_IF"),
         ({"nics/a/mode": "macvtap"}, "nics/a/device: is not set, and mode macvtap needs it"),
         ({"nics/a/device": "eth0"}, "nics/a/device: needs mode macvtap, and this card's is user"),
+        ({"nics/a/device": "eth0", "nics/a/bridge": "br0"}, "nics/a/device: needs mode macvtap, and this card's is bridge"),
+        ({"nics/a/mode": "nat"}, "nics/a/mode: 'nat': must be one of bridge, user, macvtap, none"),
         ({"nics/a/device": "lo", "nics/a/mode": "macvtap"}, "nics/a/device: 'lo': must be the name of a bridge or device: at most 15 letters, digits, dot, - and _"),
         ({"nics/a/macvtap_mode": "source"}, "nics/a/macvtap_mode: 'source': must be one of bridge, private, vepa, passthrough"),
         ({"nics/a/vlan": "4095"}, "nics/a/vlan: '4095': must be a whole number from 1 to 4094"),
@@ -79,7 +81,7 @@ def test_a_card_without_a_bridge_has_none_though_one_is_known() -> None:
         ({"nics/-a/mode": "user"}, "nics/-a: its name must be 1 to 26 of a-z, 0-9, - and _, and start with neither sign"),
     ],
 )  # fmt: skip
-def test_faults_of_network_cards(own: Keys, line: str) -> None:
+def test_v16_faults_of_network_cards(own: Keys, line: str) -> None:
     assert faults(own) == [line]
 
 
