@@ -20,11 +20,15 @@ MISC_MAJOR = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A character device of the kernel's misc family. `group` None: the node is for everybody."""
+    """A character device. `group` None: the node is for everybody.
+
+    `number` is what sysfs says; None: the device is of the misc family, and /proc/misc says it.
+    """
 
     name: str  # as in /proc/misc
     path: str
     group: str | None = None
+    number: int | None = None
 
 
 # Opening tun gives no right by itself: what makes a tap is CAP_NET_ADMIN. So all may, as with udev.
@@ -57,9 +61,14 @@ def attempt(device: Device) -> Access:
     except OSError as error:
         return _OPEN_REFUSED.get(error.errno or 0, Access.foreign)
     try:
-        return Access.open if stat.S_ISCHR(os.fstat(fd).st_mode) else Access.foreign
+        return Access.open if _is_node(device, os.fstat(fd)) else Access.foreign
     finally:
         os.close(fd)
+
+
+def _is_node(device: Device, found: os.stat_result) -> bool:
+    """Devices that come and go leave nodes in a container, whose numbers others may have by then."""
+    return stat.S_ISCHR(found.st_mode) and device.number in (None, found.st_rdev)
 
 
 _OPEN_REFUSED: Mapping[int, Access] = {
@@ -73,16 +82,21 @@ _OPEN_REFUSED: Mapping[int, Access] = {
 
 
 def make(device: Device, *, misc: str = MISC) -> Access:
-    """Create the node with the minor number that the kernel gives in /proc/misc."""
-    minor = minors(Path(misc).read_text(encoding="ascii")).get(device.name)
-    if minor is None:
+    """Create the node with the number that the kernel gives."""
+    number = device.number or _misc_number(device, misc)
+    if number is None:
         return Access.absent
     try:
         Path(device.path).parent.mkdir(parents=True, exist_ok=True)
-        _make_node(device, os.makedev(MISC_MAJOR, minor))
+        _make_node(device, number)
     except OSError:
         return Access.unmade
     return Access.open
+
+
+def _misc_number(device: Device, misc: str) -> int | None:
+    minor = minors(Path(misc).read_text(encoding="ascii")).get(device.name)
+    return None if minor is None else os.makedev(MISC_MAJOR, minor)
 
 
 def minors(misc: str) -> dict[str, int]:
@@ -128,9 +142,14 @@ def lack(device: Device, access: Access, minor: int | None) -> HostLacks:
     facts = {
         "name": device.name,
         "path": device.path,
-        "rule": f"--device-cgroup-rule 'c {MISC_MAJOR}:{minor} rwm'",
+        "rule": f"--device-cgroup-rule 'c {_numbers(device, minor)} rwm'",
     }
     return HostLacks(message.format(**facts), hint=hint.format(**facts))
+
+
+def _numbers(device: Device, minor: int | None) -> str:
+    """The minor number of what comes and goes is another one each time."""
+    return f"{MISC_MAJOR}:{minor}" if device.number is None else f"{os.major(device.number)}:*"
 
 
 _NO_MKNOD = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast import identifier
 from holdfast.errors import Fault
-from holdfast.grammar import Refused
+from holdfast.grammar import Parser, Refused
 from holdfast.pool import Pool, pool
 
 NAMES = (
@@ -18,15 +18,15 @@ NAMES = (
     "default_pool",
     "image_cache",
     "local_devices",
+    "pci",
     "pools",
     "share_paths",
     "state_key",
     "storage_fence",
+    "usb",
 )
 KEY_BYTES = 32  # AES-256
 EMULATOR = "qemu-system-"  # people write the architecture, or the name of the program
-# What host.toml knows and this version has no use for: each permits something not built yet.
-LATER = ("usb", "pci")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class HostConfig:
     emulators_allowlist: tuple[str, ...] | None = None
     bridges: tuple[str, ...] | None = None
     local_devices: tuple[str, ...] = ()
+    usb: tuple[str, ...] = ()
+    pci: tuple[str, ...] = ()
     time_fence: bool = False
     default_pool: str = ""
     state_key: bytes = field(default=b"", repr=False)
@@ -63,6 +65,16 @@ class HostConfig:
         if self.bridges is not None and bridge not in self.bridges:
             allowed = ", ".join(self.bridges) or "none"
             raise Refused(f"is not one of bridges of host.toml ({allowed})")
+
+    def permit_usb(self, usb: str) -> None:
+        if not any(PurePosixPath(usb).match(pattern) for pattern in self.usb):
+            allowed = ", ".join(self.usb) or "names none"
+            raise Refused(f"is not one of usb of host.toml ({allowed})")
+
+    def permit_pci(self, address: str) -> None:
+        if address not in self.pci:
+            allowed = ", ".join(self.pci) or "names none"
+            raise Refused(f"is not one of pci of host.toml ({allowed})")
 
     def is_local_device(self, *names: str) -> bool:
         """Whether no other host reaches the block device. A `*` of a pattern stops at a slash."""
@@ -96,7 +108,7 @@ def parse(text: str | None, faults: list[Fault]) -> HostConfig:
         faults.append(Fault(key="host.toml", rule=f"is not TOML: {error}"))
         return HostConfig()
     reading = _Reading(table, faults)
-    reading.refuse_unknown(table, (*NAMES, *LATER), "host.toml")
+    reading.refuse_unknown(table, NAMES, "host.toml")
     return reading.host_config()
 
 
@@ -113,6 +125,8 @@ class _Reading:
             emulators_allowlist=self.strings("emulators_allowlist"),
             bridges=self.strings("bridges"),
             local_devices=self.paths("local_devices"),
+            usb=self.parsed("usb", identifier.usb_pattern),
+            pci=self.parsed("pci", identifier.pci_address),
             time_fence=self.time_fence(),
             default_pool=self.default_pool(),
             state_key=self.state_key(),
@@ -138,6 +152,15 @@ class _Reading:
             self.fault(name, "must be a list of strings", value)
             return ()
         return tuple(value)
+
+    def parsed(self, name: str, parser: Parser[str]) -> tuple[str, ...]:
+        found = []
+        for text in self.strings(name) or ():
+            try:
+                found.append(parser(text))
+            except Refused as refused:
+                self.fault(name, refused.rule, text)
+        return tuple(found)
 
     def paths(self, name: str) -> tuple[str, ...]:
         return tuple(path for path in self.strings(name) or () if self.is_path(name, path))

@@ -115,6 +115,31 @@ def interface(value: str) -> str:
     return value
 
 
+def usb_device(value: str) -> str:
+    """The numbers that the makers gave it, as lsusb prints them."""
+    vendor, colon, product = value.lower().partition(":")
+    if not colon or not all(len(part) == 4 and HEX.issuperset(part) for part in (vendor, product)):  # noqa: PLR2004 - 16 bits
+        raise Refused("must be vendor:product, four hexadecimal digits each, such as 0951:1666")
+    return f"{vendor}:{product}"
+
+
+def usb_pattern(value: str) -> str:
+    """The same, or `*` for all products of a vendor."""
+    vendor, _, product = value.partition(":")
+    return f"{usb_device(f'{vendor}:0000')[:4]}:*" if product == "*" else usb_device(value)
+
+
+def pci_address(value: str) -> str:
+    """With its domain, as sysfs writes it."""
+    place, _, function = value.lower().partition(".")
+    numbers = place.split(":") if place.count(":") > 1 else ["0000", *place.split(":")]
+    if [len(number) for number in numbers] != [4, 2, 2] or not HEX.issuperset("".join(numbers)):
+        raise Refused("must be a PCI address such as 0000:03:00.0 or 03:00.0")
+    if int(numbers[2], 16) > 31 or function not in tuple("01234567"):  # noqa: PLR2004 - five bits
+        raise Refused("must be a PCI address: a device up to 1f, and a function from 0 to 7")
+    return f"{':'.join(numbers)}.{function}"
+
+
 def uuid(value: str) -> str:
     groups = value.lower().split("-")
     if [len(group) for group in groups] != [8, 4, 4, 4, 12] or not HEX.issuperset("".join(groups)):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from holdfast import capacity, limits, log, pinned, qemu, seed, virtiofs
+from holdfast import capacity, hostdev, limits, log, pinned, qemu, seed, virtiofs
 from holdfast.confinement import Identity, confined, identity
 from holdfast.errors import InternalError, LockHeld
 from holdfast.fence import Fence
@@ -149,6 +149,7 @@ class Launch:
             "vnc_password_file": self._password("VNC", machine.vnc),
             "tpm": self._tpm(descriptors),
             "shares": self._shares(machine, descriptors),
+            **hostdev.opened(machine, descriptors),
         }
 
     def _end_helpers(self) -> None:
@@ -276,6 +277,7 @@ def passed(wiring: Wiring) -> list[int]:
         wiring.console_log,
         wiring.seed,
         wiring.tpm,
+        wiring.iommu,
     )
     return sorted(
         {
@@ -283,6 +285,8 @@ def passed(wiring: Wiring) -> list[int]:
             *wiring.disks.values(),
             *wiring.parents.values(),
             *wiring.shares.values(),
+            *wiring.usb.values(),
+            *wiring.pci.values(),
             *(one for one in single if one is not None),
         }
     )

@@ -7,12 +7,14 @@ from traceback import walk_tb
 
 from holdfast import cgroup
 from holdfast.errors import HostLacks
+from holdfast.headroom import GIB, MIB, most
 from holdfast.machine import Machine, RbdImage
 
 # Processes and threads at the same time: the launcher with its helpers, and QEMU without its CPUs.
 # librados has a dozen threads or two in each of the two.
 TASKS = 16
 TASKS_FOR_CEPH = 32
+LOCKED_BESIDE = GIB  # memory of devices and adapters, which others are shown, too
 MORE_TASKS = (
     "Raise `--pids-limit` of docker run, `TasksMax=` of the unit or `ulimit -u`: "
     "QEMU takes more of them when its disks are busy, 256 are enough."
@@ -23,6 +25,8 @@ MORE_FILES = "Raise `--ulimit nofile=` of docker run, `LimitNOFILE=` of the unit
 def check(machine: Machine) -> None:
     """Raises HostLacks: found out later, it would be QEMU that ends, or a thread that never runs."""
     ceph = any(isinstance(disk.backend, RbdImage) for disk in machine.storage)
+    if machine.pci:
+        allow_locked(most(machine) + LOCKED_BESIDE)
     check_tasks(TASKS + (machine.cpus_max or machine.cpus) + (TASKS_FOR_CEPH if ceph else 0))
 
 
@@ -34,6 +38,26 @@ def check_tasks(needed: int) -> None:
             f"only {least} processes and threads are allowed here, and this VM needs {needed}",
             hint=MORE_TASKS,
         )
+
+
+def allow_locked(needed: int) -> None:
+    """A device reaches all of the guest's memory at any time: vfio locks it. QEMU inherits the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if enough(soft, needed):
+        return
+    try:
+        limits = (needed, hard if enough(hard, needed) else needed)
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, limits)
+    except (ValueError, OSError) as error:
+        raise HostLacks(
+            f"only {hard // MIB} MiB of memory may be locked here, and a VM with a PCI device of the host "
+            f"needs {needed // MIB}",
+            hint="Raise `--ulimit memlock=-1` of docker run, `LimitMEMLOCK=` of the unit or `ulimit -l`.",
+        ) from error
+
+
+def enough(limit: int, needed: int) -> bool:
+    return limit == resource.RLIM_INFINITY or limit >= needed
 
 
 def exhausted(error: Exception) -> HostLacks | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from holdfast import (
     capability,
     capacity,
+    hostdev,
     qemu,
     seed,
     time_fence,
@@ -84,6 +85,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     missing = frozenset(disk.name for disk in disks if is_old_cdrom(disk))
     capability.require(*capability.CONFINE)
     check_accelerator(machine, adapted, host)
+    hostdev.check(machine)
     capacity.check(machine)
     check_firmware(machine)
     check_tpm(machine)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from holdfast.extra_flags import DENIED
-from holdfast.keys import LATER, SECTIONS, WRITTEN, Key
+from holdfast.keys import SECTIONS, WRITTEN, Key
 from holdfast.qemu.refused import REASONS
 
 BEGIN, END = "<!-- table: {} -->", "<!-- end of table -->"
@@ -76,7 +76,6 @@ def tables() -> dict[str, list[str]]:
         "Environment": list(_table(_VARIABLE_HEAD, map(_variable_row, VARIABLES))),
         "Refused options": [_list(f"-{name}" for name in sorted({*DENIED, *REASONS}))],
         "Written by Holdfast": [_list((*WRITTEN, "secret/..."))],
-        "Later": [_list(sorted(LATER))],
     }
 
 

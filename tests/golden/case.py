@@ -19,17 +19,20 @@ HOST = HERE / "host.json"
 HOST_TOML = HERE / "host.toml"
 
 # Descriptors as a launcher might have them; so high that a test can use the very same numbers.
-QMP, AGENT, CONSOLE, LOG, SEED, TPM, TAPS, DISKS, PARENTS, SHARES = (
+QMP, AGENT, CONSOLE, LOG, SEED, TPM, IOMMU, TAPS, DISKS, PARENTS, SHARES, USB, PCI = (
     110,
     111,
     112,
     113,
     114,
     115,
+    116,
     120,
     140,
     160,
     180,
+    190,
+    200,
 )
 
 
@@ -89,6 +92,9 @@ def wiring(machine: Machine) -> Wiring:
         seed=SEED if seeded else None,
         tpm=TPM if machine.tpm is Tpm.v2 else None,
         shares={share.name: SHARES + number for number, share in enumerate(machine.shares)},
+        usb={device.name: USB + number for number, device in enumerate(machine.usb)},
+        pci={device.name: PCI + number for number, device in enumerate(machine.pci)},
+        iommu=IOMMU if machine.pci else None,
         kernel=f"{run}/kernel" if machine.kernel else "",
         initrd=f"{run}/initrd" if machine.initrd else "",
         spice_password_file=f"{run}/spice-password",

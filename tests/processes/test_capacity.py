@@ -134,3 +134,37 @@ def test_the_default_size_of_a_huge_page(tmp_path: Path) -> None:
     meminfo.write_text("MemTotal:  1 kB\n")
     with pytest.raises(HostLacks, match="this kernel has none"):
         capacity.default_page(meminfo=str(meminfo))
+
+
+LOCKS = """
+import resource, sys
+from holdfast import limits
+from holdfast.errors import HostLacks
+soft, hard, needed = (int(word) for word in sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, hard))
+try:
+    limits.allow_locked(needed)
+    print(*resource.getrlimit(resource.RLIMIT_MEMLOCK))
+except HostLacks as error:
+    print(error.status, *error.lines())
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "there"),
+    [
+        (4096, 65536, "32768 65536"),
+        (49152, 65536, "49152 65536"),
+        (4096, 8192, "77 only 0 MiB of memory may be locked here"),
+    ],
+)
+def test_the_limit_of_locked_memory_is_raised_as_far_as_we_may(
+    soft: int, hard: int, there: str
+) -> None:
+    """Without CAP_SYS_RESOURCE, as in a container."""
+    words = [sys.executable, "-c", LOCKS, str(soft), str(hard), str(32768)]
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-sys_resource", *words],
+        env=BASE, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith(there), done.stderr

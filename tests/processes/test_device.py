@@ -168,3 +168,17 @@ def test_the_device_cgroup_is_told_from_a_missing_capability(
     assert "device cgroup" in said
     assert f"--device-cgroup-rule 'c 10:{DEVICES[NAME]} rwm'" in said
     assert (dev / "net" / "node").is_char_device()
+
+
+def test_a_node_has_the_number_that_sysfs_says(dev: Path) -> None:
+    number = os.makedev(10, DEVICES[NAME])
+    node = device.Device(name="usb", path=str(dev / "001" / "002"), group="root", number=number)
+    device.require(node)
+    found = Path(node.path).stat()
+    assert (found.st_rdev, found.st_mode & 0o777, found.st_gid) == (number, 0o660, 0)
+
+
+def test_a_node_left_behind_by_another_device_is_not_taken(dev: Path) -> None:
+    os.mknod(dev / "vfio0", stat.S_IFCHR | 0o600, os.makedev(10, DEVICES[NAME]))
+    node = device.Device(name="vfio", path=str(dev / "vfio0"), number=os.makedev(511, 0))
+    assert device.provide(node) is Access.foreign

@@ -16,6 +16,8 @@ from holdfast.machine import Spice
 HOST_TOML = """
 image_paths = ["/images"]
 share_paths = ["/srv"]
+usb = ["0951:1666", "04B8:*"]
+pci = ["03:00.0"]
 bridges = ["br0"]
 default_pool = "default"
 [pools.default]
@@ -178,6 +180,19 @@ KEYS = [
     ("35", "shares/a/path", "/srv/../etc", "without .."),
     ("35", "shares/a/path", "srv", "absolute"),
     ("35", "shares/a/mount", "www", "absolute"),
+    ("34", "usb/a", "0951:1667", "usb of host.toml (0951:1666, 04b8:*)"),
+    ("34", "usb/a", "*:*", "vendor:product"),
+    ("34", "usb/a", "04b8:*", "vendor:product"),
+    ("34", "usb/a", "0951:1666,hostdevice=/dev/sda", "vendor:product"),
+    ("34", "usb/a", "0951", "vendor:product"),
+    ("34", "pci/a", "0000:03:00.1", "pci of host.toml (0000:03:00.0)"),
+    ("34", "pci/a", "0001:03:00.0", "pci of host.toml (0000:03:00.0)"),
+    ("35", "pci/a", "../../../etc", "PCI address"),
+    ("34", "pci/a", "03:00", "function"),
+    ("34", "pci/a", "03:00.8", "function"),
+    ("34", "pci/a", "03:20.0", "up to 1f"),
+    ("34", "pci/a", "03:00.0,sysfsdev=/x", "function"),
+    ("34", "pci/a", "3:0.0", "03:00.0"),
     ("78", "power", "ture", "on or off"),
     ("78", "rng", "", "on or off"),
 ]  # fmt: skip
@@ -357,7 +372,7 @@ def test_45_the_same_disk_twice(own: Mapping[str, str]) -> None:
 def test_47_forty_disks() -> None:
     own = {f"disks/d{number}/pool": "default" for number in range(39)}
     line = the_one_fault({"rbd": "vms/7", **own})
-    assert line == "disks: 41 disks and network cards, and there are slots for 20"
+    assert line == "disks: 41 disks, network cards and PCI devices, and there are slots for 20"
 
 
 def test_52_no_shell_sees_extra_flags() -> None:

@@ -13,8 +13,8 @@ BAD = "ram: 0\nrma: 1G\nusb: {stick: '1:2'}\ndisks: {root: {path: /etc/shadow}}\
 FINDINGS = [
     "disks/root/path: '/etc/shadow': is not under image_paths of host.toml (/images)",
     "ram: '0': must be at least 16 MiB",
+    "usb/stick: '1:2': must be vendor:product, four hexadecimal digits each, such as 0951:1666",
     "rma: is no key of a VM; did you mean ram?",
-    "usb/stick: is not supported by this version",
 ]
 
 

@@ -147,7 +147,9 @@ def test_more_than_the_board_has_room_for(board: str, bus: str, kind: str, room:
 
 def test_forty_disks() -> None:
     own = {f"disks/d{n}/path": f"/images/{n}" for n in range(40)} | {"disks/d0/primary": "on"}
-    assert faults(own) == ["disks: 41 disks and network cards, and there are slots for 20"]
+    assert faults(own) == [
+        "disks: 41 disks, network cards and PCI devices, and there are slots for 20"
+    ]
     scsi = {f"disks/d{n}/bus": "scsi" for n in range(40)}
     assert len(machine({**own, **scsi}).disks) == 40
 

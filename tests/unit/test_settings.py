@@ -182,6 +182,7 @@ def test_host_toml() -> None:
         args_allowlist=(),
         bridges=("br0",),
         local_devices=("/dev/vg0/*",),
+        usb=("1234:5678",),
         time_fence=True,
         default_pool="fast",
         pools={

@@ -8,6 +8,7 @@ from holdfast.description import display, memory, platform, processor
 from holdfast.description.boot import boot_order
 from holdfast.description.disk import disks, refuse_doubles, refuse_two_clusters
 from holdfast.description.guest import guest
+from holdfast.description.hostdev import pci_devices, usb_devices
 from holdfast.description.nic import nics
 from holdfast.description.share import shares
 from holdfast.description.source import Layer, Sources, fields, gather
@@ -96,6 +97,8 @@ def _machine(sources: Sources, kept: Pinned | None) -> Machine:
         vnc=display.vnc(sources),
         guest=guest(sources),
         shares=shares(sources),
+        usb=usb_devices(sources),
+        pci=pci_devices(sources),
         options=settings.options,
         pinned=kept,
         **given,
@@ -145,7 +148,7 @@ def _refuse_crowd(sources: Sources, machine: Machine) -> None:
         if (count := len(on_bus(machine, bus))) > room:
             rule = f"{count} on the bus {bus}, and machine {machine.machine} has room for {room}"
             sources.refuse("disks", rule)
-    devices = len(on_port(machine)) + len(machine.nics)
+    devices = len(on_port(machine)) + len(machine.nics) + len(machine.pci)
     if devices > MOST_DEVICES:
-        rule = f"{devices} disks and network cards, and there are slots for {MOST_DEVICES}"
+        rule = f"{devices} disks, network cards and PCI devices, and there are slots for {MOST_DEVICES}"
         sources.refuse("disks", rule)

@@ -5,6 +5,7 @@ A new key is a row in one of the sections and a field of the value in machine/ t
 
 from holdfast.keys.disks import DISKS
 from holdfast.keys.guest import GUEST
+from holdfast.keys.hostdevs import HOSTDEVS
 from holdfast.keys.machine import MACHINE
 from holdfast.keys.nics import NICS
 from holdfast.keys.origin import ORIGIN
@@ -12,7 +13,7 @@ from holdfast.keys.power import POWER
 from holdfast.keys.row import Key
 from holdfast.keys.shares import SHARES
 
-__all__ = ["FAMILIES", "KEYS", "LATER", "SECTIONS", "WRITTEN", "Key"]
+__all__ = ["FAMILIES", "KEYS", "SECTIONS", "WRITTEN", "Key"]
 
 SECTIONS = {
     "From the origin": ORIGIN,
@@ -22,15 +23,10 @@ SECTIONS = {
     "Network cards": NICS,
     "Guest set-up": GUEST,
     "Shared folders": SHARES,
+    "Devices of the host": HOSTDEVS,
 }
 KEYS = {key.name: key for section in SECTIONS.values() for key in section}
 
-# Meant for a later version. To run with one of them would be another machine than was asked for,
-# so it is said, but it is no reason not to start: a newer launcher may have written them.
-_LATER = """
-    usb/<name> pci/<name>
-"""
-LATER = frozenset(_LATER.split())
 WRITTEN = ("lock", "epoch", "fence", "pinned", "status", "last")
 FAMILIES = ("disks", "nics", "usb", "pci", "env", "shares")
 
@@ -54,13 +50,11 @@ def is_passed_over(name: str) -> bool:
 
 
 def is_taken(name: str) -> bool:
-    return name in WRITTEN or row_name(name) in KEYS or row_name(name) in LATER
+    return name in WRITTEN or row_name(name) in KEYS
 
 
 def complaint(name: str) -> str:
     """What is wrong with a key that is not in the table."""
-    if row_name(name) in LATER:
-        return "is not supported by this version"
     near = nearest(name)
     return f"is no key of a VM; did you mean {near}?" if near else "is no key of a VM"
 
@@ -69,6 +63,6 @@ def nearest(name: str) -> str:
     import difflib  # noqa: PLC0415 - only for a misspelt key
 
     member = "/".join(name.split("/")[1:2]) or "<name>"
-    known = [row.replace("<name>", member) for row in (*KEYS, *LATER)]
+    known = [row.replace("<name>", member) for row in KEYS]
     found = difflib.get_close_matches(name.lower(), known, n=1)
     return found[0] if found else ""

@@ -18,6 +18,7 @@ from holdfast.machine.disk import (
 from holdfast.machine.display import Display, Spice, Video, Vnc
 from holdfast.machine.format import Format
 from holdfast.machine.guest import Document, Guest
+from holdfast.machine.hostdev import PciDevice, UsbDevice
 from holdfast.machine.nic import MacvtapMode, Nic, NicMode, Port, Protocol
 from holdfast.machine.pinned import Pinned
 from holdfast.machine.platform import Arch, Firmware, Tpm
@@ -50,6 +51,7 @@ __all__ = [
     "OnCrash",
     "OnPoweroff",
     "OnReboot",
+    "PciDevice",
     "Pinned",
     "Port",
     "Power",
@@ -62,6 +64,7 @@ __all__ = [
     "Spice",
     "Topology",
     "Tpm",
+    "UsbDevice",
     "Video",
     "Vnc",
     "Volume",
@@ -115,9 +118,11 @@ class Machine:
     video: Video | None = None  # None: what the screen's server asks for
     guest: Guest = field(default_factory=Guest)
     shares: tuple[Share, ...] = ()
+    usb: tuple[UsbDevice, ...] = ()
+    pci: tuple[PciDevice, ...] = ()
     guest_agent: bool = True
     rng: bool = True
-    balloon: bool | None = None  # None: on a PCIe board
+    balloon: bool | None = None  # None: on a PCIe board, and without devices of the host
     watchdog: Watchdog = Watchdog.off
     on_poweroff: OnPoweroff = OnPoweroff.stop
     on_reboot: OnReboot = OnReboot.restart

@@ -15,6 +15,7 @@ from holdfast.qemu import (
     console,
     display,
     firmware,
+    hostdev,
     netdev,
     share,
     slots,
@@ -45,6 +46,8 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
         *system.helpers(machine),
         *tpm.tpm(machine, wiring),
         *share.shares(machine, wiring),
+        *hostdev.usb(machine, wiring),
+        *hostdev.pci(machine, wiring),
         *blockdev.seed(
             wiring.seed, slots.plugged(machine, "seed", 0)
         ),  # last: with or without it, no other device moves
@@ -54,7 +57,8 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
 
 def fdsets(wiring: Wiring) -> list[str]:
     """Files the launcher opened; QEMU opens them again by the name /dev/fdset/N."""
-    files = [*wiring.disks.values(), *wiring.parents.values(), wiring.seed, wiring.console_log]
+    named = (wiring.disks, wiring.parents, wiring.usb)
+    files = [*(end for ends in named for end in ends.values()), wiring.seed, wiring.console_log]
     command = []
     for number in sorted({number for number in files if number is not None}):
         command += ["-add-fd", f"fd={number},set={number}"]

@@ -74,7 +74,9 @@ def balloon(machine: Machine) -> list[str]:
 
 
 def has_balloon(machine: Machine) -> bool:
-    """QEMU takes only one, and a user's own options may already have it."""
+    """QEMU takes only one, and a user's own options may already have it. With vfio it would do nothing."""
+    if machine.pci:
+        return False
     if machine.balloon is None:
         own = any("virtio-balloon" in word for word in machine.extra_flags)
         return slots.has_pcie(machine) and not own

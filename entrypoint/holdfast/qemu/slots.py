@@ -69,6 +69,7 @@ def ports(machine: Machine) -> list[str]:
     there = {
         "nics": with_spare(len(machine.nics)),
         "disks": with_spare(len(on_port(machine))),
+        "pci": len(machine.pci),
         "seed": 1,
     }
     command: list[str] = []

@@ -11,7 +11,7 @@ PORTS = 15  # of each speed, as many as it can have
 def usb(machine: Machine) -> list[str]:
     """The origin's machine had no tablet and keeps its PS/2 mouse."""
     screen = has_screen(machine) and not is_i440fx(machine)
-    if not screen and not on_bus(machine, Bus.usb):
+    if not (screen or machine.usb or on_bus(machine, Bus.usb)):
         return []
     place = slots.fixed(machine, "usb")
     controller = keyed("qemu-xhci", id="usb", p2=PORTS, p3=PORTS, **place)

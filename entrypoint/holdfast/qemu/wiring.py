@@ -52,6 +52,9 @@ class Wiring:
     seed: int | None = None
     tpm: int | None = None  # connected to swtpm
     shares: Mapping[str, int] = field(default_factory=dict)  # connected to virtiofsd, by name
+    usb: Mapping[str, int] = field(default_factory=dict)  # usbfs nodes, by name
+    pci: Mapping[str, int] = field(default_factory=dict)  # vfio's nodes, by name
+    iommu: int | None = None  # /dev/iommu, for them
     kernel: str = ""  # a copy that QEMU's uid can read; "": the machine's own path
     initrd: str = ""
     spice_password_file: str = ""
