@@ -103,7 +103,9 @@ def test_a_damaged_key(conf: Path, key: str) -> None:
 @pytest.mark.parametrize("text", [f"key = {A}\n", f"[client.holdfast\nkey = {A}\n"])
 def test_a_damaged_file(conf: Path, text: str) -> None:
     keep(conf, "ceph.client.holdfast.keyring", text)
-    with pytest.raises(ConfigError, match=r"ceph\.client\.holdfast\.keyring: ") as raised:
+    with pytest.raises(
+        ConfigError, match=r"ceph\.client\.holdfast\.keyring is no keyring of Ceph: "
+    ) as raised:
         find(conf)
     assert A not in "".join(raised.value.lines())
 

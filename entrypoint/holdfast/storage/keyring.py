@@ -151,5 +151,7 @@ def _parsed(path: Path) -> configparser.RawConfigParser:
     try:
         parser.read_string("\n".join(line.strip() for line in text.splitlines()))
     except configparser.Error as error:
-        raise ConfigError(f"{path}: {error.message.splitlines()[0]}") from error
+        kind = "configuration" if path.suffix == ".conf" else "keyring"
+        reason = error.message.splitlines()[0]
+        raise ConfigError(f"{path} is no {kind} of Ceph: {reason}") from error
     return parser
