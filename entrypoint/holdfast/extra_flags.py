@@ -8,37 +8,49 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from holdfast.grammar import Refused
 from holdfast.qemu.option import SWITCHES, Option, parts
-from holdfast.qemu.refused import why
+from holdfast.qemu.refused import HANDED, MONITOR, why
 
 Pair = tuple[str, str]
 
 _PROCESS = "would take QEMU out of the supervision"
 _FILES = "would have QEMU read or write files, or start programs, of a user's choice"
+_DISK = "is a disk that nobody would claim and lock: describe it under disks/<name> instead (path, rbd or pool)"
+_KEY = "has a key of its own: kernel, initrd or firmware"
+_REMOTE = "lets others into the guest's memory"
 _PRINTS = "makes QEMU print something and end"
 _NO_MACHINE = "is a machine without CPU and memory"
 
 # Beside those that no launcher survives, whoever gives them.
 DENIED: Mapping[str, str] = {
-    **dict.fromkeys(("loadvm", "monitor", "run-with"), _PROCESS),
+    **dict.fromkeys(("action", "loadvm", "monitor", "run-with"), _PROCESS),
     **dict.fromkeys(
-        ("D", "L", "acpitable", "dump-vmstate", "fsdev", "mem-path", "plugin", "virtfs"), _FILES
+        ("blockdev", "cdrom", "drive", "fda", "fdb", "hda", "hdb", "hdc", "hdd", "mtdblock", "pflash", "sd"), _DISK
     ),
+    **dict.fromkeys(("bios", "initrd", "kernel"), _KEY),
+    **dict.fromkeys(
+        ("D", "L", "acpitable", "dtb", "dump-vmstate", "fsdev", "jitdump", "mem-path", "option-rom", "perfmap",
+         "plugin", "semihosting", "semihosting-config", "virtfs"),
+        _FILES,
+    ),
+    **dict.fromkeys(("qtest", "qtest-log"), _REMOTE),
     **dict.fromkeys(("audio-help", "h", "help", "version"), _PRINTS),
-}
+}  # fmt: skip
 
-# Properties that only some options may not have: they name a file, or start a program.
-DENIED_PROPERTIES = {
-    "action": ("shutdown",),
-    "chardev": ("path", "logfile"),
-    "fw_cfg": ("file",),
-    "machine": ("dumpdtb",),
-    "net": ("script", "downscript", "helper", "smb", "tftp", "guestfwd"),
-    "object": ("dir", "evdev", "file", "filename", "mem-path", "path"),
-    "smbios": ("file", "path"),
-    "trace": ("events", "file"),
-}
-FAMILIES = {"M": "machine", "netdev": "net", "nic": "net"}
-HARMLESS = ("no", "/dev/urandom", "/dev/random")
+# What names a file or a program, as a property or behind its last hyphen, wherever it is nested:
+# `mem-path`, `x509-key-file`, `addr.path`.
+_NAMES = """
+dir downscript dtb dumpdtb evdev events file filename firmware guestfwd helper hostdevice initrd
+kernel logfile path pidfile rendernode romfile rootdir rrfile script shim smb splash sysfsdev
+tftp unix vhostdev
+"""
+FILES = frozenset(_NAMES.split())
+DESCRIPTORS = frozenset(("fd", "fds", "vhostfd", "vhostfds"))
+SCHEMES = ("file:", "pipe:", "unix:")
+HARMLESS = ("", "no", "/dev/urandom", "/dev/random")
+# Text for the guest, or for people, may have a slash; any other value with one is taken for a path.
+TEXTS = ("name", "smbios")
+TEXT_PROPERTIES = ("bootfile", "data", "ipv6-net", "name", "net", "serial", "string")
+FAMILIES = {"M": "machine"}
 CHARACTER_DEVICES = ("debugcon", "parallel", "serial")
 
 # In whatever option, at the end of whatever path: `file.locking`, `backing.file.locking`.
@@ -49,6 +61,7 @@ DENIED_SETTINGS: Mapping[tuple[str, bool | str], str] = {
     ("share-rw", True): _UNLOCKS,
     ("force-share", True): _UNLOCKS,
     ("cache", "unsafe"): _LOSES_WRITES,
+    ("type", "fd"): HANDED,
     ("no-flush", True): _LOSES_WRITES,
 }
 _SWITCHED = {
@@ -82,10 +95,12 @@ def permit(words: Sequence[str], allowed: Sequence[str]) -> None:
 def refuse(word: str, value: str) -> None:
     """The reports name the property alone: the rest of the option may hold a password."""
     name = bare(word)
+    if reason := DENIED.get(name):
+        raise Refused(reason, part=word)
     for pair in properties(name, value):
         if reason := denied(name, pair):
             raise Refused(reason, part=f"{word} {'='.join(filter(None, pair))}")
-    if reason := DENIED.get(name) or why(Option(name, value)):
+    if reason := why(Option(name, value)):
         raise Refused(reason, part=word)
 
 
@@ -109,6 +124,8 @@ def options(words: Sequence[str]) -> Iterator[Pair]:
 
 
 def properties(name: str, value: str) -> list[Pair]:
+    if name == "append":
+        return []  # the guest kernel's
     if value.startswith("{"):
         return _members(value)
     if name in CHARACTER_DEVICES:
@@ -150,18 +167,27 @@ def _flat(path: str, value: object) -> Iterator[Pair]:
 def denied(name: str, pair: Pair) -> str:
     """The reason why an option may not have this property; "" if it may."""
     key, value = pair
-    last = key.rpartition(".")[2].replace("_", "-")
+    *above, last = key.replace("_", "-").split(".")
     if last == "property":  # -global driver=...,property=share-rw,value=on
         last, value = value.rpartition(".")[2].replace("_", "-"), "on"
-    family = FAMILIES.get(name, name)
-    if family == "machine" and last in ("", "type") and value == "none":
+    if FAMILIES.get(name, name) == "machine" and last in ("", "type") and value == "none":
         return _NO_MACHINE
     if value in ("help", "?") or (last, value) == ("help", "on"):
         return _PRINTS
-    if last in DENIED_PROPERTIES.get(family, ()) and value not in HARMLESS:
-        return _FILES
-    if name in CHARACTER_DEVICES and value.startswith(("file:", "pipe:", "unix:", "/")):
-        return _FILES
-    if value.startswith("json:"):
-        return "hides the properties of a disk in its name"
-    return DENIED_SETTINGS.get((last, _SWITCHED.get(value.lower(), value)), "")
+    if name in CHARACTER_DEVICES and value.startswith("mon:"):
+        return MONITOR
+    if reason := DENIED_SETTINGS.get((last, _SWITCHED.get(value.lower(), value))):
+        return reason
+    if not DESCRIPTORS.isdisjoint((*above, last)):
+        return HANDED
+    return _FILES if _is_file(name, (*above, last), value) else ""
+
+
+def _is_file(name: str, path: Sequence[str], value: str) -> bool:
+    if value in HARMLESS:
+        return False
+    if any(step.rpartition("-")[2] in FILES for step in path):
+        return True
+    if name in TEXTS or path[-1] in TEXT_PROPERTIES:
+        return False
+    return "/" in value or value.startswith(SCHEMES)

@@ -34,7 +34,7 @@ ORIGIN = {
     "mac": "52:54:00:12:34:56",
     "rbd": "/vms/vm7",
     "spice_port": "5907",
-    "extra_flags": "-cdrom '/images/a b.iso'",
+    "extra_flags": "-name 'a b'",
     "cloud-config": "http://seeds/7",
 }
 
@@ -51,7 +51,7 @@ def test_a_vm_of_the_origin() -> None:
         nics=(Nic(name="nic0", mode=NicMode.bridge, mac="52:54:00:12:34:56", bridge="public"),),
         spice=Spice(port=5907),
         guest=Guest(user_data=Document(url="http://seeds/7")),
-        extra_flags=("-cdrom", "/images/a b.iso"),
+        extra_flags=("-name", "a b"),
     )
 
 

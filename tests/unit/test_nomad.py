@@ -79,7 +79,6 @@ def test_q5_the_buses_of_a_disk(bus: str) -> None:
 
 @pytest.mark.parametrize("bus", ["foo", "virtio-foo", "sd", "mtd", "floppy", "pflash", "none", ""])
 def test_q5_what_is_no_bus(bus: str) -> None:
-    """What theirs has beyond ours is an option of QEMU's, for extra_flags."""
     (line,) = faults({**DISK, "disks/root/bus": bus})
     assert line.startswith("disks/root/bus: ")
 

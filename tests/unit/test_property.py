@@ -4,6 +4,7 @@ Every hostile value carries a canary: a word that no option and no property of o
 in a value; where it comes out as the name of something, a value has broken out of its place.
 """
 
+import shlex
 import string
 from collections.abc import Mapping
 
@@ -19,11 +20,13 @@ from holdfast import settings as variables
 from holdfast.cloudinit import documents
 from holdfast.description import describe, raw_from_file
 from holdfast.errors import ConfigError
+from holdfast.extra_flags import DENIED
 from holdfast.host import Host, Kvm
 from holdfast.keys import FAMILIES, KEYS
 from holdfast.machine import Machine
 from holdfast.qemu import command_line
-from holdfast.qemu.option import scan
+from holdfast.qemu.option import SWITCHES, scan
+from holdfast.qemu.refused import REASONS
 
 HOST_TOML = """
 image_paths = ["/images"]
@@ -82,7 +85,7 @@ def pair(name: str) -> st.SearchStrategy[tuple[str, str]]:
     return st.tuples(filled(name), value(name))
 
 
-# Without extra_flags, which are QEMU's own options by intention.
+# Without extra_flags, which are QEMU's own options by intention: see below.
 PAIRS = st.sampled_from(sorted(KEYS.keys() - {"extra_flags"})).flatmap(pair)
 VMS = st.lists(PAIRS, min_size=1, max_size=3).map(lambda pairs: {**SOUND, **dict(pairs)})
 
@@ -144,6 +147,43 @@ def test_no_value_breaks_out_of_its_place(
     if subject is not None:
         no_canary_is_a_name(built(subject, pasted=pasted), names)
         vendor_data_is_what_was_said(subject)
+
+
+HOST_FILE = "/etc/shadow"
+OPTIONS = (*sorted({*DENIED, *REASONS}), "device", "object", "chardev", "netdev", "machine", "global", "set", "serial", "fw_cfg",
+           "spice", "vnc", "tpmdev", "append", "name", "smbios", "usb", "k", "unheard-of")  # fmt: skip
+PLACES = (
+    "", "file=", "a,file=", "a,file.filename=", "a,b,,c=", "driver=x,property=romfile,value=", "a.b.path=", "unix:",
+    "a,b=c,,file=", "a=b,unheard=", "file:", "nofile=", "a,,", "x=json:", '{"a":"b","file":"', '{"a":[{"str":"',
+)  # fmt: skip
+# Here it is the guest's text, or a person's, and QEMU opens nothing.
+SHOWN = {"append", "name", "smbios"}
+
+
+def flag(name: str, place: str, dashes: str) -> list[str]:
+    end = '"}]}' if "[" in place else '"}' if place.startswith("{") else ""
+    return [f"{dashes}{name}", *([] if name in SWITCHES else [f"{place}{HOST_FILE}{end}"])]
+
+
+FLAGS = st.lists(
+    st.builds(flag, st.sampled_from(OPTIONS), st.sampled_from(PLACES), st.sampled_from(("-", "--"))),
+    min_size=1, max_size=3,
+)  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None, derandomize=True, database=None)
+@given(flags=FLAGS)
+def test_no_extra_flag_opens_a_file_or_takes_over(flags: list[list[str]]) -> None:
+    """They stand at the end as they were given, or the VM is refused."""
+    words = [word for one in flags for word in one]
+    subject = machine({**SOUND, "extra_flags": shlex.join(words)})
+    if subject is None:
+        return
+    argv = built(subject, pasted=True)
+    assert argv[-len(words) :] == words
+    for option in scan(words):
+        assert option.name not in {*DENIED, *REASONS}
+        assert option.name in SHOWN or HOST_FILE not in (option.value or ""), option
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
