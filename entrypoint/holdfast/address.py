@@ -39,7 +39,10 @@ def address(value: str) -> IPv4Address | IPv6Address:
 
 
 def listen_address(value: str) -> str:
-    return str(address(value))
+    parsed = address(value)
+    if parsed.is_multicast:
+        raise Refused("is no address of a host")
+    return str(parsed)
 
 
 def interface_address(value: str) -> IPv4Interface | IPv6Interface:

@@ -65,14 +65,14 @@ class Launch:
         """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""
         self.helpers = []
         stack.callback(self._end_helpers)
-        ports.claim(self._plan.machine.vm, self._plan.machine.nics, stack)
+        machine = self._plan.machine
+        ports.claim(machine.vm, ports.listeners(machine), stack)
         with ExitStack() as descriptors:
             qmp = Qmp()
             stack.callback(qmp.close)
             wiring = replace(self._wire(descriptors, qmp), taps=self._taps(descriptors, stack))
             argv = self._argv(wiring)
             command = confined(argv, self._who, os.getpid())
-            machine = self._plan.machine
             if tenure is not None:
                 tenure.admit_writes()
             with capacity.on_cpus(machine.cpu_set):

@@ -149,6 +149,33 @@ def test_vnc_asks_for_its_password(launch: Launch, tmp_path: Path) -> None:
     assert launcher.ends() == 0
 
 
+@pytest.mark.parametrize("server", ["spice", "vnc"])
+def test_56_a_port_of_the_screen_that_somebody_has(
+    launch: Launch, tmp_path: Path, server: str
+) -> None:
+    """Another program, or another VM: said before QEMU starts."""
+
+    def vm(name: str, port: int) -> Launcher:
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(f"ram: 64M\n{server}_port: {port}\nstop_timeout: 0\n", encoding="utf-8")
+        return launch({"VM_FILE": str(file), "VM": f"{server}-{name}"})
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        late = vm("late", port)
+        assert late.ends() == 75
+        said = f"{server}_port: {port}: something on this host listens there already"
+        assert said in late.log
+        assert "qemu-system" not in late.log
+    first = vm("first", port)
+    first.says("QEMU is up")
+    second = vm("second", port)
+    assert second.ends() == 75
+    assert f"{server}_port: {port}: the VM {server}-first on this host publishes" in second.log
+    first.signal()
+    assert first.ends() == 0
+
+
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -205,7 +205,7 @@ def test_an_announcement_goes_with_its_socket() -> None:
 def test_the_longest_names_can_be_announced() -> None:
     long = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535:65535/udp"
     with ExitStack() as stack:
-        ports.claim("v" * 63, [nic(ports=(address.port(long),))], stack)
+        ports.claim("v" * 63, ports.of_cards([nic(ports=(address.port(long),))]), stack)
         assert announced("port/") == [f"{'v' * 32}/{long}"]
     with pytest.raises(HostLacks, match="cannot be announced"):
         announce("x" * 107)
@@ -242,13 +242,13 @@ def test_a_port_that_a_service_has_is_refused_and_kept_from_later_ones() -> None
     netns.run("ip", "link", "set", "lo", "up")
     card = nic(ports=(address.port("8080:80"), address.port("[fd00:79::1]:53:53/udp")))
     with ExitStack() as stack:
-        ports.claim("7", [card], stack)
+        ports.claim("7", ports.of_cards([card]), stack)
         busy = nic(name="other", ports=(address.port("10.79.0.1:8080:81"),))
         with (
             ExitStack() as other,
             pytest.raises(LockHeld, match="the VM 7 on this host publishes"),
         ):
-            ports.claim("8", [busy], other)
+            ports.claim("8", ports.of_cards([busy]), other)
     with ExitStack() as stack:
         listening = subprocess.Popen(["socat", "TCP-LISTEN:8080,fork", "STDOUT"])
         stack.callback(listening.wait)
@@ -256,7 +256,7 @@ def test_a_port_that_a_service_has_is_refused_and_kept_from_later_ones() -> None
         while ":8080" not in netns.run("ss", "-ltn"):
             assert listening.poll() is None
         with pytest.raises(LockHeld, match="listens there already"):
-            ports.claim("7", [card], stack)
+            ports.claim("7", ports.of_cards([card]), stack)
 
 
 def ways(*texts: str, localnet: bool = False) -> list[Way]:

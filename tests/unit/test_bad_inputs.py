@@ -449,7 +449,7 @@ ELSEWHERE = {
     44: "integration/test_rbd.py::",
     46: "integration/test_local_disks.py::test_an_image_that_another_vm_has",
     55: "unit/test_host.py::test_kvm_is_judged",
-    56: "integration/test_network.py::test_q10_a_port_in_user_mode_is_reached_and_belongs_to_one_vm",
+    56: "integration/test_machine.py::test_56_a_port_of_the_screen_that_somebody_has",
     61: "processes/test_fetch.py::",
     62: "processes/test_fetch.py::",
     63: "processes/test_fetch.py::test_a_body_over_the_limit_is_refused",

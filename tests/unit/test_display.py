@@ -38,6 +38,7 @@ def test_a_server_is_no_hardware() -> None:
         ({"display": "spice", "vnc_port": "5900"}, "display: 'spice': needs spice_port"),
         ({"display": "vnc", "vnc_port": "80"}, "vnc_port: '80': must be a whole number from 5900 to 65535"),
         ({"vnc_port": "5900", "vnc_password": "123456789"}, "vnc_password: must not be longer than 8 bytes"),
+        ({"vnc_port": "5900", "vnc_addr": "224.0.0.1"}, "vnc_addr: '224.0.0.1': is no address of a host"),
         ({"vnc_port": "5900", "vnc_password": ""}, "vnc_password: is empty"),
     ],
 )  # fmt: skip

@@ -1,15 +1,16 @@
-"""Ports of this host that lead to a guest: are they free, and who has them."""
+"""Ports of this host that lead to a guest or to its screen: are they free, and who has them."""
 
 import errno
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from ipaddress import IPv6Address
+from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from holdfast import address
 from holdfast.errors import HostLacks, LockHeld
-from holdfast.machine import Nic, NicMode, Port, Protocol
+from holdfast.machine import Machine, Nic, NicMode, Port, Protocol
 from holdfast.network.announced import announce, announced
 
 UNPRIVILEGED = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
@@ -17,6 +18,7 @@ KIND = "port/"  # announced as port/<vm>/<port>
 SHOWN_NAME = 32  # of a VM's name: with the longest port the kernel's 107 bytes are just enough
 IP_FREEBIND = 15  # linux/in.h
 _KINDS = {Protocol.tcp: socket.SOCK_STREAM, Protocol.udp: socket.SOCK_DGRAM}
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - what no address means
 
 
@@ -34,84 +36,113 @@ def require_right(nics: Sequence[Nic]) -> None:
                 )
 
 
-def claim(vm: str, nics: Sequence[Nic], stack: ExitStack) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """Who listens on a port of this host, or is to be thought to: `label` says by which key."""
+
+    label: str
+    port: Port
+    families: tuple[socket.AddressFamily, ...]
+    is_qemus: bool
+
+
+def listeners(machine: Machine) -> Iterator[Listener]:
+    yield from of_cards(machine.nics)
+    for name, server in (("spice_port", machine.spice), ("vnc_port", machine.vnc)):
+        if server is not None:
+            at = ip_address(server.addr)
+            port = Port(
+                host=server.port, guest=server.port, address=None if at.is_unspecified else at
+            )
+            yield Listener(
+                label=f"{name}: {server.port}",
+                port=port,
+                families=(_FAMILIES[at.version],),
+                is_qemus=True,
+            )
+
+
+def of_cards(nics: Sequence[Nic]) -> Iterator[Listener]:
+    for nic in nics:
+        for port in nic.ports:
+            is_qemus = nic.mode is NicMode.user
+            any_family = ANY if not is_qemus else (socket.AF_INET,)
+            families = (_FAMILIES[port.address.version],) if port.address else tuple(any_family)
+            label = f"nics/{nic.name}/ports: {port}"
+            yield Listener(label=label, port=port, families=families, is_qemus=is_qemus)
+
+
+def claim(vm: str, wanted: Iterable[Listener], stack: ExitStack) -> None:
     """All ports of a VM, until `stack` ends; raises LockHeld, with the other's name where it is known.
 
     Said first and looked for then: of two launchers that start at once, one at least sees the other.
     """
-    published = [(nic, port) for nic in nics for port in nic.ports]
+    wanted = tuple(wanted)
     vm = vm[:SHOWN_NAME]
-    for _, port in published:
-        stack.enter_context(announce(f"{KIND}{vm}/{port}"))
-    for nic, port in published:
-        _refuse_taken(vm, nic, port)
-        for one in _reserved(nic, port):
+    for listener in wanted:
+        stack.enter_context(announce(f"{KIND}{vm}/{listener.port}"))
+    for listener in wanted:
+        _refuse_taken(vm, listener)
+        for one in _reserved(listener):
             stack.enter_context(one)
 
 
-def _refuse_taken(vm: str, nic: Nic, port: Port) -> None:
+def _refuse_taken(vm: str, listener: Listener) -> None:
     for said in announced(KIND):
         other, _, text = said.partition("/")
-        if other != vm and port.collides(address.port(text)):
-            raise _taken(nic, port, f"the VM {other} on this host publishes {text}")
+        if other != vm and listener.port.collides(address.port(text)):
+            raise _taken(listener, f"the VM {other} on this host publishes {text}")
 
 
-def _taken(nic: Nic, port: Port, why: str) -> LockHeld:
-    return LockHeld(
-        f"nics/{nic.name}/ports: {port}: {why}", hint="Give one of them another port or address."
-    )
+def _taken(listener: Listener, why: str) -> LockHeld:
+    return LockHeld(f"{listener.label}: {why}", hint="Give one of them another port or address.")
 
 
-def _reserved(nic: Nic, port: Port) -> Iterator[socket.socket]:
+def _reserved(listener: Listener) -> Iterator[socket.socket]:
     """The kernel's word that nobody else listens. On a bridge the sockets keep it so: a service that
-    came later would never hear of a connection. In user mode QEMU is about to listen itself.
+    came later would never hear of a connection. Where QEMU is about to listen itself they give way.
     """
-    for family, where in _places(nic, port):
+    for family in listener.families:
         try:
-            one = socket.socket(family, _KINDS[port.protocol])
+            one = socket.socket(family, _KINDS[listener.port.protocol])
         except OSError:
             continue  # a kernel without IPv6
         try:
-            _bind(one, nic, where, port)
+            _bind(one, listener)
         except OSError as error:
             one.close()
-            _judge(error, nic, port)
+            _judge(error, listener)
         else:
-            if nic.mode is NicMode.user:
+            if listener.is_qemus:
                 one.close()
             else:
                 yield one
 
 
-def _places(nic: Nic, port: Port) -> list[tuple[socket.AddressFamily, str]]:
-    if port.address:
-        family = socket.AF_INET6 if isinstance(port.address, IPv6Address) else socket.AF_INET
-        return [(family, str(port.address))]
-    return list(ANY.items())[: 1 if nic.mode is NicMode.user else 2]
-
-
-def _bind(one: socket.socket, nic: Nic, where: str, port: Port) -> None:
+def _bind(one: socket.socket, listener: Listener) -> None:
+    port = listener.port
+    place = (str(port.address or ANY[one.family]), port.host)
     if one.family == socket.AF_INET6:
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    if nic.mode is not NicMode.user:
+    if not listener.is_qemus:
         one.setsockopt(
             socket.IPPROTO_IP, IP_FREEBIND, 1
         )  # an address that moves from host to host
-        one.bind((where, port.host))
+        one.bind(place)
     elif port.protocol is Protocol.tcp:
-        # As libslirp does it: connections of an earlier run that are still closing do not count.
+        # As QEMU does it: connections of an earlier run that are still closing do not count.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind((where, port.host))
+        one.bind(place)
         one.listen(1)
     else:
-        one.bind((where, port.host))
+        one.bind(place)
 
 
-def _judge(error: OSError, nic: Nic, port: Port) -> None:
+def _judge(error: OSError, listener: Listener) -> None:
     if error.errno == errno.EADDRINUSE:
-        raise _taken(nic, port, "something on this host listens there already") from error
+        raise _taken(listener, "something on this host listens there already") from error
     if error.errno == errno.EADDRNOTAVAIL:
         hint = "`ip address` lists them; in a container without `--network host` they are its own."
-        rule = f"nics/{nic.name}/ports: {port}: this host has no such address"
+        rule = f"{listener.label}: this host has no such address"
         raise HostLacks(rule, hint=hint) from error
     # EACCES below 1024: nftables needs no socket there, and QEMU's right was looked at before.
