@@ -83,10 +83,13 @@ def restarted(launcher: Launcher, boot: int) -> None:
 PANIC = "echo c >/proc/sysrq-trigger"
 
 
-def test_a_crash_is_restarted_in_place(
+def test_v24_a_reboot_keeps_vm_and_disk_as_a_crash_does(
     launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
 ) -> None:
-    """A dead QEMU, then a panic, then a reboot: the VM stays here, with its lock and its epoch."""
+    """A dead QEMU, then a panic, then a reboot: the VM stays here, with its disk, its lock and its epoch.
+
+    The reboot does not even end QEMU.
+    """
     etcd_server.put(vm, **keys)
     launcher = launch(on(etcd_server, vm))
     launcher.ready()
