@@ -81,9 +81,10 @@ def test_the_guest_has_what_its_keys_say(launcher: Launcher) -> None:
             ("pvpanic", "0x1b36", "0x0011"),
         }
         assert ports(shell) == {0x10: 8, 0x14: 8, 0x1E: 1}
-        assert topology(shell) == {("0", "0"), ("0", "1")}
+        # What of a topology without KVM a guest takes for threads, and what it takes for room to grow,
+        # differs from kernel to kernel.
+        assert packages(shell) == ["0", "0"]
         assert shell.run("ls /sys/bus/pci/devices/0000:00:14.0/*/virtio*/block") == ["vda"]
-        assert shell.run("cat /sys/devices/system/cpu/possible") == ["0-3"]
         ahead = int(shell.run("echo $(($(date +%s) - $(cat /sys/class/rtc/rtc0/since_epoch)))")[0])
         assert abs(ahead) < 60
     threads = affinities(launcher.qemu())
@@ -114,15 +115,9 @@ def ports(shell: Shell) -> dict[int, int]:
     return {slot: slots.count(slot) for slot in slots}
 
 
-def topology(shell: Shell) -> set[tuple[str, str]]:
-    """Package and core of each CPU that is there."""
-    lines = shell.run("cd /sys/devices/system/cpu; grep . cpu*/topology/*_id")
-    values: dict[str, dict[str, str]] = {}
-    for line in lines:
-        cpu, _, rest = line.partition("/topology/")
-        name, _, value = rest.partition(":")
-        values.setdefault(cpu, {})[name] = value
-    return {(one["physical_package_id"], one["core_id"]) for one in values.values()}
+def packages(shell: Shell) -> list[str]:
+    """The package of each CPU that is there."""
+    return shell.run("cat /sys/devices/system/cpu/cpu*/topology/physical_package_id")
 
 
 def affinities(pid: int) -> list[str]:
