@@ -29,7 +29,12 @@ cpu_set: "{cpu}"
 watchdog: reset
 rtc: localtime
 timezone: Pacific/Kiritimati
-disks: {{data: {{pool: default, size: 16M}}}}
+disks:
+  data: {{pool: default, size: 16M, serial: DATA-1, primary: on}}
+  more: {{pool: default, size: 32M, serial: MORE-1}}
+nics:
+  lan: {{mode: user, mac: "52:54:00:00:00:01"}}
+  dmz: {{mode: user, mac: "52:54:00:00:00:02"}}
 kernel: {guest}/vmlinuz
 initrd: {guest}/initrd.img
 cmdline: console=ttyS0 quiet no_timer_check
@@ -85,6 +90,14 @@ def test_the_guest_has_what_its_keys_say(launcher: Launcher) -> None:
         # differs from kernel to kernel.
         assert packages(shell) == ["0", "0"]
         assert shell.run("ls /sys/bus/pci/devices/0000:00:14.0/*/virtio*/block") == ["vda"]
+        assert shell.run("for f in /sys/block/vd[ab]/serial; do echo $(cat $f); done") == [
+            "DATA-1",
+            "MORE-1",
+        ]
+        assert shell.run("cat /sys/block/vd[ab]/size") == ["32768", "65536"]
+        # In the order of their names: the guest numbers them so.
+        macs = ["52:54:00:00:00:02", "52:54:00:00:00:01"]
+        assert shell.run("cat /sys/class/net/e*/address") == macs
         ahead = int(shell.run("echo $(($(date +%s) - $(cat /sys/class/rtc/rtc0/since_epoch)))")[0])
         assert abs(ahead) < 60
     threads = affinities(launcher.qemu())
