@@ -63,15 +63,19 @@ class Child:
     def kill(self) -> None:
         self._process.kill()
 
+    def end(self) -> int:
+        """Kill it if it lives; the exit status."""
+        self.kill()
+        status = self._process.wait()
+        self.listen()
+        return status
+
     def close(self) -> None:
         """No way out leaves a process behind."""
         assert self._process.stdout is not None  # noqa: S101
-        if self._process.stdout.closed:
-            return
-        self.kill()
-        self._process.wait()
-        self.listen()
-        self._process.stdout.close()
+        if not self._process.stdout.closed:
+            self.end()
+            self._process.stdout.close()
 
 
 def _environment(timezone: str) -> dict[str, str]:

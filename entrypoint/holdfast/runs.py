@@ -13,8 +13,9 @@ from holdfast.launch import GREETING, Launch
 from holdfast.machine import Accelerator, Pinned
 from holdfast.network.whereabouts import Whereabouts
 from holdfast.plan import Plan
+from holdfast.process import Child
 from holdfast.qemu.processor import model
-from holdfast.qmp import Qmp
+from holdfast.qmp import Disconnected, Qmp
 from holdfast.restart import Restarts
 from holdfast.rundir import RunDirectory
 from holdfast.standby import Stopped, doze
@@ -55,9 +56,11 @@ class Runs:
     def _run(self) -> Ending:
         with ExitStack() as stack:
             child, qmp = self.launch.spawn(stack, self.tenure)
-            if self.tenure is not None:
-                self.tenure.guarded(child.pid, self.events, stack)
-                self.tenure.admit_qemu(qmp.version, self._newly_pinned(qmp))
+            try:
+                self._admit(child, qmp, stack)
+            except Disconnected as error:  # killed before its guest ran: a crash like any other
+                log.warning(error.message)
+                return Ending(how=How.died, qemu=child.end())
             self.plan.close()
             stack.enter_context(self._whereabouts())
             supervisor = Supervisor(
@@ -69,6 +72,11 @@ class Runs:
                 keeper=self.tenure.keeper if self.tenure else None,
             )
             return supervisor.run(self.launch.helpers, self.rundir.path / "agent")
+
+    def _admit(self, child: Child, qmp: Qmp, stack: ExitStack) -> None:
+        if self.tenure is not None:
+            self.tenure.guarded(child.pid, self.events, stack)
+            self.tenure.admit_qemu(qmp.version, self._newly_pinned(qmp))
 
     def _newly_pinned(self, qmp: Qmp) -> bytes:
         """What is to be written as `pinned`; nothing where it stands there already."""
