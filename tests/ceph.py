@@ -40,7 +40,8 @@ def is_free(port: int) -> bool:
 class Ceph:
     """One monitor, one OSD, the pool `rbd`. `pause` leaves the daemons' sockets open and mute."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, address: str = "127.0.0.1") -> None:
+        self._address = address
         self.directory = directory / "etc"
         self.conf = self.directory / "ceph.conf"
         self._state = directory / "state"
@@ -57,7 +58,7 @@ class Ceph:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [SINGLE_NODE, self.directory, self._state],
-            env={**os.environ, "CEPH_PORT": str(self._port)},
+            env={**os.environ, "CEPH_ADDRESS": self._address, "CEPH_PORT": str(self._port)},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -167,8 +168,8 @@ def keyring(directory: Path, user: str, key: str) -> Path:
 
 
 @contextlib.contextmanager
-def serving(directory: Path) -> Iterator[Ceph]:
-    ceph = Ceph(directory)
+def serving(directory: Path, address: str = "127.0.0.1") -> Iterator[Ceph]:
+    ceph = Ceph(directory, address)
     try:
         ceph.start()
         yield ceph

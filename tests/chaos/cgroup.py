@@ -1,5 +1,6 @@
 """A control group of the suite's own, in whichever hierarchy this machine has the controller."""
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -30,7 +31,8 @@ class Cgroup:
     def __exit__(self, *_: object) -> None:
         self.thaw()
         for pid in (self.path / "cgroup.procs").read_text().split():
-            (self._mount / "cgroup.procs").write_text(pid)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                (self._mount / "cgroup.procs").write_text(pid)
         deadline = time.monotonic() + 10
         while self.path.exists():
             try:
@@ -43,7 +45,8 @@ class Cgroup:
 
     def take(self, pids: Iterable[int]) -> None:
         for pid in pids:
-            (self.path / "cgroup.procs").write_text(str(pid))
+            with contextlib.suppress(ProcessLookupError):
+                (self.path / "cgroup.procs").write_text(str(pid))
 
     def freeze(self) -> None:
         self._switch("FROZEN", "1")

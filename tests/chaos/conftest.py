@@ -140,10 +140,8 @@ def own_vm(own_etcd: Members, name: str, host_toml: Path, keys: dict[str, str]) 
 @pytest.fixture(scope="session")
 def ceph_node(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     """A Ceph of one node at the bridge: the hosts reach it, and can be cut off from it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CEPH_ADDRESS", network.address)
-        with ceph.serving(tmp_path_factory.mktemp("ceph")) as node:
-            yield node
+    with ceph.serving(tmp_path_factory.mktemp("ceph"), network.address) as node:
+        yield node
 
 
 @pytest.fixture(scope="session")

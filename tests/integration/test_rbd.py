@@ -137,7 +137,7 @@ def test_a_pool_of_host_toml_without_etc_ceph(
 ) -> None:
     """Monitors, user and key from host.toml: the missing volumes are made, and grow."""
     site.ceph.rbd("namespace", "create", f"rbd/{site.vm}")
-    pool_of(site, host_toml, tmp_path)
+    monitor = pool_of(site, host_toml, tmp_path)
     site.ceph.put(f"rbd/{site.vm}/{site.vm}-root", site.guest / "disk.raw")
     site.put(ram="192", disks__root__pool="far", disks__root__primary="on", disks__root__size="512M",
              disks__data__pool="far", disks__data__size="16M")  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_pool_of_host_toml_without_etc_ceph(
     assert (info["size"], "exclusive-lock" in info["features"]) == (16 << 20, True)
     assert len(site.clients()) == 2, "QEMU's, one an image; the storage process has ended"
     command = Path(f"/proc/{launcher.qemu()}/cmdline").read_text()
-    assert '"conf":"/dev/null","server":[{"host":"127.0.0.1"' in command
+    assert f'"conf":"/dev/null","server":[{{"host":"{monitor}"' in command
     assert site.ceph.key() not in command + world()
     launcher.signal()
     assert launcher.ends() == 0
@@ -162,16 +162,19 @@ def test_a_pool_of_host_toml_without_etc_ceph(
     assert "disk data: " not in second.log
 
 
-def pool_of(site: Site, host_toml: Path, tmp_path: Path) -> None:
-    """A pool in the namespace that is called like the VM, with all that is needed to reach it."""
+def pool_of(site: Site, host_toml: Path, tmp_path: Path) -> str:
+    """A pool in the namespace that is called like the VM, with all that is needed to reach it: the
+    monitor's address.
+    """
     (tmp_path / "a.key").write_text(site.ceph.key())
-    found = re.search(r"v1:127\.0\.0\.1:(\d+)", site.ceph.conf.read_text())
+    found = re.search(r"v1:([\d.]+):(\d+)", site.ceph.conf.read_text())
     assert found
     with host_toml.open("a") as file:
         file.write(
             f'[pools.far]\nkind = "rbd"\npool = "rbd"\nnamespace = "{site.vm}"\n'
-            f'hosts = ["127.0.0.1:{found[1]}"]\nuser = "holdfast"\nkey_file = "{tmp_path}/a.key"\n'
+            f'hosts = ["{found[1]}:{found[2]}"]\nuser = "holdfast"\nkey_file = "{tmp_path}/a.key"\n'
         )
+    return found[1]
 
 
 def test_a_volume_that_cannot_be_made(
