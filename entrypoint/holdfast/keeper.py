@@ -174,8 +174,8 @@ class Keeper(threading.Thread):
         a watch that is dead without an error must not hide a new owner for long.
         """
         renewed = boottime() < self._renew_at or self._renew()
-        self._publish()
-        if renewed:
+        if renewed:  # nothing can be put with a lease that is gone: first see to the lock
+            self._publish()
             call_on(self._hold.keep_tpm, self._vault)
         if renewed and boottime() - self._looked < self._hold.times.ttl:
             return

@@ -60,10 +60,10 @@ class Connection(http.client.HTTPConnection):
         raise AssertionError  # there is at least one
 
     def post(
-        self, path: str, body: bytes, headers: Mapping[str, str], timeout: float
+        self, path: str, body: bytes, headers: Mapping[str, str], ends: float
     ) -> tuple[int, bytes]:
-        """The status and the body of the answer, all of it within `timeout` seconds."""
-        self._ends = boottime() + timeout
+        """The status and the body of the answer, all of it before `ends` on boottime()'s clock."""
+        self._ends = ends
         response = self._send(path, body, headers)
         parts = []
         while part := response.read1(SLICE):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.clock import boottime
 from holdfast.endpoint import Endpoint
 from holdfast.errors import OwnershipLost, Unreachable, UsageError
 from holdfast.settings import Settings
@@ -123,23 +124,24 @@ class Gateway(Store):
     def _post(self, endpoint: Endpoint, path: str, body: bytes) -> Message:
         """On a connection that is there, and if that one has been closed meanwhile, on a new one."""
         self.requests += 1
+        ends = boottime() + self.timeout  # of both together: the lease's times count on it
         with self._guard:
             kept = self._idle[endpoint].pop() if self._idle[endpoint] else None
         if kept:
             try:
-                return self._post_on(kept, path, body)
+                return self._post_on(kept, path, body, ends)
             except TimeoutError as error:
                 raise NoAnswer(f"{error}") from error
             except Broken:
                 kept.close()
         try:
-            return self._post_on(self._connection(endpoint), path, body)
+            return self._post_on(self._connection(endpoint), path, body, ends)
         except Broken as error:
             raise NoAnswer(f"{error}") from error
 
-    def _post_on(self, connection: Connection, path: str, body: bytes) -> Message:
+    def _post_on(self, connection: Connection, path: str, body: bytes, ends: float) -> Message:
         try:
-            status, answer = connection.post(path, body, self._headers(), self.timeout)
+            status, answer = connection.post(path, body, self._headers(), ends)
         except BaseException:
             connection.close()
             raise
