@@ -35,7 +35,7 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
         *system.system(machine, host, wiring),
         *fdsets(wiring),
         *console.qmp(wiring),
-        *slots.ports(machine),
+        *slots.ports(machine, seed=wiring.seed is not None),
         *display.display(machine, wiring),
         *netdev.nics(machine, wiring),
         *usb.usb(machine),
