@@ -1,4 +1,5 @@
-# Stages: product (the last, the default), test (all that `make test` needs), and the services beside a
+# Stages: product (the last, the default), test (all that `make test` needs), bench (the same for
+# `make bench`), and the services beside a
 # VM: etcd, ceph (one node, for tests and the demo), lan (a bridge with DHCP).
 # Debian packages only: one source of security updates, no compiler, no pip.
 
@@ -85,10 +86,15 @@ RUN cd /usr/bin \
 
 # ---- Holdfast ----
 FROM packages AS code
+COPY entrypoint/precompile.py /precompile.py
 COPY entrypoint/holdfast /usr/lib/python3/dist-packages/holdfast
-# The sources never change in an image: no look at them when the bytecode is loaded.
+# The sources never change in an image: no look at them when the bytecode is loaded. Without `site`, which would
+# only look for what is not there.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3/dist-packages/holdfast \
- && printf '%s\n' '#!/usr/bin/python3 -IB' \
+ && python3 -I /precompile.py \
+ && printf '%s\n' '#!/usr/bin/python3 -ISB' \
+      'import sys' 'sys.path.append("/usr/lib/python3/dist-packages")' \
+      'from holdfast import precompiled' 'precompiled.use()' \
       'from holdfast.__main__ import main' 'main()' >/usr/bin/holdfast \
  && chmod 755 /usr/bin/holdfast
 
@@ -139,6 +145,21 @@ RUN apt-get update \
  && rm -f /usr/share/AAVMF/*snakeoil* /usr/share/AAVMF/*.ms.fd /usr/share/AAVMF/*CODE.secboot*
 ENV PYTHONDONTWRITEBYTECODE=1
 CMD ["bash"]
+
+# ---- what `make bench` needs: whom we measure ourselves against, and its statistics ----
+FROM test AS bench
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends \
+      fio \
+      libvirt-clients \
+      libvirt-daemon \
+      libvirt-daemon-driver-qemu \
+      python3-matplotlib \
+      python3-scipy \
+ && apt-get clean && rm -rf /var/lib/apt/lists/*
+# As the product has it, compiled; not the work tree's.
+COPY --from=code /usr/bin/holdfast /usr/bin/holdfast
+COPY --from=code /usr/lib/python3/dist-packages/holdfast /usr/lib/python3/dist-packages/holdfast
 
 # ---- what stands beside a VM in docker-compose.yml ----
 FROM debian:trixie-slim AS etcd

@@ -8,6 +8,7 @@ administrator's `rbd map`, the old image's QEMU. It is waited for, named, and ne
 
 import time
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from holdfast import log
 from holdfast.errors import HoldfastError, LockHeld, OwnershipLost
@@ -17,7 +18,9 @@ from holdfast.keeper import Keeper
 from holdfast.lock import Hold
 from holdfast.plan import Plan
 from holdfast.standby import doze
-from holdfast.storage.rbd import Cluster
+
+if TYPE_CHECKING:
+    from holdfast.storage.rbd import Cluster
 
 # An entry must stand as long as the client may exist: one that runs out lets a frozen writer back in.
 YEAR = 31_536_000
@@ -84,7 +87,7 @@ class Fence:
         doze(events, time.monotonic() + seconds, wake=lambda _: False)
         self.keeper.confirm()
 
-    def _round(self, cluster: Cluster, done: set[str]) -> frozenset[str]:
+    def _round(self, cluster: "Cluster", done: set[str]) -> frozenset[str]:
         """Shut out all that is known and new, until nothing new is found. Returns who else watches."""
         for _ in range(ROUNDS):
             clients = cluster.clients()
@@ -110,7 +113,7 @@ class Fence:
         self._before = self._cluster.clients().watchers
         self._admit(self._cluster)
 
-    def _admit(self, cluster: Cluster) -> None:
+    def _admit(self, cluster: "Cluster") -> None:
         self._own = cluster.own_address()
         self._writers |= {self._own}
         self._hold.record(self._images, self._writers)
@@ -137,7 +140,7 @@ class Fence:
         self._hold.record(self._images, self._writers, pinned)
         self.keeper.running(version, hold_on=self._hold_on)
 
-    def _newcomers(self, cluster: Cluster) -> frozenset[str]:
+    def _newcomers(self, cluster: "Cluster") -> frozenset[str]:
         """One client for each image that QEMU has open for writing."""
         until = time.monotonic() + OPENING
         while not cluster.open_for_writing(self._before):
@@ -184,9 +187,11 @@ class Fence:
         if closed:
             self._writers -= self._qemu
         if self._cluster is not None and self._plan.ceph is not None:
+            from holdfast.storage.rbd import Cluster  # noqa: PLC0415 - for those who have a Ceph
+
             self._cluster = Cluster(self._plan.disks, self._plan.ceph)
 
-    def _silence(self, cluster: Cluster) -> None:
+    def _silence(self, cluster: "Cluster") -> None:
         """Whoever of us has not closed its disks by itself."""
         if self._writers:
             cluster.blocklist(self._writers, HOUR)

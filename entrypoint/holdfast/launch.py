@@ -21,7 +21,6 @@ from holdfast.network import cards, ports
 from holdfast.plan import Plan
 from holdfast.process import Child, uid_map_end
 from holdfast.qemu import system
-from holdfast.qemu.options import serve
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 from holdfast.qmp import Disconnected, Qmp, QmpError
 from holdfast.rundir import RunDirectory
@@ -78,6 +77,7 @@ class Launch:
             with capacity.on_cpus(machine.cpu_set):
                 child = Child("qemu", command, passed(wiring), timezone=machine.guest.timezone)
             stack.callback(child.close)
+        _load_the_rest()
         self._greet(child, qmp, wiring)
         for nic in self._plan.machine.nics:
             if not nic.link:
@@ -86,6 +86,8 @@ class Launch:
 
     def _argv(self, wiring: Wiring) -> list[str]:
         if self._plan.adapted is not None:
+            from holdfast.qemu.options import serve  # noqa: PLC0415 - few VMs are described by these
+
             accelerator = self._host.accelerator(self._plan.machine)
             own = system.actions(self._plan.machine)  # the user's own words come later, and win
             return [self._host.qemu, *own, *serve(self._plan.adapted, wiring, accelerator)]
@@ -267,6 +269,12 @@ class Launch:
         # It ends by itself when QEMU closes the other end.
         subprocess.Popen(["cat"], stdin=reader, start_new_session=True)
         return writer
+
+
+def _load_the_rest() -> None:
+    """What is needed once QEMU is up, while it opens its disks."""
+    from holdfast import supervisor  # noqa: F401, PLC0415
+    from holdfast.network import whereabouts  # noqa: F401, PLC0415
 
 
 def passed(wiring: Wiring) -> list[int]:

@@ -3,7 +3,6 @@
 import errno
 import resource
 import subprocess
-from traceback import walk_tb
 
 from holdfast import cgroup
 from holdfast.errors import HostLacks
@@ -71,5 +70,7 @@ def exhausted(error: Exception) -> HostLacks | None:
 
 
 def _raised_in(error: Exception) -> str:
+    from traceback import walk_tb  # noqa: PLC0415 - a start that goes well has none
+
     frames = list(walk_tb(error.__traceback__))
     return frames[-1][0].f_code.co_filename if frames else ""

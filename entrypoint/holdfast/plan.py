@@ -6,6 +6,7 @@ Nothing is made here but device nodes. A launcher that fails here has disturbed 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast import (
     capability,
@@ -31,9 +32,13 @@ from holdfast.machine import (
 from holdfast.machine.platform import FLASHES
 from holdfast.network import cards
 from holdfast.ownership import Image, images
-from holdfast.qemu.options import Adapted, adapt
 from holdfast.settings import Settings
-from holdfast.storage import aio, keyring, local, rbd, shared
+from holdfast.storage import aio, local, shared
+
+if TYPE_CHECKING:
+    from holdfast.qemu.options import Adapted
+    from holdfast.storage.keyring import Keyring
+    from holdfast.storage.rbd import Cluster, Inspection
 
 SWTPM = "/usr/bin/swtpm"
 OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its unit names it
@@ -51,11 +56,11 @@ class Plan:
     unknown: tuple[str, ...]
     disks: tuple[Disk, ...]
     images: tuple[Image, ...]
-    ceph: keyring.Keyring | None
-    cluster: rbd.Cluster | None
+    ceph: "Keyring | None"
+    cluster: "Cluster | None"
     copies: Mapping[int, tuple[str, ...]]
     seed: Documents | None
-    adapted: Adapted | None
+    adapted: "Adapted | None"
     missing: frozenset[str]
     io_uring: bool
     image_cache: str
@@ -80,7 +85,7 @@ class Plan:
 def make(settings: Settings, host: Host, described: Description) -> Plan:
     """Raises ConfigError with all faults, HostLacks, or Unreachable for a cluster or a URL."""
     machine = described.machine
-    adapted = adapt(machine.options) if machine.options else None
+    adapted = adapted_to(machine) if machine.options else None
     disks = machine.storage if adapted is None else disks_of(adapted)
     missing = frozenset(disk.name for disk in disks if is_old_cdrom(disk))
     capability.require(*capability.CONFINE)
@@ -98,7 +103,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     uring = adapted is None and aio.check(disks)
     documents = seed.documents(machine, settings)
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
-    cluster, found = reach(disks, ceph) if ceph else (None, rbd.Inspection(fsid=""))
+    cluster, found = reach(disks, ceph) if ceph else (None, None)
     return Plan(
         machine=machine,
         unknown=described.unknown,
@@ -106,13 +111,13 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         images=images(
             disks,
             machine_id=host.machine_id,
-            fsid=found.fsid,
+            fsid=found.fsid if found else "",
             files=local.identities(disks),
             shared=in_common,
         ),
         ceph=ceph,
         cluster=cluster,
-        copies=found.copies,
+        copies=found.copies if found else {},
         seed=documents,
         adapted=adapted,
         missing=missing,
@@ -122,8 +127,16 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     )
 
 
-def reach(disks: Sequence[Disk], ceph: keyring.Keyring) -> tuple[rbd.Cluster, rbd.Inspection]:
-    cluster = rbd.Cluster(disks, ceph)
+def adapted_to(machine: Machine) -> "Adapted":
+    from holdfast.qemu.options import adapt  # noqa: PLC0415 - few VMs are described by QEMU's words
+
+    return adapt(machine.options)
+
+
+def reach(disks: Sequence[Disk], ceph: "Keyring") -> "tuple[Cluster, Inspection]":
+    from holdfast.storage.rbd import Cluster  # noqa: PLC0415 - for those who have a Ceph
+
+    cluster = Cluster(disks, ceph)
     try:
         return cluster, cluster.inspect()
     except BaseException:
@@ -131,7 +144,7 @@ def reach(disks: Sequence[Disk], ceph: keyring.Keyring) -> tuple[rbd.Cluster, rb
         raise
 
 
-def disks_of(adapted: Adapted) -> tuple[Disk, ...]:
+def disks_of(adapted: "Adapted") -> tuple[Disk, ...]:
     """What a user's options open, as disks to be checked and claimed."""
     in_ceph = (
         Disk(name=f"rbd{number}", backend=use.image, read_only=not use.writable)
@@ -144,7 +157,7 @@ def is_old_cdrom(disk: Disk) -> bool:
     return str(disk.backend) == OLD_CDROM and not Path(OLD_CDROM).exists()
 
 
-def check_accelerator(machine: Machine, adapted: Adapted | None, host: Host) -> None:
+def check_accelerator(machine: Machine, adapted: "Adapted | None", host: Host) -> None:
     wanted = adapted.wants_kvm if adapted else machine.accelerator is Accelerator.kvm
     if wanted and host.kvm is not Kvm.usable:
         raise kvm_lack(host.kvm)
@@ -168,7 +181,7 @@ def check_firmware(machine: Machine) -> None:
             raise HostLacks(f"{path}, the firmware of this VM, is not installed here", hint=hint)
 
 
-def check_network(machine: Machine, adapted: Adapted | None, settings: Settings) -> None:
+def check_network(machine: Machine, adapted: "Adapted | None", settings: Settings) -> None:
     def permitted(bridge: str) -> Collection[str] | None:
         """BRIDGE_IF and the arguments are the operator's own words."""
         own = adapted is not None or bridge == settings.bridge
@@ -178,7 +191,7 @@ def check_network(machine: Machine, adapted: Adapted | None, settings: Settings)
 
 
 def check_files(
-    disks: Sequence[Disk], machine: Machine, adapted: Adapted | None, settings: Settings
+    disks: Sequence[Disk], machine: Machine, adapted: "Adapted | None", settings: Settings
 ) -> None:
     """Keys come from etcd and are held to image_paths; arguments are the operator's own."""
     allowed = settings.host_config.image_paths if adapted is None else ("/",)
@@ -208,16 +221,14 @@ def check_unlocked(disks: Sequence[Disk]) -> None:
             )
 
 
-def bridges_of(machine: Machine, adapted: Adapted | None) -> dict[str, str]:
+def bridges_of(machine: Machine, adapted: "Adapted | None") -> dict[str, str]:
     """The bridge of each card that has one, by the card's name (in argv mode: its netdev's id)."""
     if adapted is not None:
         return dict(adapted.bridges)
     return {nic.name: nic.bridge for nic in machine.nics if nic.mode is NicMode.bridge}
 
 
-def find_keyring(
-    disks: Sequence[Disk], adapted: Adapted | None, conf: str
-) -> keyring.Keyring | None:
+def find_keyring(disks: Sequence[Disk], adapted: "Adapted | None", conf: str) -> "Keyring | None":
     """All RBD disks of a VM are reached in one way: its description sees to that."""
     access = next((d.backend.access for d in disks if isinstance(d.backend, RbdImage)), None)
     if access is None:
@@ -226,4 +237,6 @@ def find_keyring(
     if len(users) > 1:
         rule = f"name more than one Ceph user: {', '.join(users)}"
         raise ConfigError([Fault(key="arguments", rule=rule)])
+    from holdfast.storage import keyring  # noqa: PLC0415 - for those who have a Ceph
+
     return keyring.find(Path(conf), users[0], access)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from holdfast import log, pinned
 from holdfast.ending import Ending, How
@@ -11,7 +12,6 @@ from holdfast.events import Events
 from holdfast.fence import Fence
 from holdfast.launch import GREETING, Launch
 from holdfast.machine import Accelerator, Pinned
-from holdfast.network.whereabouts import Whereabouts
 from holdfast.plan import Plan
 from holdfast.process import Child
 from holdfast.qemu.processor import model
@@ -21,7 +21,9 @@ from holdfast.rundir import RunDirectory
 from holdfast.standby import Stopped, doze
 from holdfast.status import FILE, Status, now
 from holdfast.storage import local
-from holdfast.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from holdfast.network.whereabouts import Whereabouts
 
 UNLOCKING = 10.0  # seconds for the image locks of a QEMU that is reaped
 
@@ -55,6 +57,7 @@ class Runs:
 
     def _run(self) -> Ending:
         with ExitStack() as stack:
+            # What follows is loaded while QEMU opens its disks (see Launch.spawn).
             child, qmp = self.launch.spawn(stack, self.tenure)
             try:
                 self._admit(child, qmp, stack)
@@ -63,6 +66,8 @@ class Runs:
                 return Ending(how=How.died, qemu=child.end())
             self.plan.close()
             stack.enter_context(self._whereabouts())
+            from holdfast.supervisor import Supervisor  # noqa: PLC0415
+
             supervisor = Supervisor(
                 child,
                 qmp,
@@ -88,7 +93,9 @@ class Runs:
         found = Pinned(machine=str(kind).removesuffix("-machine"), cpu=cpu)
         return b"" if found == machine.pinned else pinned.encode(found)
 
-    def _whereabouts(self) -> Whereabouts:
+    def _whereabouts(self) -> "Whereabouts":
+        from holdfast.network.whereabouts import Whereabouts  # noqa: PLC0415 - see Launch.spawn
+
         """The guest's addresses, for the log and for the status key."""
 
         def tell(addresses: Mapping[str, Sequence[str]]) -> None:

@@ -1,6 +1,7 @@
 """The product's image holds all that a VM needs although much was cut away, and tells what it is."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +41,41 @@ def test_dpkg_knows_what_is_there(image: Any) -> None:
     for package in ("libllvm19", "mesa-libgallium", "perl-base", "apt"):
         assert not image.package(package).is_installed
     assert image.file("/usr/share/doc/qemu-system-x86/copyright").exists
+
+
+ARCHIVED = """
+import sys
+sys.path.append("/usr/lib/python3/dist-packages")
+from holdfast import precompiled
+compiled = []
+run = precompiled.Archive.run
+def watch(self, text, *spaces):
+    import zlib
+    if zlib.crc32(text.encode()) not in self._methods:
+        compiled.append(text)
+    run(self, text, *spaces)
+precompiled.Archive.run = watch
+precompiled.use()
+import holdfast.run, holdfast.standby, holdfast.tenure, holdfast.store.gateway, holdfast.supervisor
+before = ("holdfast", "holdfast.precompiled")
+ours = [name for name in sys.modules if name.startswith("holdfast") and name not in before]
+read = [name for name in ours if not isinstance(sys.modules[name].__loader__, precompiled.Archive)]
+print(len(ours) > 100, read, compiled)
+"""
+
+
+def test_a_start_finds_everything_compiled(image: Any) -> None:
+    assert image.check_output("python3 -ISB -c %s", ARCHIVED) == "True [] []"
+
+
+def test_a_traceback_still_shows_the_source(image: Any) -> None:
+    wrong = (
+        "import sys; sys.path.append('/usr/lib/python3/dist-packages')\n"
+        "from holdfast import precompiled; precompiled.use()\n"
+        "from holdfast import settings; settings.parse(1, host_toml=2, options=3)"
+    )
+    said = image.run("python3 -ISB -c %s", wrong).stderr
+    assert re.search(r'File "\S+/holdfast/\w+\.py", line \d+, in \w+\n    \w', said), said
 
 
 @pytest.mark.parametrize(

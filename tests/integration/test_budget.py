@@ -1,6 +1,10 @@
-"""What a start costs where it does not depend on the machine's mood: requests, and modules loaded."""
+"""What a start costs where it does not depend on the machine's mood: requests and their bytes, modules
+loaded, system calls. `make bench` measures the rest.
+"""
 
 import re
+import urllib.request
+from pathlib import Path
 
 import pytest
 from conftest import Launch
@@ -10,7 +14,9 @@ pytestmark = pytest.mark.integration
 
 START = 8  # requests of a start with nothing to fence, whatever the number of keys
 RELEASE = 4  # those of a clean stop: the status, look, give away, and end the lease
-MODULES = 330  # the interpreter's own and ours
+BYTES = 4000  # of these requests and their answers, in gRPC's encoding, with one status key
+MODULES = 310  # the interpreter's own and ours
+CALLS = 5500  # to the system, of the main thread until QEMU is up; an image's archive spares three quarters
 # Heavy, and for few VMs: templates, documents, storage, links, the other way to speak to etcd.
 NOT_LOADED = {
     *("etcd3", "grpc", "jinja2", "yaml", "pycdlib", "pyroute2", "rados", "rbd"),
@@ -35,3 +41,32 @@ def test_a_vm_stays_within_its_budget(launch: Launch, own_etcd: Etcd) -> None:
     assert len(loaded) <= MODULES
     requests = int(launcher.says(r"released.*etcd_requests=(\d+)").group(1))
     assert START < requests <= START + RELEASE
+
+
+def test_few_bytes_and_system_calls(launch: Launch, own_etcd: Etcd, tmp_path: Path) -> None:
+    own_etcd.put("lean", ram="64", disks__root__size="1M", nics__nic0__mode="none")
+    before = exchanged(own_etcd)
+    environ = {"VM": "lean", "ETCD_ENDPOINTS": own_etcd.url, "TTL": "600"}
+    calls = tmp_path / "calls"
+    # -D: the launcher is our child and hears signals itself.
+    launcher = launch(environ, prefix=["strace", "-D", "-qq", "-o", str(calls)])
+    launcher.says("QEMU is up")
+    assert 1000 < exchanged(own_etcd) - before <= BYTES
+    launcher.signal()
+    launcher.says("powering the guest down")
+    launcher.signal()
+    assert launcher.ends() == 0
+    made = calls.read_text(errors="replace").partition("QEMU is up")[0].count("\n")
+    assert 500 < made <= CALLS
+
+
+def exchanged(etcd: Etcd) -> int:
+    """Bytes of all requests and answers so far, by etcd's own count."""
+    with urllib.request.urlopen(f"{etcd.url}/metrics", timeout=10) as answer:  # noqa: S310 - an etcd of ours
+        lines = answer.read().decode().splitlines()
+    counters = ("client_grpc_received_bytes_total", "client_grpc_sent_bytes_total")
+    return sum(
+        int(float(line.split()[-1]))
+        for line in lines
+        if line.startswith(tuple(f"etcd_network_{counter}" for counter in counters))
+    )

@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast import log
 from holdfast.errors import HostLacks
 from holdfast.machine import Nic, NicMode
 from holdfast.network import rtnetlink
-from holdfast.network.nftables import Nftables
 from holdfast.network.ruleset import Address, Way, ruleset
+
+if TYPE_CHECKING:
+    from holdfast.network.nftables import Nftables
 
 SYSCTL = Path("/proc/sys/net")
 
@@ -28,6 +31,8 @@ class Publication:
         if not self._nics:
             return
         if self._nftables is None:
+            from holdfast.network.nftables import Nftables  # noqa: PLC0415 - few VMs publish ports
+
             self._nftables = Nftables()
             for line in obstacles(self._nics, self._nftables):
                 log.warning(line)
@@ -83,7 +88,7 @@ def require_ways(nics: Sequence[Nic]) -> None:
             )
 
 
-def obstacles(nics: Sequence[Nic], nftables: Nftables) -> Iterator[str]:
+def obstacles(nics: Sequence[Nic], nftables: "Nftables") -> Iterator[str]:
     """What keeps others than this host itself from a published port."""
     if not _is_on("ipv4/ip_forward"):
         yield "net.ipv4.ip_forward is 0: only this host itself reaches its published ports"

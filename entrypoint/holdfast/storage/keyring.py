@@ -4,13 +4,16 @@ What a pool of host.toml does not say comes from ceph.conf and from the keyrings
 """
 
 import base64
-import configparser
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast.errors import ConfigError, HostLacks
 from holdfast.machine.ceph import ETC_CEPH, Access, Monitor
+
+if TYPE_CHECKING:
+    from configparser import RawConfigParser
 
 OWN_USER = "holdfast"
 ADMIN = "admin"
@@ -141,7 +144,9 @@ def _without_cephx(conf: Path) -> bool:
     return any(parser.get("global", name, fallback="") == "none" for name in required)
 
 
-def _parsed(path: Path) -> configparser.RawConfigParser:
+def _parsed(path: Path) -> "RawConfigParser":
+    import configparser  # noqa: PLC0415 - a key of host.toml needs none
+
     # Ceph indents options and repeats sections as it likes.
     parser = configparser.RawConfigParser(strict=False, allow_no_value=True)
     try:

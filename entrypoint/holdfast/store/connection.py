@@ -6,11 +6,13 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from ssl import SSLContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.clock import boottime
 from holdfast.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 SLICE = 64 * 1024
 # A watch may be silent for days. A peer that went without a word is found out in this time.
@@ -29,7 +31,7 @@ class Connection(http.client.HTTPConnection):
     """
 
     def __init__(
-        self, endpoint: Endpoint, resolver: "Resolver", tls: SSLContext | None, timeout: float
+        self, endpoint: Endpoint, resolver: "Resolver", tls: "SSLContext | None", timeout: float
     ) -> None:
         super().__init__(endpoint.host, endpoint.port)
         self.endpoint = endpoint
