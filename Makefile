@@ -2,10 +2,10 @@
 
 ARGS ?=
 VENV := .venv/bin
-PYTHON_CODE := entrypoint/holdfast tests
+PYTHON_CODE := entrypoint tests
 CONFIG := entrypoint/pyproject.toml
 
-.PHONY: help demo demo-down test test-unit chaos model lint image guests
+.PHONY: help demo demo-down test test-unit chaos bench model lint image guests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,12 +23,15 @@ test: lint ## everything, in one container (ARGS=... goes to pytest)
 chaos: ## faults for long, with figures (ARGS="--seed 7 --minutes 60"; a shorter run is part of `make test`)
 	@tests/setup/engine tests/setup/suite tests/chaos $(if $(ARGS),$(ARGS),--minutes 30)
 
+bench: ## speed, memory and size beside bare QEMU, libvirt and the origin, into docs/benchmarks.md (ARGS="launch disk")
+	@tests/setup/engine tests/setup/images bench product
+	@tests/setup/engine tests/setup/contained holdfast:bench python3 -m bench $(ARGS)
+
 test-unit: lint ## lint, unit and golden tests, in seconds
 	@$(VENV)/pytest -c $(CONFIG) -q tests/unit tests/golden $(ARGS)
 
 model: ## the larger bounds of the protocol's model (spin; long, one core)
-	@tests/setup/engine tests/setup/base-image
-	@tests/setup/engine docker build --quiet --target test --tag holdfast:test . >/dev/null
+	@tests/setup/engine tests/setup/images test
 	@tests/setup/engine docker run --rm --volume "$(CURDIR):$(CURDIR)" --workdir "$(CURDIR)" \
 		holdfast:test tests/model/check --large
 
