@@ -94,7 +94,9 @@ class Keeper(threading.Thread):
             raise
         if verdict is Verdict.lost or (verdict is not Verdict.held and not self.hold_on):
             raise OwnershipLost("the VM was taken before it was started again")
-        return verdict is Verdict.held
+        # An etcd that comes back gives every lease its full time: the lock may stand there still, and our
+        # word for it be older than the lease. The keeper renews before a guest may run by it.
+        return verdict is Verdict.held and not self.in_doubt()
 
     def running(self, qemu: str, *, hold_on: bool) -> None:
         """The guest is about to run. Its status is written in the keeper's own time."""
@@ -170,10 +172,11 @@ class Keeper(threading.Thread):
         return {"since": self._leased, "renewed": self._renewed, "seconds_left": round(left, 1)}
 
     def _turn(self) -> None:
-        """Renew when it is time; look when something changed, when the lease is gone, and once in a TTL anyway:
-        a watch that is dead without an error must not hide a new owner for long.
+        """Renew when it is time, and at once after an outage; look when something changed, when the lease is gone,
+        and once in a TTL anyway: a watch that is dead without an error must not hide a new owner for long.
         """
-        renewed = boottime() < self._renew_at or self._renew()
+        due = boottime() >= self._renew_at or bool(self._trouble)
+        renewed = not due or self._renew()
         if renewed:  # nothing can be put with a lease that is gone: first see to the lock
             self._publish()
             call_on(self._hold.keep_tpm, self._vault)
