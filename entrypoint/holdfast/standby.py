@@ -62,6 +62,8 @@ class Standby:
         self._events = events
         self._names = Names.of(settings.prefix, settings.vm, settings.lock)
         self._watch: Watch | None = None
+        self._prefixes: list[str] = []
+        self._seen = 0  # the revision of the last read
         self._vault: Vault | None = None
         self._broken = -1e9  # when the watch was last broken, on time.monotonic()
         self._told = ""
@@ -115,11 +117,13 @@ class Standby:
         if not settings.lock.startswith(settings.vm_prefix):
             ranges.append(Range(key=settings.lock))
         seen = self._store.read(*ranges)
-        if self._watch is None:
-            self._watch = Watch(
-                self._store, [one.key for one in ranges], seen.revision, self._changed
-            )
+        self._prefixes, self._seen = [one.key for one in ranges], seen.revision
         return seen
+
+    def _listen(self) -> None:
+        """For who waits. It begins behind what was read last, so nothing is missed."""
+        if self._watch is None and self._seen:
+            self._watch = Watch(self._store, self._prefixes, self._seen, self._changed)
 
     def _changed(self, keys: frozenset[str]) -> None:
         if not keys:
@@ -239,6 +243,7 @@ class Standby:
         if (told or why) != self._told:
             log.info(f"waiting: {why}")
         self._told = told or why
+        self._listen()
         now = time.monotonic()
         if lock_wait and self._deadline is not None and now >= self._deadline:
             raise LockHeld(f"{why}, and LOCK_WAIT is over")
