@@ -49,7 +49,7 @@ def store(etcd_server: Etcd) -> Iterator[Store]:
 # -- older ones
 
 
-@pytest.mark.parametrize("kind", ["rbd", "file"])
+@pytest.mark.parametrize("kind", ["rbd", "file", "shared"])
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_who_follows_an_older_launcher_knows_whom_to_shut_out(
     path: Path, kind: str, vm: str, store: Store
