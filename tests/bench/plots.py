@@ -86,7 +86,9 @@ def phases(kinds: Mapping[str, Mapping[str, float]], path: Path) -> None:
         )
         left = {kind: left[kind] + width for kind, width in zip(kinds, widths, strict=True)}
     panel.set_xlabel("milliseconds")
-    panel.legend(frameon=False, ncols=5, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 1.4))
+    panel.legend(
+        frameon=False, ncols=5, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 1.75)
+    )
     _save(figure, path)
 
 
@@ -103,11 +105,11 @@ def disk(rates: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]], path:
         panel.set_xticks([place + 0.25 for place in range(len(jobs))], list(jobs), fontsize=8)
         panel.axhline(1, color="black", linewidth=0.5)
         panel.set_title(f"disk: {kind}; 1 is the best by hand", fontsize=9)
-    panels[-1].legend(frameon=False)
+    panels[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     _save(figure, path)
 
 
 def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)
