@@ -1,6 +1,5 @@
-# Stages: product (the last, the default), test (all that `make test` needs), bench (the same for
-# `make bench`), and the services beside a
-# VM: etcd, ceph (one node, for tests and the demo), lan (a bridge with DHCP).
+# Stages: product (the last, the default), test (all that `make test` needs), bench (the same for `make bench`),
+# and the services beside a VM: etcd, ceph (one node, for tests and the demo), lan (a bridge with DHCP).
 # Debian packages only: one source of security updates, no compiler, no pip.
 
 # ---- the product's packages, whole ----
