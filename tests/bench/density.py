@@ -55,17 +55,17 @@ def costs(
                 names.append(made.name)
                 launches.append(stack.enter_context(way.started(made)).seconds)
             found.append(asdict(cost(names, launches[-10:], lab)))
-        for pid in running().values():
+        for pid in launchers_of(names).values():
             os.kill(pid, signal.SIGTERM)  # all at once; each is waited for behind
     return found
 
 
 def cost(names: Sequence[str], launches: Sequence[float], lab: Lab) -> Cost:
-    launchers = {name: pid for name, pid in running().items() if name in set(names)}
+    launchers = launchers_of(names)
     assert len(launchers) == len(names), f"{len(launchers)} of {len(names)} VMs run"
     of, words = process.children(), process.commands()
     families = [process.family(pid, of) for pid in launchers.values()]
-    qemus = [pid for family in families for pid in family if "qemu" in words[pid][0]]
+    qemus = [pid for family in families for pid in family if is_qemu(words.get(pid, []))]
     beside = [pid for family in families for pid in family if pid not in set(qemus)]
     shims = [process.field(pid, "status", "PPid") for pid in launchers.values()]
     engine = [pid for pid, said in words.items() if is_engines(pid, said, shims)]
@@ -94,11 +94,15 @@ def cost(names: Sequence[str], launches: Sequence[float], lab: Lab) -> Cost:
     )
 
 
-def running() -> dict[str, int]:
-    """The launchers' pids by VM, in containers or not."""
-    found = {}
+def is_qemu(words: Sequence[str]) -> bool:
+    return "qemu" in "".join(words[:1])
+
+
+def launchers_of(names: Sequence[str]) -> dict[str, int]:
+    """The pids of these VMs' launchers, in containers or not; nobody else's."""
+    ours, found = set(names), {}
     for pid, words in process.commands().items():
-        if words[-3:-1] == ["/usr/bin/holdfast", "run"]:
+        if words[-3:-1] == ["/usr/bin/holdfast", "run"] and words[-1] in ours:
             found[words[-1]] = pid
     return found
 

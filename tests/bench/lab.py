@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -17,6 +18,11 @@ from bench import boot
 REQUESTS = "grpc_server_msg_received_total"
 RAM = 64  # MiB; SeaBIOS alone is content with it
 _numbers = count(1)
+
+
+def _name() -> str:
+    """One that no VM of this machine has: the harness ends launchers by the VM's name."""
+    return f"bench-{uuid.uuid4().hex[:8]}-{next(_numbers)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +42,13 @@ class Lab:
     conf: Path  # ceph.conf of a host, with the keyring of client.holdfast beside it
 
     def on_file(self) -> Vm:
-        name = f"vm{next(_numbers)}"
+        name = _name()
         path = boot.disk(self.directory / "images" / f"{name}.raw")
         self.etcd.put(name, **self._keys, disks__root__path=str(path))
         return Vm(name=name, file=path)
 
     def in_ceph(self) -> Vm:
-        name = f"vm{next(_numbers)}"
+        name = _name()
         self.ceph.put(f"rbd/{name}", boot.disk(self.directory / "sector.raw"))
         self.etcd.put(name, **self._keys, disks__root__rbd=f"rbd/{name}")
         return Vm(name=name, image=f"rbd/{name}")
