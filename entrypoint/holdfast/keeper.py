@@ -85,14 +85,14 @@ class Keeper(threading.Thread):
         """Whether the lock is ours now. Where we hold on it is taken again, and waited for."""
         try:
             verdict, _ = self._hold.look()
-            if verdict is Verdict.vacant and self.hold_on:
+            if verdict is Verdict.vacant and not self._loses(verdict):
                 self._take_again()
                 verdict, _ = self._hold.look()
         except Unreachable:
             if self.hold_on or not self.in_doubt():
                 return False
             raise
-        if verdict is Verdict.lost or (verdict is not Verdict.held and not self.hold_on):
+        if self._loses(verdict):
             raise OwnershipLost("the VM was taken before it was started again")
         # An etcd that comes back gives every lease its full time: the lock may stand there still, and our
         # word for it be older than the lease. The keeper renews before a guest may run by it.
@@ -206,17 +206,23 @@ class Keeper(threading.Thread):
 
     def _act(self, verdict: Verdict, reply: Reply) -> None:
         power = reply.items.get(self._hold.names.power)
-        if verdict is Verdict.lost or (verdict is not Verdict.held and not self.hold_on):
+        if self._loses(verdict):
             self._notify(Finding.lost)
         elif verdict is Verdict.vacant and not self._closed:
             self._take_again()
         elif power and power.value.strip() == b"off":
             self._notify(Finding.power_off)
 
+    def _loses(self, verdict: Verdict) -> bool:
+        """Without hold_on a doubt is a loss. A lock that is gone before our deadline is none: we renewed its lease
+        in time, and etcd has dropped it all the same. A leader that was paused does that on waking (etcd 3.5.16,
+        its issue 15247); an operator may.
+        """
+        doubtful = verdict is Verdict.contested or (verdict is Verdict.vacant and self.in_doubt())
+        return verdict is Verdict.lost or (doubtful and not self.hold_on)
+
     def _take_again(self) -> None:
         if self._hold.take_again():
-            log.info(
-                "the lock had gone while etcd was away; it is ours again", epoch=self._hold.epoch
-            )
+            log.info("the lock had gone; it is ours again", epoch=self._hold.epoch)
             self._leased = self._renewed = now()
             self.status.news = True  # the key went with the old lease

@@ -110,8 +110,8 @@ def test_08_slow_and_lossy(
 
 
 def test_11_leader_paused(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+    """Once more after it has woken: it may revoke leases that were renewed meanwhile (etcd's issue 15247)."""
     a, b, writer = pair(arena, vm, disk, **policy("stop"))
-    before = vm.get("lock")
     leader = vm.etcd.leader()
     leader.pause()
     try:
@@ -121,7 +121,8 @@ def test_11_leader_paused(arena: Arena, vm: Vm, disk: FileDisk) -> None:
     finally:
         leader.resume()
     vm.etcd.serves()
-    assert vm.get("lock") == before
+    stamped(disk, writer)
+    assert vm.get("epoch") == "1"
     assert "the VM is ours" not in b.log
     arena.verify(vm, disk)
 
@@ -207,23 +208,15 @@ def fill(etcd: Members) -> None:
     raise AssertionError("etcd does not fill up")
 
 
-def test_14_lease_revoked_hold(arena: Arena, vm: Vm, disk: FileDisk) -> None:
+@pytest.mark.parametrize("loss", ["hold", "stop"])
+def test_14_lease_revoked(loss: str, arena: Arena, vm: Vm, disk: FileDisk) -> None:
     """Nobody else has started it: the lock is taken again."""
-    a = vm.start(arena.hosts[0])
-    writer = a.writes()
+    a, b, writer = pair(arena, vm, disk, **policy(loss))
     vm.etcd.ctl("lease", "revoke", vm.etcd.lease_of(vm.key("lock")))
     a.says("it is ours again")
     stamped(disk, writer)
     assert vm.get("epoch") == "1"
-    arena.verify(vm, disk)
-
-
-@pytest.mark.long
-def test_14_lease_revoked_stop(arena: Arena, vm: Vm, disk: FileDisk) -> None:
-    a, b, _ = pair(arena, vm, disk, **policy("stop"))
-    vm.etcd.ctl("lease", "revoke", vm.etcd.lease_of(vm.key("lock")))
-    assert a.ends() == 76
-    stamped(disk, b.writes())
+    assert "the VM is ours" not in b.log
     arena.verify(vm, disk)
 
 
