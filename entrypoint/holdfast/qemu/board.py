@@ -32,6 +32,12 @@ def on_bus(machine: Machine, *buses: Bus) -> Sequence[Disk]:
     return [disk for disk in machine.disks if bus_of(machine, disk) in buses]
 
 
+def lacks_ahci(machine: Machine) -> bool:
+    """q35's controller, which nothing can be plugged into. A user's own options may put a drive there."""
+    own = any("ide-" in word for word in machine.extra_flags)
+    return is_q35(machine) and not own and not on_bus(machine, Bus.sata)
+
+
 def on_port(machine: Machine) -> Sequence[Disk]:
     """The disks that are PCI devices themselves."""
     return on_bus(machine, Bus.virtio, Bus.nvme)

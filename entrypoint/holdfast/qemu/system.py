@@ -12,7 +12,7 @@ from holdfast.machine import (
     Watchdog,
 )
 from holdfast.qemu import memory, slots
-from holdfast.qemu.board import is_i440fx
+from holdfast.qemu.board import is_i440fx, is_q35, lacks_ahci
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.processor import processor
 from holdfast.qemu.wiring import Wiring
@@ -60,16 +60,25 @@ def actions(machine: Machine) -> list[str]:
 def board(machine: Machine) -> str:
     """The value of `-machine`."""
     variables = machine.variables
-    secure = machine.firmware is Firmware.uefi_secure
     return keyed(
         machine.machine,
         # Without it the controller of QEMU's first boards, for eight CPUs at most.
         gic_version="max" if machine.arch is Arch.aarch64 else None,
-        smm=True if secure else None,
+        sata=False if lacks_ahci(machine) else None,
+        smm=smm(machine),
         pflash0=FIRMWARE if variables else None,
         pflash1=f"disk-{variables.name}" if variables else None,
         memory_backend=memory.RAM if memory.has_backend(machine) else None,
     )
+
+
+def smm(machine: Machine) -> bool | None:
+    """Whether the processor has its system management mode, which guards the variables of Secure Boot. A BIOS on
+    q35 has no use for it, and would set it up for some ms in each start.
+    """
+    if machine.firmware is Firmware.uefi_secure:
+        return True
+    return False if is_q35(machine) and machine.firmware is Firmware.bios else None
 
 
 def refuse_foreign_kvm(machine: Machine, host: Host) -> None:
