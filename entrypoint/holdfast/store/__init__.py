@@ -5,8 +5,6 @@ etcd is spoken to in one of two ways, which tests hold to one behaviour: `gatewa
 thirds of its memory and of its time to start.
 """
 
-import contextlib
-import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,23 +125,9 @@ def connect(settings: Settings, *, timeout: float = 2.0) -> Store:
         from holdfast.store.rpc import Rpc  # noqa: PLC0415 - heavy, and only where it is asked for
 
         return Rpc(settings, timeout=timeout)
-    with _without_openssl(needed=any(one.tls for one in settings.endpoints)):
-        from holdfast.store.gateway import Gateway  # noqa: PLC0415 - the one or the other
+    from holdfast.store.gateway import Gateway  # noqa: PLC0415 - the one or the other
 
     return Gateway(settings, timeout=timeout)
-
-
-@contextlib.contextmanager
-def _without_openssl(*, needed: bool) -> Iterator[None]:
-    """http.client loads it if it is there: 1.3 MiB beside each VM, 3 ms of each start."""
-    if needed or "ssl" in sys.modules:
-        yield
-        return
-    sys.modules["ssl"] = None  # type: ignore[assignment]  # an import fails, as the import system has it
-    try:
-        yield
-    finally:
-        del sys.modules["ssl"]
 
 
 def range_end(prefix: str) -> bytes:

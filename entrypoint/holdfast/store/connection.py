@@ -1,8 +1,8 @@
 """HTTP/1.1 to one etcd endpoint: a deadline over the whole of a request, and streams without one."""
 
 import contextlib
-import http.client
 import json
+import math
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.clock import boottime
 from holdfast.endpoint import Endpoint
+from holdfast.store import response
+from holdfast.store.response import Closed, Head, Reader
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -21,10 +23,10 @@ KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KE
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 # Whatever an endpoint can do to a connection.
-Broken = (OSError, http.client.HTTPException, ValueError)
+Broken = (OSError, ValueError)
 
 
-class Connection(http.client.HTTPConnection):
+class Connection:
     """Used by one thread at a time; only `shut` may come from another.
 
     `resolver` finds the addresses of the endpoint. Raises one of Broken when the connection fails.
@@ -33,76 +35,81 @@ class Connection(http.client.HTTPConnection):
     def __init__(
         self, endpoint: Endpoint, resolver: "Resolver", tls: "SSLContext | None", timeout: float
     ) -> None:
-        super().__init__(endpoint.host, endpoint.port)
         self.endpoint = endpoint
         self._resolver = resolver
         self._tls = tls
         self._ends = boottime() + timeout
+        self._socket: socket.socket | None = None
+        self._reader = Reader(self._receive)
         self._shut = False
-
-    def connect(self) -> None:
-        self.sock = self._dial()
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE:
-            self.sock.setsockopt(socket.IPPROTO_TCP, option, value)
-        if self._tls:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
-
-    def _dial(self) -> socket.socket:
-        addresses = self._resolver.addresses(self._left())
-        share = self._left() / len(addresses)
-        for number, address in enumerate(addresses, 1):
-            try:
-                return _connected(address, share)
-            except OSError:
-                if number == len(addresses):
-                    self._resolver.forget()
-                    raise
-        raise AssertionError  # there is at least one
 
     def post(
         self, path: str, body: bytes, headers: Mapping[str, str], ends: float
     ) -> tuple[int, bytes]:
         """The status and the body of the answer, all of it before `ends` on boottime()'s clock."""
         self._ends = ends
-        response = self._send(path, body, headers)
-        parts = []
-        while part := response.read1(SLICE):
-            parts.append(part)
-            self._within()
-        return response.status, b"".join(parts)
+        head = self._send(path, body, headers)
+        answer = b"".join(response.body(self._reader, head))
+        if head.last:
+            self.close()
+        return head.status, answer
 
     def stream(
         self, path: str, body: bytes, headers: Mapping[str, str]
     ) -> Iterator[dict[str, Any]]:
         """The answers as they come, one a line."""
-        response = self._send(path, body, headers)
-        self.sock.settimeout(None)
+        head = self._send(path, body, headers)
+        self._ends = math.inf
         if self._shut:
             return
-        while line := response.readline():
-            yield json.loads(line)
+        yield from map(json.loads, response.lines(response.body(self._reader, head)))
 
     def shut(self) -> None:
         """End a stream that another thread reads, or is about to read."""
         self._shut = True
-        with contextlib.suppress(OSError, AttributeError):  # no socket yet
-            self.sock.shutdown(socket.SHUT_RDWR)
+        if (connected := self._socket) is not None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
 
-    def _send(
-        self, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> http.client.HTTPResponse:
-        if self.sock is None:
-            self.connect()
-        self._within()
-        self.request("POST", path, body, dict(headers))
-        self._within()
-        return self.getresponse()
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket, self._reader = None, Reader(self._receive)
 
-    def _within(self) -> None:
-        if self.sock is not None:
-            self.sock.settimeout(self._left())
+    def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> Head:
+        if self._socket is None:
+            self._socket = self._connected()
+        self._socket.settimeout(self._left())
+        self._socket.sendall(_request(self.endpoint, path, body, headers))
+        return response.head(self._reader)
+
+    def _receive(self) -> bytes:
+        if self._socket is None:
+            raise Closed
+        self._socket.settimeout(None if self._ends == math.inf else self._left())
+        return self._socket.recv(SLICE)
+
+    def _connected(self) -> socket.socket:
+        made = self._dial()
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            made.setsockopt(socket.IPPROTO_TCP, option, value)
+        if self._tls:
+            made = self._tls.wrap_socket(made, server_hostname=self.endpoint.host)
+        return made
+
+    def _dial(self) -> socket.socket:
+        addresses = self._resolver.addresses(self._left())
+        share = self._left() / len(addresses)
+        for number, address in enumerate(addresses, 1):
+            try:
+                return _dialled(address, share)
+            except OSError:
+                if number == len(addresses):
+                    self._resolver.forget()
+                    raise
+        raise AssertionError  # there is at least one
 
     def _left(self) -> float:
         left = self._ends - boottime()
@@ -111,7 +118,15 @@ class Connection(http.client.HTTPConnection):
         return left
 
 
-def _connected(address: Address, timeout: float) -> socket.socket:
+def _request(endpoint: Endpoint, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    fields = {"Host": f"{endpoint}", "Content-Length": f"{len(body)}", **headers}
+    if any("\n" in value or "\r" in value for value in fields.values()):
+        raise ValueError("a field of the request has more than one line")
+    head = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*head, "", ""]).encode("ascii") + body
+
+
+def _dialled(address: Address, timeout: float) -> socket.socket:
     family, where = address
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
