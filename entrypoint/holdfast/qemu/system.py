@@ -114,13 +114,19 @@ def launched(wiring: Wiring) -> list[str]:
     return [*sandbox, *(["-S"] if wiring.paused else [])]
 
 
+def pvpanic(machine: Machine) -> str:
+    """On the ISA bus where there is one: that is one PCI device less, which the firmware sets up for 4 ms (TCG)."""
+    if is_i440fx(machine) or is_q35(machine):
+        return keyed("pvpanic", id="pvpanic")
+    return keyed("pvpanic-pci", id="pvpanic", **slots.fixed(machine, "pvpanic"))
+
+
 def helpers(machine: Machine) -> list[str]:
     """Small devices every guest has: a way to say that it panicked, and a source of entropy."""
     rng = as_json({"qom-type": "rng-builtin", "id": "rng"})
     # fmt: off
     return [
-        "-device", keyed("pvpanic" if is_i440fx(machine) else "pvpanic-pci", id="pvpanic",
-                         **slots.fixed(machine, "pvpanic")),
+        "-device", pvpanic(machine),
         *(["-object", rng, "-device", keyed("virtio-rng-pci", id="rng", rng="rng",
                                             **slots.fixed(machine, "rng"))]
           if machine.rng else []),
