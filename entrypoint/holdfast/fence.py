@@ -143,11 +143,11 @@ class Fence:
     def _newcomers(self, cluster: "Cluster") -> frozenset[str]:
         """One client for each image that QEMU has open for writing."""
         until = time.monotonic() + OPENING
-        while not cluster.open_for_writing(self._before):
+        while not (found := cluster.newcomers(self._before)):
             if time.monotonic() > until:
                 raise OwnershipLost("QEMU's clients do not show up in Ceph")
             time.sleep(0.02)
-        return cluster.clients().watchers - self._before
+        return found
 
     def close(self) -> None:
         """Our storage process has done its work. One that had to be killed stays a writer."""

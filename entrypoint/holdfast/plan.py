@@ -138,6 +138,9 @@ def reach(disks: Sequence[Disk], ceph: "Keyring") -> "tuple[Cluster, Inspection]
 
     cluster = Cluster(disks, ceph)
     try:
+        # Wanted later, and Ceph takes its time.
+        from holdfast import supervisor, tenure  # noqa: F401, PLC0415
+
         return cluster, cluster.inspect()
     except BaseException:
         cluster.close()

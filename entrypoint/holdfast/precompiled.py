@@ -16,6 +16,7 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType, SimpleNamespace
 
 ARCHIVE = __file__.replace(".py", ".bin")
+ROOT = __file__.rpartition("/holdfast/")[0]
 INDEX_SIZE = 8  # bytes at the end of the file: how large the index before them is
 
 Place = tuple[int, int]  # offset and size
@@ -77,3 +78,11 @@ def use() -> None:
 
     del sys.modules["inspect"]  # who else loads it gets the real one
     vars(dataclasses)["exec"] = archive.run
+
+
+def command(module: str) -> list[str]:
+    """How a module of Holdfast is run in another process, whose `main` it is; with the archive where there is one."""
+    if not os.path.exists(ARCHIVE):  # noqa: PTH110 - pathlib is not loaded for this alone
+        return [sys.executable, "-P", "-m", module]
+    code = f"import sys; sys.path.append({ROOT!r}); from holdfast import precompiled; precompiled.use(); "
+    return [sys.executable, "-ISBc", f"{code}from {module} import main; main()"]

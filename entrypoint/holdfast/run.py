@@ -71,13 +71,14 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
     from holdfast.lease import LeaseTimes  # noqa: PLC0415
     from holdfast.standby import Standby, Stopped  # noqa: PLC0415
     from holdfast.store import connect  # noqa: PLC0415 - for those who have an etcd
-    from holdfast.tenure import serve  # noqa: PLC0415
 
     times = LeaseTimes.of(settings.ttl, len(settings.endpoints))
     with connect(settings, timeout=times.request) as store:
         while True:
             try:
                 ours = Standby(store, settings, host, events).wait()
+                from holdfast.tenure import serve  # noqa: PLC0415 - in Ceph's shadow, where there is one
+
                 ending = serve(ours, settings, host, events)
             except Stopped:
                 log.info("stopped while waiting; nothing was held")

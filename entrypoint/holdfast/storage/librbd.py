@@ -9,7 +9,6 @@ process: from then on it may make volumes, grow them, and write the record's cop
 import contextlib
 import json
 import os
-import random
 import sys
 import time
 from collections.abc import Callable
@@ -18,8 +17,6 @@ from typing import Any
 import rados
 import rbd
 
-from holdfast.machine import RbdImage
-from holdfast.machine.disk import key_of
 from holdfast.storage.librbd_volume import Request, Tell, Volumes
 from holdfast.storage.rbd_variables import fault
 
@@ -53,7 +50,7 @@ class Node(Volumes):
         """Try it on a client of our own address that does not exist, for a second."""
         address = self._own().rpartition("/")[0]
         try:
-            self._cluster.blocklist_add(f"{address}/{random.randrange(1 << 31, 1 << 32)}", 1)  # noqa: S311
+            self._cluster.blocklist_add(f"{address}/{int.from_bytes(os.urandom(4)) | 1 << 31}", 1)
         except DENIED:
             return False
         return True
@@ -61,20 +58,17 @@ class Node(Volumes):
     def _copies(self, images: list[Request]) -> dict[str, list[str]]:
         """What each epoch has left in the images' metadata, as it stands there."""
         found: dict[str, list[str]] = {}
-        for image in images:
-            with self._existing(image) as opened:
-                for key, value in opened.metadata_list() if opened else ():
-                    if key.startswith(COPY):
-                        found.setdefault(key.removeprefix(COPY), []).append(value)
+        for opened in filter(None, map(self._existing_looked_at, images)):
+            for key, value in opened.metadata_list():
+                if key.startswith(COPY):
+                    found.setdefault(key.removeprefix(COPY), []).append(value)
         return found
 
     def _faults(self, image: Request) -> list[dict[str, str]]:
-        name = str(
-            RbdImage(pool=image["pool"], namespace=image["namespace"], image=image["image"])
-        )
+        name = image["name"]
         needed = f"mon 'profile rbd', osd 'profile rbd pool={image['pool']}'"
         try:
-            rule = self._judged(image, name)
+            rule = self._judged(image)
         except (rados.TimedOut, rbd.Timeout) as error:
             # The monitor gives a client without any right to OSDs no ticket, and it waits for one.
             reason = f"{name}: no OSD serves its pool, or client.{self._user} has no rights there: it needs {needed}"
@@ -83,21 +77,22 @@ class Node(Volumes):
             pool = image["pool"]
             rule = f"there is no pool {pool} in this cluster: ceph osd pool create {pool}"
         except rbd.ImageNotFound:
-            rule = self._missing(image, name)
+            rule = self._missing(image)
         except DENIED:
             verb = "write to" if image["writable"] else "read"
             rule = f"client.{self._user} may not {verb} it: it needs {needed}"
         except rbd.Error as error:
             rule = f"cannot be opened: {error}"
-        return [{"key": key_of(image["disk"]), "value": name, "rule": rule}] if rule else []
+        return [{"key": image["key"], "value": name, "rule": rule}] if rule else []
 
-    def _judged(self, image: Request, name: str) -> str:
-        with self._opened(image) as opened:
-            if not image["writable"]:
-                return ""
-            self._try_to_write(image, opened.block_name_prefix())
-            if opened.features() & rbd.RBD_FEATURE_EXCLUSIVE_LOCK:
-                return fault(image, opened)
+    def _judged(self, image: Request) -> str:
+        opened = self._looked_at(image)
+        if not image["writable"]:
+            return ""
+        self._try_to_write(image, opened.block_name_prefix())
+        if opened.features() & rbd.RBD_FEATURE_EXCLUSIVE_LOCK:
+            return fault(image, opened)
+        name = image["name"]
         return f"lacks the feature exclusive-lock: rbd feature enable {name} exclusive-lock"
 
     def _try_to_write(self, image: Request, prefix: str) -> None:
@@ -105,10 +100,10 @@ class Node(Volumes):
         with contextlib.suppress(rados.ObjectNotFound), self._pool(image) as pool:
             pool.remove_object(f"{prefix}.holdfast")
 
-    def _missing(self, image: Request, name: str) -> str:
+    def _missing(self, image: Request) -> str:
         """A volume is made when it is ours; whether that will do is asked now."""
         if not image["volume"]:
-            return f"there is no such image: rbd create --size 20G {name}"
+            return f"there is no such image: rbd create --size 20G {image['name']}"
         if not image["size"] and not image["sourced"]:
             return f"the volume does not exist: give disks/{image['disk']}/size to create it, or a source"
         with self._cluster.open_ioctx(image["pool"]) as pool:
@@ -127,20 +122,14 @@ class Node(Volumes):
         """Who has an image open for writing (`watchers`), and who holds its lock (`lockers`)."""
         watchers: set[str] = set()
         lockers: set[str] = set()
-        for image in images:
-            with self._existing(image) as opened:
-                watchers |= {one["addr"] for one in opened.watchers_list()} if opened else set()
-                lockers |= {address for _, _, address in _lockers(opened)} if opened else set()
+        for opened in filter(None, map(self._existing_looked_at, images)):
+            watchers |= _watchers(opened)
+            lockers |= {address for _, _, address in _lockers(opened)}
         return {"watchers": sorted(watchers), "lockers": sorted(lockers)}
 
-    def open_images(self, images: list[Request], known: list[str]) -> list[str]:
-        """Which of the images have a watcher that is not among the known ones."""
-        ready = []
-        for image in images:
-            with self._opened(image) as opened:
-                if {one["addr"] for one in opened.watchers_list()} - set(known):
-                    ready.append(image["disk"])
-        return ready
+    def newcomers(self, images: list[Request], known: list[str]) -> list[list[str]]:
+        """For each image its watchers that are not among the known ones."""
+        return [sorted(_watchers(self._looked_at(image)) - set(known)) for image in images]
 
     def blocklist(self, addresses: list[str], seconds: int) -> None:
         for address in addresses:
@@ -176,6 +165,10 @@ class Node(Volumes):
         """Our address as Ceph lists it: of the forms that get_addrs gives, the one of watchers."""
         first = str(self._cluster.get_addrs()).strip("[]").split(",")[0]
         return first.partition(":")[2] if first[:3] in ("v1:", "v2:", "any") else first
+
+
+def _watchers(opened: Any) -> set[str]:
+    return {one["addr"] for one in opened.watchers_list()}
 
 
 def _lockers(opened: Any) -> list[tuple[str, str, str]]:

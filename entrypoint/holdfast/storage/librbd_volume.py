@@ -25,6 +25,7 @@ class Images:
     def __init__(self, cluster: Any, tell: Tell) -> None:
         self._cluster = cluster
         self._tell = tell
+        self._looking: dict[str, Any] = {}
 
     @contextmanager
     def _pool(self, image: Request) -> Iterator[Any]:
@@ -54,6 +55,25 @@ class Images:
         with contextlib.ExitStack() as stack:
             stack.push(opening)
             yield opened
+
+    def _looked_at(self, image: Request) -> Any:
+        """Open read-only, and kept so: to open it takes several turns to Ceph, a look at its clients one. What a
+        handle like this remembers, such as a size, is of the time when it was opened.
+        """
+        if image["name"] not in self._looking:
+            pool = self._cluster.open_ioctx(image["pool"])
+            pool.set_namespace(image["namespace"])
+            self._looking[image["name"]] = rbd.Image(pool, image["image"], read_only=True)
+        return self._looking[image["name"]]
+
+    def _existing_looked_at(self, image: Request) -> Any:
+        """None for a volume that is still to be made."""
+        try:
+            return self._looked_at(image)
+        except rbd.ImageNotFound:
+            if not image["volume"]:
+                raise
+            return None
 
 
 class Volumes(Images):

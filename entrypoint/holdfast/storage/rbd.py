@@ -8,12 +8,12 @@ import json
 import os
 import selectors
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from holdfast import precompiled
 from holdfast.errors import ConfigError, Fault, HostLacks, Unreachable
 from holdfast.machine import Disk, RbdImage, RbdVolume
 from holdfast.record import Unreadable, decode_copies
@@ -52,18 +52,16 @@ class Cluster:
         self._keyring = keyring
         self._buffer = b""
         self._asked = False  # something that was not answered, or not done in time
-        command = [sys.executable, "-P", "-m", "holdfast.storage.librbd"]
+        self._connected = False
+        command = precompiled.command("holdfast.storage.librbd")
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        try:
-            # The key goes through the pipe: arguments can be read by everybody.
-            hosts = ",".join(map(str, keyring.monitors))
-            own = {"conf": keyring.conf, "user": keyring.user, "key": keyring.key}
-            self._talk({**own, "mon_host": hosts})
-        except BaseException:
-            self.close()
-            raise
+        # The key goes through the pipe: arguments can be read by everybody. The answer is waited for with the
+        # first question's: the caller has other things to do meanwhile.
+        hosts = ",".join(map(str, keyring.monitors))
+        own = {"conf": keyring.conf, "user": keyring.user, "key": keyring.key}
+        self._send({**own, "mon_host": hosts})
 
     def close(self) -> bool:
         """True: it has closed by itself, with all answers given, so that nothing of it is under way."""
@@ -105,10 +103,10 @@ class Cluster:
         found = self._ask("clients", images=self._writable)
         return Clients(watchers=frozenset(found["watchers"]), lockers=frozenset(found["lockers"]))
 
-    def open_for_writing(self, known: Iterable[str]) -> bool:
-        """Whether somebody new has every writable image open."""
-        ready = self._ask("open_images", images=self._writable, known=sorted(known))
-        return len(ready) == len(self._writable)
+    def newcomers(self, known: Iterable[str]) -> frozenset[str]:
+        """Who has writable images open and is not known; empty until each image has somebody."""
+        found = self._ask("newcomers", images=self._writable, known=sorted(known))
+        return frozenset().union(*found) if all(found) else frozenset()
 
     def blocklist(self, addresses: Iterable[str], seconds: int) -> None:
         self._ask("blocklist", addresses=sorted(addresses), seconds=seconds)
@@ -174,13 +172,23 @@ class Cluster:
         attend: Attend | None = None,
         progress: Progress | None = None,
     ) -> Any:
+        self._send(request)
+        if not self._connected:
+            self._reply()
+            self._connected = True
+        reply = self._reply(attend, progress)
+        self._asked = False
+        return reply
+
+    def _send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin  # noqa: S101 - pipes were asked for
         self._asked = True
-        try:
+        # A broken pipe: it has ended, and its last words will say why.
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended, and its last words say why
+
+    def _reply(self, attend: Attend | None = None, progress: Progress | None = None) -> Any:
         reply = self._answer(attend)
         while "progress" in reply:
             if progress is not None:
@@ -192,7 +200,6 @@ class Cluster:
             raise self._denied(reason)
         if reason := reply.get("unreachable"):
             raise self._unreachable(reason)
-        self._asked = False
         return reply["answer"]
 
     def _denied(self, reason: str) -> ConfigError:
@@ -238,6 +245,8 @@ def _request(disk: Disk, image: RbdImage) -> dict[str, Any]:
     """What the other process is to know of a disk."""
     return {
         "disk": disk.name,
+        "key": disk.key,
+        "name": str(image),
         "writable": disk.writable,
         "pool": image.pool,
         "namespace": image.namespace,
