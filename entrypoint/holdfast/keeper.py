@@ -24,6 +24,9 @@ NOT_FOR_A_START = frozenset(
     {"lock", "epoch", "fence", "status", "last", "power", "pinned", "secret/tpm"}
 )
 
+# Seconds. Most starts are over in less, and their own transactions tell whether the VM is still ours.
+IN_THE_WAY = 0.25
+
 
 class Finding(Enum):
     lost = auto()  # another owner, or in doubt where doubt must stop the VM
@@ -59,7 +62,9 @@ class Keeper(threading.Thread):
         self._looked = boottime()
         self._renew_at = hold.renewal()
         self._watched = {hold.names.lock, hold.names.epoch, hold.names.power}
-        self._watch = Watch(hold.store, self._prefixes(), revision, self._changed)
+        self._watch = Watch(
+            hold.store, self._prefixes(), revision, self._changed, delay=IN_THE_WAY
+        )
         status.wake = self._wake.set
         self.start()
 

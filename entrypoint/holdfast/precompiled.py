@@ -41,6 +41,7 @@ class Archive:
         origin, is_package = found[2:]
         spec = ModuleSpec(name, self, origin=origin, is_package=is_package)  # type: ignore[arg-type]
         spec.has_location = True  # `origin` becomes __file__
+        spec.cached = ""  # no name of a file with bytecode is worked out
         if is_package:
             spec.submodule_search_locations = [origin.rpartition("/")[0]]
         return spec

@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from string import hexdigits
 
 from holdfast import log, plan
 from holdfast.description import Description, describe
@@ -29,7 +28,7 @@ from holdfast.watch import Watch
 
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
 RETRY = 2.0  # between two tries after something failed that may pass
-CONTAINER_ID = 12  # digits
+CONTAINER_ID, HEX_DIGITS = 12, frozenset("0123456789abcdef")
 LOOK_AGAIN = 60.0  # a watch that is dead without an error must not keep a standby waiting for ever
 
 
@@ -266,6 +265,6 @@ def doze(events: Events, deadline: float, *, wake: Callable[[object], bool]) -> 
 
 def _hint(name: str) -> str:
     """Docker calls a container by the first digits of its id unless it is told otherwise."""
-    if len(name) != CONTAINER_ID or set(name) - set(hexdigits):
+    if len(name) != CONTAINER_ID or set(name) - HEX_DIGITS:
         return ""
     return " (a container's id: pass the host's name with -e HOSTNAME=$(hostname))"

@@ -28,12 +28,16 @@ class Watch(threading.Thread):
         prefixes: Sequence[str],
         revision: int,
         on_change: OnChange,
+        *,
+        delay: float = 0.0,
     ) -> None:
+        """`delay` (seconds) loses nothing: the watch begins behind `revision`, whenever that is."""
         super().__init__(name="watch", daemon=True)
         self._store = store
         self._prefixes = prefixes
         self._next = revision + 1
         self._on_change = on_change
+        self._delay = delay
         self._closed = threading.Event()
         self._changes: Changes | None = None
         self._heard = False
@@ -51,6 +55,7 @@ class Watch(threading.Thread):
             self._changes.close()
 
     def run(self) -> None:
+        self._closed.wait(self._delay)
         while not self._closed.is_set():
             self._heard = False
             with contextlib.suppress(NoAnswer, HoldfastError):
