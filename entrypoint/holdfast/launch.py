@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from holdfast import capacity, hostdev, limits, log, pinned, qemu, seed, virtiofs
+from holdfast import capacity, hostdev, limits, log, pinned, qemu, virtiofs
 from holdfast.confinement import Identity, confined, identity
 from holdfast.errors import InternalError, LockHeld
 from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.machine import Accelerator, Machine, RbdImage, Spice, Vnc
-from holdfast.network import cards, ports
+from holdfast.network import ports
 from holdfast.plan import Plan
 from holdfast.process import Child, uid_map_end
 from holdfast.qemu import system
@@ -186,6 +186,10 @@ class Launch:
 
     def _taps(self, descriptors: ExitStack, life: ExitStack) -> dict[str, Tap]:
         machine, bridges = self._plan.machine, self._plan.bridges
+        if not (machine.nics or bridges):
+            return {}
+        from holdfast.network import cards  # noqa: PLC0415 - for a VM that has some
+
         vhost = self._host.accelerator(machine) is Accelerator.kvm
         taps = cards.connect(machine.vm, machine.nics, bridges, vhost=vhost, life=life)
         descriptors.callback(cards.close, taps)
@@ -221,6 +225,8 @@ class Launch:
     def _seed(self, descriptors: ExitStack) -> int | None:
         if self._plan.seed is None:
             return None
+        from holdfast import seed  # noqa: PLC0415 - for a guest that is told something
+
         path = self._rundir.path / "seed.iso"
         seed.write(seed.image(self._plan.seed), path)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

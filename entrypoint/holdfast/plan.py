@@ -13,11 +13,9 @@ from holdfast import (
     capacity,
     hostdev,
     qemu,
-    seed,
     time_fence,
     virtiofs,
 )
-from holdfast.cloudinit import Documents
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld
 from holdfast.host import Host, Kvm, kvm_lack
@@ -30,12 +28,12 @@ from holdfast.machine import (
     Tpm,
 )
 from holdfast.machine.platform import FLASHES
-from holdfast.network import cards
 from holdfast.ownership import Image, images
 from holdfast.settings import Settings
 from holdfast.storage import aio, local, shared
 
 if TYPE_CHECKING:
+    from holdfast.cloudinit import Documents
     from holdfast.qemu.options import Adapted
     from holdfast.storage.keyring import Keyring
     from holdfast.storage.rbd import Cluster, Inspection
@@ -59,7 +57,7 @@ class Plan:
     ceph: "Keyring | None"
     cluster: "Cluster | None"
     copies: Mapping[int, tuple[str, ...]]
-    seed: Documents | None
+    seed: "Documents | None"
     adapted: "Adapted | None"
     missing: frozenset[str]
     io_uring: bool
@@ -101,7 +99,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     in_common = check_shared(disks, settings)
     check_unlocked(disks)
     uring = adapted is None and aio.check(disks)
-    documents = seed.documents(machine, settings)
+    documents = documents_of(machine, settings) if machine.has_seed else None
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
     cluster, found = reach(disks, ceph) if ceph else (None, None)
     return Plan(
@@ -147,6 +145,12 @@ def reach(disks: Sequence[Disk], ceph: "Keyring") -> "tuple[Cluster, Inspection]
         raise
 
 
+def documents_of(machine: Machine, settings: Settings) -> "Documents":
+    from holdfast import seed  # noqa: PLC0415 - for a guest that is told something
+
+    return seed.documents(machine, settings)
+
+
 def disks_of(adapted: "Adapted") -> tuple[Disk, ...]:
     """What a user's options open, as disks to be checked and claimed."""
     in_ceph = (
@@ -190,7 +194,11 @@ def check_network(machine: Machine, adapted: "Adapted | None", settings: Setting
         own = adapted is not None or bridge == settings.bridge
         return None if own else settings.host_config.bridges
 
-    cards.check(machine.nics, bridges_of(machine, adapted), permitted)
+    bridges = bridges_of(machine, adapted)
+    if machine.nics or bridges:
+        from holdfast.network import cards  # noqa: PLC0415 - for a VM that has some
+
+        cards.check(machine.nics, bridges, permitted)
 
 
 def check_files(

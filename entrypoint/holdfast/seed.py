@@ -15,7 +15,7 @@ from holdfast import cloudinit, document
 from holdfast.cloudinit import Documents
 from holdfast.errors import ConfigError, Fault, InternalError
 from holdfast.grammar import Refused
-from holdfast.machine import Document, Guest, Machine
+from holdfast.machine import Document, Machine
 from holdfast.settings import Settings
 from holdfast.storage import local
 
@@ -23,14 +23,8 @@ LIMIT = 1024**2
 GZIP = b"\x1f\x8b"
 
 
-def documents(machine: Machine, settings: Settings) -> Documents | None:
-    """Only where something is to be said: another disk would change the hardware of an old guest."""
+def documents(machine: Machine, settings: Settings) -> Documents:
     guest = machine.guest
-    named = machine.hostname != machine.vm
-    addressed = any(nic.address for nic in machine.nics)
-    mounted = any(share.mount for share in machine.shares)
-    if guest == Guest() and (machine.options or not (named or addressed or mounted)):
-        return None
     network = _document("network_config", guest.network_config, settings)
     return cloudinit.documents(
         machine,

@@ -133,6 +133,14 @@ class Machine:
     pinned: Pinned | None = None  # as it stands in etcd
 
     @property
+    def has_seed(self) -> bool:
+        """Only where something is to be said: another disk would change the hardware of an old guest."""
+        named = self.hostname != self.vm
+        addressed = any(nic.address for nic in self.nics)
+        mounted = any(share.mount for share in self.shares)
+        return self.guest != Guest() or (not self.options and (named or addressed or mounted))
+
+    @property
     def storage(self) -> tuple[Disk, ...]:
         """All that is opened, claimed and fenced for this VM."""
         return self.disks if self.variables is None else (*self.disks, self.variables)

@@ -32,9 +32,9 @@ TOGETHER = {"shares": 0xB}
 FAMILIES = {"nics": 0x10, "disks": 0x14, "pci": 0x1A, "seed": 0x1E}
 LOWEST = min(FAMILIES.values())
 FUNCTIONS = 8  # ports in one slot
-# As many ports are free for what is plugged later. Each costs every start some 4 ms (TCG): QEMU makes it, the
+# As many ports are free for what is plugged later. Each costs every start some 3 ms (TCG): QEMU makes it, the
 # firmware looks behind it, and gives its bus windows of memory.
-SPARE = {"nics": 1, "disks": 2}
+SPARE = {"nics": 1, "disks": 1}
 
 
 def has_pcie(machine: Machine) -> bool:
