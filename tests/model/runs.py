@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MODEL = Path(__file__).with_name("ownership.pml")
-MEMORY = 8000  # MiB that a search may take
-MINUTES = 30  # that it may take; the small ones need less than one
 DEPTH = 20_000_000
 
 OLDER_WROTE = (
@@ -21,6 +19,14 @@ OLDER_WROTE = (
 )
 SHUT_OUT = "owner_was_shut_out"  # an older owner, or another VM, put the owner on the blocklist
 STANDS_STILL = "stands_still"  # nothing is left to do, and the VM does not run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What a search may take; the small ones need less than a minute."""
+
+    memory: int = 8000  # MiB
+    minutes: int = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,25 +164,26 @@ MUTANTS = (
 )
 
 
-def search(run: Run, mutant: str = "") -> Outcome:
+def search(run: Run, mutant: str = "", bound: Bound = Bound()) -> Outcome:
     """Translate, compile and search, in a directory that goes away afterwards."""
     switches = [f"-D{name}={value}" for name, value in run.switches.items()]
     if mutant:
         switches += ["-DMUTANT", f"-DM_{mutant}"]
-    flags = ["-DNP" if run.cycles else "-DSAFETY", f"-DMEMLIM={MEMORY}"]
+    flags = ["-DNP" if run.cycles else "-DSAFETY", f"-DMEMLIM={bound.memory}"]
     flags += ["-DHC4"] if run.compact else []
     flags += ["-DCOLLAPSE"] if run.collapse else []
     with tempfile.TemporaryDirectory(prefix="model.") as directory:
         where = Path(directory)
         _done(["spin", "-a", *switches, str(MODEL)], where)
         _done(["cc", "-O1", "-w", *flags, "-o", "pan", "pan.c"], where)
-        return _outcome(_done(["./pan", *_limits(run), *(["-l"] if run.cycles else [])], where))
+        limits = [*_limits(run), f"-Q{bound.minutes}"]
+        return _outcome(_done(["./pan", *limits, *(["-l"] if run.cycles else [])], where))
 
 
 def _limits(run: Run) -> list[str]:
     """The stack is taken at the start, 28 bytes a step; only runs without FAULTS are deep."""
     depth = 10_000 if "FAULTS" in run.switches else DEPTH if run.compact else 3_000_000
-    return [f"-m{depth}", f"-Q{MINUTES}"]
+    return [f"-m{depth}"]
 
 
 def _done(command: list[str], where: Path) -> str:
