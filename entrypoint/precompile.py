@@ -34,10 +34,11 @@ def modules() -> Iterator[tuple[str, ModuleType]]:
 
 
 def compiled(module: ModuleType) -> CodeType:
-    """Of Python's own, without the texts of documentation: they would be a tenth of the memory."""
+    """Without the texts of documentation, which would be a tenth of the memory. Asserts go with them: ours are for
+    the type checker.
+    """
     path = Path(str(module.__file__))
-    level = 0 if module.__name__.startswith("holdfast") else 2
-    return compile(path.read_bytes(), path, "exec", dont_inherit=True, optimize=level)
+    return compile(path.read_bytes(), path, "exec", dont_inherit=True, optimize=2)
 
 
 def main() -> None:
