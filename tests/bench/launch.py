@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from bench.lab import Lab, Vm
 from bench.ways import Way, ways
 
-ROUNDS = 15
-ROUNDS_IN_CEPH = 8
+ROUNDS = 30
+ROUNDS_IN_CEPH = 16
 
 Times = dict[str, list[float]]  # seconds by way, a round each
 
