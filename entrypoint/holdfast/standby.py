@@ -29,6 +29,7 @@ from holdfast.watch import Watch
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
 RETRY = 2.0  # between two tries after something failed that may pass
 CONTAINER_ID, HEX_DIGITS = 12, frozenset("0123456789abcdef")
+RETURN = 0.2  # for an owner whose lease etcd has dropped though it lives, to take its lock again
 LOOK_AGAIN = 60.0  # a watch that is dead without an error must not keep a standby waiting for ever
 
 
@@ -65,6 +66,8 @@ class Standby:
         self._seen = 0  # the revision of the last read
         self._vault: Vault | None = None
         self._broken = -1e9  # when the watch was last broken, on time.monotonic()
+        self._held = False  # somebody has been seen to have the lock,
+        self._gone = 0.0  # and when it was first seen that he has not
         self._told = ""
         self._waited = False
         wait = settings.lock_wait
@@ -182,7 +185,11 @@ class Standby:
             raise Obstacle(
                 f"the VM is for host {' or '.join(machine.hosts)}, and this is {self._host.name}{_hint(self._host.name)}"
             )
-        if lock := seen.items.get(self._names.lock):
+        lock = seen.items.get(self._names.lock)
+        if self._held and not lock:
+            self._gone = time.monotonic()
+        self._held = lock is not None
+        if lock:
             raise Obstacle(f"the VM runs on {decode_lock(lock.value)}; standing by")
         if why := crash(seen.items.get(self._names.last), self._sight(seen)):
             raise Obstacle(
@@ -207,7 +214,7 @@ class Standby:
 
     def _won(self, seen: Reply, made: Plan) -> Ours | None:
         hold = Hold(self._store, self._names, self._host, self._settings.ttl)
-        self._let_the_holder_return(hold)
+        self._let_the_holder_return(hold, seen)
         claims = hold.take(seen, made.images)
         if claims is None:
             return None
@@ -227,8 +234,12 @@ class Standby:
             vault=self._vault,
         )
 
-    def _let_the_holder_return(self, hold: Hold) -> None:
-        """We and the holder may have lost etcd together: who runs the VM reconnects first."""
+    def _let_the_holder_return(self, hold: Hold, seen: Reply) -> None:
+        """We and the holder may have lost etcd together: who runs the VM reconnects first. And a lock that goes
+        while its owner's record stays need not be a dead owner's: see Keeper.
+        """
+        if self._names.fence in seen.items:
+            doze(self._events, self._gone + RETURN, wake=lambda _: False)
         if time.monotonic() - self._broken < 2 * hold.times.ttl:
             self._broken = -1e9
             raise Obstacle(

@@ -332,6 +332,26 @@ def test_a_revoked_lease_is_taken_again(
     eventually(lambda: status(etcd_server, vm).get("state") == "running")
 
 
+def test_a_standby_leaves_the_owner_time_to_take_its_lock_again(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    """Without a disk nothing else keeps the standby from the VM: no lock of an image, no client of Ceph."""
+    diskless = {key: value for key, value in keys.items() if not key.startswith("disks__")}
+    etcd_server.put(vm, **diskless)
+    first = launch(on(etcd_server, vm))
+    first.ready()
+    second = launch(on(etcd_server, vm, HOSTNAME="host-b"))
+    second.says("waiting: the VM runs on host-a")
+    etcd_server.ctl("del", f"/kvm/{vm}/lock")
+    first.says("it is ours again")
+    eventually(lambda: etcd_server.get(f"/kvm/{vm}/lock") is not None)
+    assert etcd_server.get(f"/kvm/{vm}/epoch") == "1"
+    assert "the VM is ours" not in second.log
+    first.signal(signal.SIGINT)  # its record goes with it: nobody is left to wait for
+    assert first.ends() == 0
+    second.ready()
+
+
 def test_an_edited_key_waits_for_the_next_start(
     launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
 ) -> None:

@@ -78,9 +78,9 @@ def _head(reader: Reader) -> Head:
     if not version.startswith(b"HTTP/1."):
         raise ValueError("what answers does not speak HTTP/1")
     fields = dict(_fields(reader))
-    chunked = fields.get(b"transfer-encoding") == b"chunked"
+    chunked = b"chunked" in fields.get(b"transfer-encoding", b"")
     size = None if chunked or b"content-length" not in fields else _size(fields[b"content-length"])
-    closes = fields.get(b"connection", b"close" if version == b"HTTP/1.0" else b"") == b"close"
+    closes = b"close" in fields.get(b"connection", b"close" if version == b"HTTP/1.0" else b"")
     return Head(
         status=int(status),
         size=size,
