@@ -138,6 +138,7 @@ RUN apt-get update \
       strace \
       systemd \
       tcpdump \
+      valgrind \
       xz-utils \
       zstd \
  && apt-get clean && rm -rf /var/lib/apt/lists/* \

@@ -1,4 +1,4 @@
-"""What a start costs whatever the machine's mood: requests, bytes, modules, system calls."""
+"""What a start costs whatever the machine's mood: requests, bytes, modules, system calls, instructions."""
 
 import json
 import re
@@ -13,6 +13,8 @@ from bench.ways import Holdfast
 
 HERE = Path(__file__).parent
 PYTHON = ["/usr/bin/python3", "-ISB"]
+# One line of it counts. The processor's own counters are often closed to a virtual machine.
+VALGRIND = ["valgrind", "--tool=cachegrind", "--cachegrind-out-file=/dev/null"]
 STARTS = 9  # of which the phases are the medians
 COUNTERS = {
     "messages to etcd": REQUESTS,
@@ -37,7 +39,12 @@ class Wrapped(Holdfast):
 
 def measure(lab: Lab) -> dict[str, Any]:
     return {
-        "start": {**asked(lab), "modules": modules(lab), "system calls": system_calls(lab)},
+        "start": {
+            **asked(lab),
+            "modules": modules(lab),
+            "system calls": system_calls(lab),
+            "instructions, with a stop": instructions(lab),
+        },
         "phases": {"file": phases(lab, lab.on_file()), "Ceph": phases(lab, lab.in_ceph())},
     }
 
@@ -64,6 +71,22 @@ def system_calls(lab: Lab) -> int:
         with Wrapped(lab, prefix).started(lab.on_file()):
             pass
         return said.read().partition("QEMU is up")[0].count("\n")
+
+
+def instructions(lab: Lab) -> int:
+    """Of the launcher alone, in all its threads, from its first to its last one."""
+    with tempfile.NamedTemporaryFile("r") as said:
+        prefix = [*VALGRIND, f"--log-file={said.name}", *PYTHON, "/usr/bin/holdfast"]
+        with Wrapped(lab, prefix).started(lab.on_file()):
+            pass
+        return counted(said.read())
+
+
+def counted(log: str) -> int:
+    """The instructions that valgrind has counted, by what it says at the end."""
+    found = re.search(r"I +refs: +([\d,]+)", log)
+    assert found, log
+    return int(found[1].replace(",", ""))
 
 
 def phases(lab: Lab, vm: Vm) -> dict[str, float]:

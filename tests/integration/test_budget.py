@@ -1,5 +1,5 @@
 """What a start costs where it does not depend on the machine's mood: requests and their bytes, modules
-loaded, system calls. `make bench` measures the rest.
+loaded, system calls, instructions. `make bench` measures the rest.
 """
 
 import re
@@ -17,6 +17,9 @@ RELEASE = 4  # those of a clean stop: the status, look, give away, and end the l
 BYTES = 4000  # of these requests and their answers, in gRPC's encoding, with one status key
 MODULES = 310  # the interpreter's own and ours
 CALLS = 5500  # to the system, of the main thread until QEMU is up; an image's archive spares three quarters
+INSTRUCTIONS = (
+    500_000_000  # of a start and a stop, all modules compiled; an image's archive spares half
+)
 # Heavy, and for few VMs: templates, documents, storage, links, the other way to speak to etcd.
 NOT_LOADED = {
     *("etcd3", "grpc", "jinja2", "yaml", "pycdlib", "pyroute2", "rados", "rbd"),
@@ -58,6 +61,30 @@ def test_few_bytes_and_system_calls(launch: Launch, own_etcd: Etcd, tmp_path: Pa
     assert launcher.ends() == 0
     made = calls.read_text(errors="replace").partition("QEMU is up")[0].count("\n")
     assert 500 < made <= CALLS
+
+
+def test_few_instructions(launch: Launch, own_etcd: Etcd, tmp_path: Path) -> None:
+    """valgrind counts them: the processor's own counters are closed to many a virtual machine."""
+    own_etcd.put("lean", ram="64", disks__root__size="1M", nics__nic0__mode="none")
+    bytecode = {"PYTHONPYCACHEPREFIX": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": ""}
+    environ = {"VM": "lean", "ETCD_ENDPOINTS": own_etcd.url, "TTL": "600", **bytecode}
+    log = tmp_path / "counted"
+    count = [
+        "valgrind",
+        "--tool=cachegrind",
+        "--cachegrind-out-file=/dev/null",
+        f"--log-file={log}",
+    ]
+    for prefix in ([], count):  # the first one compiles
+        launcher = launch({**environ, "PYTHONHASHSEED": "0"}, prefix=prefix)
+        launcher.says("QEMU is up", timeout=120)
+        launcher.signal()
+        launcher.says("powering the guest down", timeout=120)
+        launcher.signal()
+        assert launcher.ends() == 0
+    found = re.search(r"I +refs: +([\d,]+)", log.read_text())
+    assert found
+    assert 50_000_000 < int(found[1].replace(",", "")) <= INSTRUCTIONS, found[1]
 
 
 def exchanged(etcd: Etcd) -> int:
