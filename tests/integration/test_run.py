@@ -339,7 +339,7 @@ def test_a_standby_leaves_the_owner_time_to_take_its_lock_again(
     diskless = {key: value for key, value in keys.items() if not key.startswith("disks__")}
     etcd_server.put(vm, **diskless)
     first = launch(on(etcd_server, vm))
-    first.ready()
+    first.says("GUEST-READY", where="console")
     second = launch(on(etcd_server, vm, HOSTNAME="host-b"))
     second.says("waiting: the VM runs on host-a")
     etcd_server.ctl("del", f"/kvm/{vm}/lock")
@@ -349,7 +349,7 @@ def test_a_standby_leaves_the_owner_time_to_take_its_lock_again(
     assert "the VM is ours" not in second.log
     first.signal(signal.SIGINT)  # its record goes with it: nobody is left to wait for
     assert first.ends() == 0
-    second.ready()
+    second.says("GUEST-READY", where="console", timeout=120)
 
 
 def test_an_edited_key_waits_for_the_next_start(
