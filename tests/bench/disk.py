@@ -14,7 +14,7 @@ from bench.lab import Lab, Vm
 from bench.ways import SERIAL, end
 
 HERE = Path(__file__).parent
-ROUNDS = 5  # they differ by a third: the best one counts
+ROUNDS = 3  # they differ by a third: the best one counts
 SECONDS = 2  # each job; before it one to warm up
 PATIENCE = 120.0
 SIZE = 256 << 20

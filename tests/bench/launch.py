@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from bench.lab import Lab, Vm
 from bench.ways import Way, ways
 
-ROUNDS = 30
-ROUNDS_IN_CEPH = 16
+ROUNDS = 20
+ROUNDS_IN_CEPH = 12
 
 Times = dict[str, list[float]]  # seconds by way, a round each
 
