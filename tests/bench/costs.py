@@ -17,6 +17,7 @@ PYTHON = ["/usr/bin/python3", "-ISB"]
 # One line of it counts. The processor's own counters are often closed to a virtual machine.
 VALGRIND = ["valgrind", "--tool=cachegrind", "--cachegrind-out-file=/dev/null"]
 STARTS = 9  # of which the phases are the medians
+QUIET = 0.5  # seconds without a request, after which a start is over
 WATCHES = "of them watches"
 COUNTERS = {
     "messages to etcd": REQUESTS,
@@ -53,15 +54,21 @@ def measure(lab: Lab) -> dict[str, Any]:
 
 def asked(lab: Lab) -> dict[str, int]:
     vm = lab.on_file()
-    before = {name: lab.counter(counter) for name, counter in COUNTERS.items()}
+    before = counters(lab)
     deadline = time.monotonic() + PATIENCE
     with Holdfast(lab).started(vm):
-        # The keeper's watch comes last, when the guest runs already.
-        while lab.counter(COUNTERS[WATCHES]) == before[WATCHES]:
-            assert time.monotonic() < deadline, "nobody watches"
-            time.sleep(0.05)
-        found = {name: lab.counter(counter) - before[name] for name, counter in COUNTERS.items()}
+        # The keeper's watch and status come last, when the guest runs already; the first renewal later still.
+        seen, now = before, counters(lab)
+        while seen != now or now[WATCHES] == before[WATCHES]:
+            assert time.monotonic() < deadline, "nobody watches, or requests have no end"
+            time.sleep(QUIET)
+            seen, now = now, counters(lab)
+    found = {name: now[name] - before[name] for name in COUNTERS}
     return {"requests to etcd": found["messages to etcd"] - found[WATCHES], **found}
+
+
+def counters(lab: Lab) -> dict[str, int]:
+    return {name: lab.counter(counter) for name, counter in COUNTERS.items()}
 
 
 def modules(lab: Lab) -> int:
