@@ -17,7 +17,7 @@ PYTHON = ["/usr/bin/python3", "-ISB"]
 # One line of it counts. The processor's own counters are often closed to a virtual machine.
 VALGRIND = ["valgrind", "--tool=cachegrind", "--cachegrind-out-file=/dev/null"]
 STARTS = 9  # of which the phases are the medians
-QUIET = 0.5  # seconds without a request, after which a start is over
+QUIET = 0.3  # seconds without a request, after which a start is over
 WATCHES = "of them watches"
 COUNTERS = {
     "messages to etcd": REQUESTS,
