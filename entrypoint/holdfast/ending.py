@@ -26,10 +26,13 @@ OFF = frozenset({How.powered_off, How.rebooted})  # by its own user: nobody star
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """`qemu` is QEMU's exit status as subprocess gives it: negative for a signal."""
+    """`qemu` is QEMU's exit status as subprocess gives it: negative for a signal. `asked`: a signal has asked the
+    launcher to stop, whatever the VM was doing then.
+    """
 
     how: How
     qemu: int
+    asked: bool = False
 
     @property
     def closed(self) -> bool:

@@ -83,9 +83,8 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
             except Stopped:
                 log.info("stopped while waiting; nothing was held")
                 return 0
-            if ending and not (
-                settings.stay and (ending.how in OFF or ending.how is How.switched_off)
-            ):
+            off = ending is not None and (ending.how in OFF or ending.how is How.switched_off)
+            if ending and (ending.asked or not (settings.stay and off)):
                 return told(ending)
 
 

@@ -57,6 +57,7 @@ class Supervisor:
         self._keeper = keeper
         self._state = State.prelaunch
         self._how: How | None = None
+        self._asked = False
         self._timers = Timers()
         self._exit: int | None = None
         self._helpers: list[Child] = []
@@ -88,7 +89,7 @@ class Supervisor:
         for child in (self._child, *self._helpers):
             self._events.forget(child.output)
         self._monitor.forget()
-        return Ending(how=self._how or How.died, qemu=self._exit)
+        return Ending(how=self._how or How.died, qemu=self._exit, asked=self._asked)
 
     def _begin(self) -> None:
         """The guest's first instruction: the record is written, and the lease is still good."""
@@ -103,6 +104,7 @@ class Supervisor:
         if event is signal.SIGCHLD:
             self._reap()
         elif event in STOP_SIGNALS:
+            self._asked = True
             self._stop(str(getattr(event, "name", event)))
         elif event is Finding.power_off and self._how is None:
             self._stop("power=off", How.switched_off)

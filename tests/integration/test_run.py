@@ -352,6 +352,22 @@ def test_a_standby_leaves_the_owner_time_to_take_its_lock_again(
     second.says("GUEST-READY", where="console", timeout=120)
 
 
+def test_a_stop_ends_a_launcher_that_stays_though_its_vm_is_being_switched_off(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    """Else it would start the VM that has been switched on again meanwhile, and `docker stop` wait in vain."""
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm, STAY="on"))
+    launcher.says("QEMU is up")
+    etcd_server.put(vm, power="off")  # the guest does not hear its button yet
+    launcher.says("power=off: powering the guest down")
+    etcd_server.put(vm, power="on")
+    launcher.signal()
+    launcher.says("SIGTERM: not waiting any longer")
+    assert launcher.ends() == 0
+    assert etcd_server.get(f"/kvm/{vm}/lock") is None
+
+
 def test_an_edited_key_waits_for_the_next_start(
     launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
 ) -> None:
