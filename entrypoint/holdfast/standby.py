@@ -238,13 +238,13 @@ class Standby:
         """We and the holder may have lost etcd together: who runs the VM reconnects first. And a lock that goes
         while its owner's record stays need not be a dead owner's: see Keeper.
         """
-        if self._names.fence in seen.items:
-            doze(self._events, self._gone + RETURN, wake=lambda _: False)
         if time.monotonic() - self._broken < 2 * hold.times.ttl:
             self._broken = -1e9
             raise Obstacle(
                 "etcd was away; leaving the VM's holder time to come back", hold.times.ttl
             )
+        if self._names.fence in seen.items:
+            doze(self._events, self._gone + RETURN, wake=lambda _: False)
 
     # -- wait
 
