@@ -40,7 +40,7 @@ def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim
         raise ConfigError([Fault(key=key, value=image.id, rule=f"is in use by VM {owner.vm}")])
     fence = reply.items.get(theirs.fence)
     fsid = image.id.split("/")[1] if image.kind == "rbd" else ""
-    if fault := barred(fence, host.machine_id, fsid):
+    if fault := barred(fence, host, fsid):
         raise ConfigError([Fault(key=key, rule=f"VM {owner.vm} left it: {fault.rule}")])
     epoch = number(reply.items.get(theirs.epoch)) + 1
     return Takeover(

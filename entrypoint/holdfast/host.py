@@ -11,6 +11,15 @@ VIRTUALIZATION_FLAGS = frozenset({"vmx", "svm"})  # Intel's and AMD's, in /proc/
 X86 = ("x86_64", "i386", "i686")
 
 
+CONTAINER_ID, HEX_DIGITS = 12, frozenset("0123456789abcdef")
+CONTAINERS_NAME = "a container's id: pass the host's name with -e HOSTNAME=$(hostname)"
+
+
+def is_container_id(name: str) -> bool:
+    """Docker calls a container by the first digits of its id unless it is told otherwise."""
+    return len(name) == CONTAINER_ID and HEX_DIGITS.issuperset(name)
+
+
 class Access(StrEnum):
     """What came of opening a device node, which was made first if need be."""
 
@@ -61,6 +70,10 @@ class Host:
     topoext: bool = False  # an AMD CPU that can show threads to a guest
     io_uring: bool = False  # whether its system calls work here
     emulators: Mapping[str, str] = field(default_factory=dict)  # the programs, by architecture
+
+    def wrote(self, machine_id: str, boot_id: str) -> bool:
+        """Whether a record is of this machine. One kernel is one machine, whatever its containers call it."""
+        return machine_id == self.machine_id or (boot_id != "" and boot_id == self.boot_id)
 
     def accelerator(self, machine: Machine) -> Accelerator:
         """The accelerator that `auto` stands for here; an explicit choice stays what it is."""

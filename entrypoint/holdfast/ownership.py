@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum, auto
 
 from holdfast.errors import ConfigError, Fault
+from holdfast.host import Host
 from holdfast.machine import Disk
 from holdfast.machine.disk import key_of
 from holdfast.record import VERSION, Damaged, Newer, Unreadable, decode, known, strings
@@ -142,8 +143,8 @@ def _in_ceph(disk: Disk, fsid: str) -> Image:
     return Image(disk=disk.name, kind="rbd", id=f"rbd/{fsid}/{disk.backend}")
 
 
-def barred(item: Item | None, machine_id: str, fsid: str) -> Fault | None:
-    """Why the disks of an owner that did not stop cleanly may not be taken by this machine.
+def barred(item: Item | None, host: Host, fsid: str) -> Fault | None:
+    """Why the disks of an owner that did not stop cleanly may not be taken by `host`.
 
     `item` is the fence record that it left, None where it left none; `fsid` is the cluster of Ceph
     that we speak to, "" for none.
@@ -154,18 +155,18 @@ def barred(item: Item | None, machine_id: str, fsid: str) -> Fault | None:
         fence = decode_fence(item.value)
     except Unreadable as error:
         return Fault(key=item.key, rule=str(error))
-    faults = (_bar(fence, image, machine_id, fsid) for image in fence.images)
+    faults = (_bar(fence, image, host, fsid) for image in fence.images)
     return next(filter(None, faults), None)
 
 
-def _bar(fence: Fence, image: Image, machine_id: str, fsid: str) -> Fault | None:
+def _bar(fence: Fence, image: Image, host: Host, fsid: str) -> Fault | None:
     if image.kind == "rbd" and image.id.split("/")[1] != fsid:
         rule = (
             f"{fence.host} ran this VM last and did not stop cleanly: its QEMU may still write to "
             f"{image.id}, and the VM's keys name no image of that cluster any more, where it could "
             "be shut out"
         )
-    elif image.kind == "file" and fence.machine_id != machine_id:
+    elif image.kind == "file" and not host.wrote(fence.machine_id, fence.boot_id):
         rule = (
             f"{image.id} is a file on {fence.host}, which did not stop cleanly: only that machine "
             "may go on with it"

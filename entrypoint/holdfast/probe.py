@@ -28,6 +28,8 @@ SHARED_UUIDS = frozenset(
     }
 )
 
+SHARED_NAMES = frozenset({"", "localhost", "localhost.localdomain"})
+
 
 def probe(name: str, *, qemu: str = "", make: bool = True) -> Host:
     """What this host is. `make` False: /dev/kvm is not created, as a mere question must not."""
@@ -96,7 +98,8 @@ def machine_id(name: str) -> str:
        one of those that makers ship on every board.
     2. /etc/machine-id of the host: in a container that means one mounted there, because an image
        brings its own to every host.
-    3. The host's name as the operator gave it.
+    3. The host's name as the operator gave it, unless it is what machines are called that were given none.
+    4. This boot of the kernel.
     """
     uuid = _text(PRODUCT_UUID).lower()
     if uuid and uuid not in SHARED_UUIDS:
@@ -104,7 +107,7 @@ def machine_id(name: str) -> str:
     own = _text(MACHINE_ID)
     if own and own != "uninitialized" and is_hosts_file(MACHINE_ID, _text(MOUNTINFO)):
         return f"machine-id:{own}"
-    return f"name:{name}"
+    return f"boot:{_text(BOOT_ID)}" if name in SHARED_NAMES else f"name:{name}"
 
 
 def is_hosts_file(path: str, mountinfo: str) -> bool:

@@ -9,7 +9,7 @@ from holdfast.description import describe
 from holdfast.ending import OFF, Ending, How
 from holdfast.errors import ConfigError, Fault, HostLacks, UsageError
 from holdfast.events import Events
-from holdfast.host import Host
+from holdfast.host import CONTAINERS_NAME, Host, is_container_id
 from holdfast.machine import Firmware, Machine, NicMode, Tpm
 from holdfast.pool import DirectoryPool
 from holdfast.settings import Settings
@@ -72,6 +72,8 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
     from holdfast.standby import Standby, Stopped  # noqa: PLC0415
     from holdfast.store import connect  # noqa: PLC0415 - for those who have an etcd
 
+    if is_container_id(host.name):
+        log.warning(f"HOSTNAME, {host.name}, is {CONTAINERS_NAME}. The next container has another")
     times = LeaseTimes.of(settings.ttl, len(settings.endpoints))
     with connect(settings, timeout=times.request) as store:
         while True:

@@ -13,7 +13,7 @@ from holdfast import log, plan
 from holdfast.description import Description, describe
 from holdfast.errors import ConfigError, HoldfastError, LockHeld, Unreachable
 from holdfast.events import STOP_SIGNALS, Events
-from holdfast.host import Host
+from holdfast.host import CONTAINERS_NAME, Host, is_container_id
 from holdfast.last import crash, sight
 from holdfast.lock import Hold
 from holdfast.machine import Power, Tpm
@@ -28,7 +28,6 @@ from holdfast.watch import Watch
 
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
 RETRY = 2.0  # between two tries after something failed that may pass
-CONTAINER_ID, HEX_DIGITS = 12, frozenset("0123456789abcdef")
 RETURN = 0.2  # for an owner whose lease etcd has dropped though it lives, to take its lock again
 LOOK_AGAIN = 60.0  # a watch that is dead without an error must not keep a standby waiting for ever
 
@@ -154,7 +153,7 @@ class Standby:
     def _judge(self, made: Plan, seen: Reply) -> None:
         """What earlier owners have left, in etcd and in the images."""
         fsid = next((image.id.split("/")[1] for image in made.images if image.kind == "rbd"), "")
-        if fault := barred(seen.items.get(self._names.fence), self._host.machine_id, fsid):
+        if fault := barred(seen.items.get(self._names.fence), self._host, fsid):
             raise Obstacle(
                 f"{fault}. If that owner is dead for certain: holdfast fence forget {self._settings.vm}"
             )
@@ -182,8 +181,9 @@ class Standby:
         if machine.power is Power.off:
             raise Obstacle("the VM is switched off (power=off)")
         if machine.hosts and self._host.name not in machine.hosts:
+            hint = f" ({CONTAINERS_NAME})" if is_container_id(self._host.name) else ""
             raise Obstacle(
-                f"the VM is for host {' or '.join(machine.hosts)}, and this is {self._host.name}{_hint(self._host.name)}"
+                f"the VM is for host {' or '.join(machine.hosts)}, and this is {self._host.name}{hint}"
             )
         lock = seen.items.get(self._names.lock)
         if self._held and not lock:
@@ -272,10 +272,3 @@ def doze(events: Events, deadline: float, *, wake: Callable[[object], bool]) -> 
                 raise Stopped
         if any(map(wake, found)):
             return
-
-
-def _hint(name: str) -> str:
-    """Docker calls a container by the first digits of its id unless it is told otherwise."""
-    if len(name) != CONTAINER_ID or set(name) - HEX_DIGITS:
-        return ""
-    return " (a container's id: pass the host's name with -e HOSTNAME=$(hostname))"

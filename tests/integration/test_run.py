@@ -110,6 +110,22 @@ def test_q16_a_killed_launcher_leaves_no_qemu(
     assert second.ready()["boot"] == "2"
 
 
+def test_another_container_of_this_machine_goes_on(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    """Without `-e HOSTNAME` each is called by its own id, which may be all that tells machines apart."""
+    etcd_server.put(vm, **keys)
+    launcher = launch(on(etcd_server, vm, TTL="5", HOSTNAME="120fc9b092e4"))
+    launcher.says(r"HOSTNAME, 120fc9b092e4, is a container's id.*-e HOSTNAME=\$\(hostname\)")
+    launcher.ready()
+    launcher.signal(signal.SIGKILL)
+    second = launch(on(etcd_server, vm, TTL="5", HOSTNAME="5d0cba9e1f22"))
+    assert second.ready()["boot"] == "2"
+    second.signal()
+    assert second.ends() == 0
+    assert f'"vm":"{vm}"' not in etcd_server.ctl("get", "--prefix", "/kvm/_claims/")
+
+
 def test_another_machine_may_not_take_a_local_disk(
     launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
 ) -> None:

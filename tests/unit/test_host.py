@@ -259,6 +259,13 @@ def test_a_containers_mark_is_enough(machine: Path) -> None:
     assert probe.machine_id("kvm1") == "name:kvm1"
 
 
+@pytest.mark.parametrize("name", ["", "localhost", "localhost.localdomain"])
+def test_what_a_machine_without_a_name_is_called_is_no_id(name: str, machine: Path) -> None:
+    (machine / "MOUNTINFO").write_text(CONTAINER_ROOT)
+    boot = Path(probe.BOOT_ID).read_text().strip()
+    assert probe.machine_id(name) == f"boot:{boot}"
+
+
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine whose files are those in this folder."""

@@ -1,7 +1,10 @@
 """Records and judgements of ownership, without an etcd."""
 
+from dataclasses import replace
+
 import pytest
 
+from holdfast.host import Host
 from holdfast.lease import LeaseTimes
 from holdfast.machine import Disk, DiskKind, LocalPath, RbdImage
 from holdfast.ownership import (
@@ -22,6 +25,8 @@ from holdfast.ownership import (
 )
 from holdfast.txn import Item, Reply
 
+HERE = Host(name="a", machine_id="m1", boot_id="b")
+ELSEWHERE = Host(name="c", machine_id="m2", boot_id="d")
 NAMES = Names.of("/kvm", "7", "/kvm/7/lock")
 
 
@@ -68,29 +73,43 @@ def left(value: bytes) -> Item:
 
 @pytest.mark.parametrize("fsid", ["", "another"])
 def test_an_image_in_a_cluster_out_of_reach_bars_everybody(fsid: str) -> None:
-    fault = barred(left(encode(fence("rbd"))), "m1", fsid)
+    fault = barred(left(encode(fence("rbd"))), HERE, fsid)
     assert fault is not None
     assert "did not stop cleanly" in fault.rule
 
 
 def test_an_image_in_our_cluster_can_be_fenced_by_any_machine() -> None:
-    assert barred(left(encode(fence("rbd"))), "m2", "x") is None
+    assert barred(left(encode(fence("rbd"))), ELSEWHERE, "x") is None
 
 
 def test_a_local_file_goes_on_only_where_it_lies() -> None:
-    assert barred(left(encode(fence("file"))), "m1", "f") is None
-    assert barred(left(encode(fence("file"))), "m2", "f") is not None
+    assert barred(left(encode(fence("file"))), HERE, "f") is None
+    assert barred(left(encode(fence("file"))), ELSEWHERE, "f") is not None
+
+
+def test_the_same_kernel_is_the_same_machine_whatever_it_is_called() -> None:
+    """A container without `-e HOSTNAME` is called otherwise each time."""
+    record = left(encode(fence("file", "name:120fc9b092e4")))
+    renamed = Host(name="5d0cba9e1f22", machine_id="name:5d0cba9e1f22", boot_id="b")
+    assert barred(record, renamed, "f") is None
+    started_anew = replace(renamed, boot_id="another")
+    assert barred(record, started_anew, "f") is not None
+
+
+def test_a_kernel_that_has_no_name_is_nobody_elses() -> None:
+    record = left(encode(replace(fence("file"), boot_id="")))
+    assert barred(record, Host(name="c", machine_id="m2", boot_id=""), "f") is not None
 
 
 def test_what_only_time_guards_bars_nobody_and_is_outlasted() -> None:
-    assert barred(left(encode(fence("shared"))), "m2", "") is None
+    assert barred(left(encode(fence("shared"))), ELSEWHERE, "") is None
     assert left_to_time(left(encode(fence("shared"))))
     assert not left_to_time(left(encode(fence("file"))))
     assert not left_to_time(None)
 
 
 def test_no_record_bars_nobody() -> None:
-    assert barred(None, "m1", "f") is None
+    assert barred(None, HERE, "f") is None
 
 
 def test_only_what_may_be_written_is_claimed() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.host import Host
 from holdfast.ownership import (
     Claim,
     Fence,
@@ -24,6 +25,7 @@ from holdfast.ownership import (
 from holdfast.record import VERSION, Damaged, Newer, Unreadable, decode_copies
 from holdfast.txn import Item
 
+HERE = Host(name="a", machine_id="m1", boot_id="b")
 RECORDS = sorted((Path(__file__).parents[1] / "records").glob("version-*.json"))
 OWNERS = [
     pytest.param(owner, id=f"{path.stem}-{kind}")
@@ -89,7 +91,7 @@ NEWER = {
 def test_what_a_newer_launcher_wrote_bars_everybody(fields: dict[str, object]) -> None:
     with pytest.raises(Newer, match="upgrade"):
         decode_fence(changed(FENCE, **fields))
-    fault = barred(left(changed(FENCE, **fields)), "m1", "f")
+    fault = barred(left(changed(FENCE, **fields)), HERE, "f")
     assert fault is not None
     assert "newer Holdfast" in fault.rule
 
@@ -110,7 +112,7 @@ DAMAGED = [
 def test_a_damaged_record_bars_everybody(value: bytes) -> None:
     with pytest.raises(Damaged):
         decode_fence(value)
-    assert barred(left(value), "m1", "f")
+    assert barred(left(value), HERE, "f")
 
 
 def test_copies_in_images() -> None:
