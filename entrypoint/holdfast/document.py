@@ -1,6 +1,6 @@
 """Where a document for cloud-init is: at a URL, in a file of the host, or in the key itself."""
 
-from holdfast import identifier
+from holdfast import bounded_yaml, identifier
 from holdfast.cloudinit import STARTS
 from holdfast.grammar import Refused
 from holdfast.host_config import HostConfig
@@ -36,12 +36,7 @@ def permit(host_config: HostConfig, document: Document | None) -> None:
 
 def mapping(text: str) -> dict[str, object]:
     """A YAML document that is a mapping. What it says is not shown: it may hold a password."""
-    import yaml  # noqa: PLC0415 - 13 ms that few VMs need
-
-    try:
-        found = yaml.safe_load(text)
-    except Exception:  # noqa: BLE001 - a document may fail in any way that a constructor can
-        raise Refused("is not YAML", hidden=True) from None
+    found = bounded_yaml.loaded(text)
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise Refused("is not a mapping in YAML", hidden=True)
     return found

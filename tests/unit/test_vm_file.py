@@ -51,11 +51,11 @@ def test_a_file_has_the_same_keys() -> None:
         ("- a\n", "the file: must hold keys: `ram: 2G` and the like"),
         ("a: [[b]]\n", "a: must be text or a list of texts (line 1)"),
         ("[a]: b\n", "the file: must be text or a list of texts (line 1)"),
-        ("a: &a {b: *a}\n", "a/b/b/b/b/b: must be text or a list of texts (line 1)"),
-        ("a: *b\n", "line 1: is not YAML: found undefined alias 'b'"),
-        ("a: b\n c: d\n", "line 2: is not YAML: mapping values are not allowed here"),
-        ("a: b\n---\nc: d\n", "line 2: is not YAML: but found another document"),
-        ("a: \0", "the file: is not YAML: cannot be read"),
+        ("a: &a {b: *a}\n", "the file: has an alias that holds itself (line 1)"),
+        ("a: *b\n", "the file: is not YAML: found undefined alias (line 1)"),
+        ("a: b\n c: d\n", "the file: is not YAML: mapping values are not allowed here (line 2)"),
+        ("a: b\n---\nc: d\n", "the file: has a second document (line 2)"),
+        ("a: \0", "the file: is not YAML"),
     ],
 )
 def test_a_bad_file(text: str, line: str) -> None:
@@ -75,5 +75,5 @@ def test_aliases_in_aliases_do_not_fill_the_memory() -> None:
         f"{letter}: &{letter} {{" + ", ".join(f"k{n}: *{before}" for n in range(30)) + "}"
         for before, letter in pairwise(letters)
     ]
-    with pytest.raises(ConfigError, match="more than 10000 keys"):
+    with pytest.raises(ConfigError, match="more than 20000 parts"):
         raw_from_file("\n".join(lines))
