@@ -8,6 +8,8 @@ from typing import Any
 from holdfast import identifier
 from holdfast.errors import Fault
 from holdfast.grammar import Parser, Refused
+from holdfast.machine import Port
+from holdfast.network_limits import NetworkLimits, network_limits
 from holdfast.pool import Pool, pool
 
 NAMES = (
@@ -18,6 +20,7 @@ NAMES = (
     "default_pool",
     "image_cache",
     "local_devices",
+    "network",
     "pci",
     "pools",
     "share_paths",
@@ -48,6 +51,7 @@ class HostConfig:
     state_key: bytes = field(default=b"", repr=False)
     image_cache: str = "/var/lib/holdfast/cache"
     pools: Mapping[str, Pool] = field(default_factory=dict)
+    network: NetworkLimits = field(default_factory=NetworkLimits)
 
     def permit_path(self, path: str) -> None:
         """By its text only; whoever opens the file looks where its symlinks lead."""
@@ -65,6 +69,9 @@ class HostConfig:
         if self.bridges is not None and bridge not in self.bridges:
             allowed = ", ".join(self.bridges) or "none"
             raise Refused(f"is not one of bridges of host.toml ({allowed})")
+
+    def permit_ports(self, ports: Collection[Port]) -> None:
+        self.network.permit_ports(ports)
 
     def permit_usb(self, usb: str) -> None:
         if not any(PurePosixPath(usb).match(pattern) for pattern in self.usb):
@@ -132,6 +139,7 @@ class _Reading:
             state_key=self.state_key(),
             image_cache=self.image_cache(),
             pools=self.pools(),
+            network=network_limits(self.table.get("network", {}), self.faults),
         )
 
     def fault(self, name: str, rule: str, value: object = None) -> None:

@@ -198,7 +198,8 @@ def check_network(machine: Machine, adapted: "Adapted | None", settings: Setting
     if machine.nics or bridges:
         from holdfast.network import cards  # noqa: PLC0415 - for a VM that has some
 
-        cards.check(machine.nics, bridges, permitted)
+        published = settings.host_config.network.addresses
+        cards.check(machine.nics, bridges, permitted, published)
 
 
 def check_files(

@@ -353,5 +353,38 @@ def test_v18_the_neighbour_table() -> None:
     netns.run("ip", "neigh", "add", "10.79.0.11", "dev", "br0", "nud", "failed")
     assert {str(one) for one in rtnetlink.neighbours(MAC, "br0")} == {"10.79.0.9", "fd00:79::9"}
     assert rtnetlink.neighbours("52:54:00:00:00:fe", "br0") == ()
-    assert rtnetlink.leads_to(ip_address("10.79.0.9")) == "br0"
-    assert rtnetlink.leads_to(ip_address("198.51.100.1")) == ""
+    netns.run("ip", "route", "add", "198.51.100.0/24", "via", "10.79.0.9", "dev", "br0")
+    neighbours, others = (
+        ("10.79.0.9", "fd00:79::9"),
+        ("198.51.100.1", "203.0.113.1", "10.79.0.255", "10.79.0.1"),
+    )
+    assert [rtnetlink.on_link(ip_address(one), "br0") for one in neighbours] == [True, True]
+    assert [rtnetlink.on_link(ip_address(one), "br0") for one in others] == [False] * 4
+    assert [one for one in (*neighbours, *others) if rtnetlink.is_own(ip_address(one))] == [
+        "10.79.0.1"
+    ]
+
+
+def test_a_port_is_led_to_nobody_who_is_heard_with_another_mac() -> None:
+    """Another VM's address in this VM's own keys would lead past the firewall that guards it."""
+    card = nic(ports=(address.port("8080:80"),))
+    netns.run("ip", "neigh", "add", "10.79.0.5", "lladdr", "52:54:00:00:00:ff", "dev", "br0")
+    publication = Publication("7", [card])
+    publication.lead({"lan": [ip_address("10.79.0.5")]})
+    assert "dnat" not in netns.run("nft", "list", "ruleset")
+    netns.run("ip", "neigh", "replace", "10.79.0.5", "lladdr", MAC, "dev", "br0")
+    publication.lead({"lan": [ip_address("10.79.0.5")]})
+    assert "dnat ip to 10.79.0.5:80" in netns.run("nft", "list", "ruleset")
+    publication.close()
+
+
+def test_a_port_on_somebody_elses_address_is_refused() -> None:
+    """etcd's, a resolver's, a monitor's: what this host sends there would become the guest's."""
+    for foreign in ("172.20.0.2:2379:2379", "8.8.8.8:53:53/udp", "[fd00:79::2]:53:53/udp"):
+        card = nic(ports=(address.port(foreign),))
+        with pytest.raises(HostLacks, match="this host has no address"):
+            cards.check([card], {"lan": "br0"}, lambda _: None)
+    own = [nic(ports=(address.port("10.79.0.1:80:80"), address.port("[fd00:79::1]:80:80")))]
+    cards.check(own, {"lan": "br0"}, lambda _: None)
+    moves = [nic(ports=(address.port("192.0.2.7:80:80"),))]
+    cards.check(moves, {"lan": "br0"}, lambda _: None, [ip_address("192.0.2.7")])

@@ -43,8 +43,8 @@ def test_v17_a_table_of_a_vm() -> None:
     [
         (way("1:2", "fd00::5"), ["fib daddr type local ip6 daddr != ::1 tcp dport 1 dnat ip6 to [fd00::5]:2"]),
         (way("1:2/udp", "10.0.0.5", localnet=True), ["fib daddr type local udp dport 1 dnat ip to 10.0.0.5:2"]),
-        (way("192.0.2.1:1:2", "10.0.0.5"), ["ip daddr 192.0.2.1 tcp dport 1 dnat ip to 10.0.0.5:2"]),
-        (way("[2001:db8::1]:1:2", "fd00::5"), ["ip6 daddr 2001:db8::1 tcp dport 1 dnat ip6 to [fd00::5]:2"]),
+        (way("192.0.2.1:1:2", "10.0.0.5"), ["fib daddr type local ip daddr 192.0.2.1 tcp dport 1 dnat ip to 10.0.0.5:2"]),
+        (way("[2001:db8::1]:1:2", "fd00::5"), ["fib daddr type local ip6 daddr 2001:db8::1 tcp dport 1 dnat ip6 to [fd00::5]:2"]),
         (way("192.0.2.1:1:2", "fd00::5"), []),
         (way("[2001:db8::1]:1:2", "10.0.0.5"), []),
     ],

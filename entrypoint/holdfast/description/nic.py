@@ -29,7 +29,8 @@ def nics(sources: Sources) -> tuple[Nic, ...]:
     if not given and not sources.is_faulty("nics/") and not sources.settings.options:
         given = {FIRST: {}}
     found = [nic for name, values in given.items() if (nic := _nic(sources, name, values))]
-    _refuse_doubles(sources, found)
+    if not _are_too_many(sources, found):
+        _refuse_doubles(sources, found)
     return tuple(sorted(found, key=lambda nic: identifier.natural(nic.name)))
 
 
@@ -92,6 +93,18 @@ def _refuse_of_user_mode(sources: Sources, nic: Nic) -> None:
         if isinstance(port.address, IPv6Address):
             rule = "mode user publishes on IPv4 addresses only"
             sources.refuse(f"nics/{nic.name}/ports", rule, str(port))
+
+
+def _are_too_many(sources: Sources, found: list[Nic]) -> bool:
+    """Judged before the ports are compared with each other."""
+    count, most = (
+        sum(len(nic.ports) for nic in found),
+        sources.settings.host_config.network.ports_per_vm,
+    )
+    if count > most:
+        rule = f"{count} ports are published, and ports_per_vm of host.toml's [network] is {most}"
+        sources.refuse("nics/*/ports", rule)
+    return count > most
 
 
 def _refuse_doubles(sources: Sources, found: list[Nic]) -> None:

@@ -13,6 +13,7 @@ from holdfast.host import Access
 from holdfast.machine import Nic, NicMode
 from holdfast.network import macvtap, ports, publication
 from holdfast.network.own_tap import check_vlan, own_tap
+from holdfast.network.ruleset import Address
 from holdfast.qemu.wiring import Tap
 
 USUAL_MTU = 1500  # what a guest takes for granted
@@ -22,8 +23,11 @@ def check(
     nics: Sequence[Nic],
     bridges: Mapping[str, str],
     permitted: Callable[[str], Collection[str] | None],
+    published: Collection[Address] = (),
 ) -> None:
-    """`bridges` are by card; in argv mode there are no cards but these."""
+    """`bridges` are by card; in argv mode there are no cards but these. `published`: addresses that
+    host.toml lists.
+    """
     ports.require_right(nics)
     taps = [nic for nic in nics if nic.mode is NicMode.macvtap]
     if bridges or taps:
@@ -37,6 +41,7 @@ def check(
     for nic in nics:
         check_vlan(nic)
     check_mtu(nics)
+    publication.require_own(nics, published)
     publication.require_ways(nics)
 
 

@@ -1,6 +1,6 @@
 """The ports of a VM's cards on bridges, led to where its guest is."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,19 +57,41 @@ def ways_to(nic: Nic, addresses: Sequence[Address]) -> Iterator[Way]:
     local = has_localnet(nic.bridge)
     for version in (4, 6):
         of_one = [address for address in addresses if address.version == version]
-        for guest in [one for one in of_one if leads(one, nic.bridge)][:1]:
+        for guest in [one for one in of_one if leads(one, nic)][:1]:
             for port in nic.ports:
                 yield Way(port=port, bridge=nic.bridge, guest=guest, localnet=local)
 
 
-def leads(address: Address, bridge: str) -> bool:
+def leads(address: Address, nic: Nic) -> bool:
+    """Whether it is a neighbour on the card's bridge, and nobody else was heard with it."""
     with suppress(OSError):
-        return rtnetlink.leads_to(address) == bridge
+        own = bytes.fromhex(nic.mac.replace(":", ""))
+        others = (there for there, mac in rtnetlink.heard_on(nic.bridge) if mac != own)
+        return rtnetlink.on_link(address, nic.bridge) and address not in others
     return False
 
 
 def has_localnet(bridge: str) -> bool:
     return any(_is_on(f"ipv4/conf/{name}/route_localnet") for name in (bridge, "all"))
+
+
+def require_own(nics: Sequence[Nic], listed: Collection[Address]) -> None:
+    """An address of another host would take away what this host sends there."""
+    for nic in nics:
+        for port in nic.ports:
+            at = port.address
+            if (
+                nic.mode is not NicMode.bridge
+                or at is None
+                or at in listed
+                or rtnetlink.is_own(at)
+            ):
+                continue
+            raise HostLacks(
+                f"nics/{nic.name}/ports: {port}: this host has no address {at}",
+                hint="`ip address` lists them; in a container without `--network host` they are its own. "
+                "One that moves between hosts must stand in published_addresses of host.toml's [network].",
+            )
 
 
 def require_ways(nics: Sequence[Nic]) -> None:

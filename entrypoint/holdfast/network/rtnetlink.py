@@ -6,6 +6,7 @@ pyroute2 would ask the same, for 100 ms and 24 MiB of a launcher that lives as l
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
 from holdfast.network.ruleset import Address
@@ -14,7 +15,8 @@ RTM_NEWROUTE, RTM_GETROUTE, RTM_NEWNEIGH, RTM_GETNEIGH = 24, 26, 28, 30
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 REQUEST, DUMP = 0x001, 0x300
 NDA_DST, NDA_LLADDR = 1, 2
-RTA_DST, RTA_OIF = 1, 4
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_VIA = 1, 4, 5, 18
+UNICAST, LOCAL = 1, 2  # rtm_type
 HEARD = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # NUD_REACHABLE, STALE, DELAY, PROBE, PERMANENT
 HEADER = struct.Struct("=IHHII")  # nlmsghdr
 NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg
@@ -25,27 +27,57 @@ PATIENCE = 2.0
 
 def neighbours(mac: str, interface: str) -> tuple[Address, ...]:
     """The addresses that `mac` was heard with on `interface`."""
-    index, wanted = socket.if_nametoindex(interface), bytes.fromhex(mac.replace(":", ""))
+    wanted = bytes.fromhex(mac.replace(":", ""))
+    return tuple(address for address, heard in heard_on(interface) if heard == wanted)
+
+
+def heard_on(interface: str) -> tuple[tuple[Address, bytes], ...]:
+    """Every neighbour there, with its MAC."""
+    index = socket.if_nametoindex(interface)
     found = []
     for message in _asked(RTM_GETNEIGH, REQUEST | DUMP, NEIGHBOUR.pack(0, 0, 0, 0, 0)):
         _, where, state, _, _ = NEIGHBOUR.unpack_from(message)
         given = _attributes(message[NEIGHBOUR.size :])
-        if where == index and state & HEARD and given.get(NDA_LLADDR) == wanted:
-            found.append(ip_address(given[NDA_DST]))
+        if where == index and state & HEARD and NDA_LLADDR in given:
+            found.append((ip_address(given[NDA_DST]), given[NDA_LLADDR]))
     return tuple(found)
 
 
-def leads_to(address: Address) -> str:
-    """The interface by which this host reaches an address; "" where it does not."""
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """`kind` is rtm_type; `interface` is "" where there is no way."""
+
+    kind: int = 0
+    interface: str = ""
+    gateway: bool = False
+
+
+def route(address: Address) -> Route:
+    """How this host reaches an address."""
     four = isinstance(address, IPv4Address)
     family = socket.AF_INET if four else socket.AF_INET6
     packed = address.packed
     ask = ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
     ask += ATTRIBUTE.pack(ATTRIBUTE.size + len(packed), RTA_DST) + packed
     for message in _asked(RTM_GETROUTE, REQUEST, ask):
-        index = _attributes(message[ROUTE.size :]).get(RTA_OIF)
-        return socket.if_indextoname(struct.unpack("=I", index)[0]) if index else ""
-    return ""
+        kind = ROUTE.unpack_from(message)[7]
+        given = _attributes(message[ROUTE.size :])
+        index = given.get(RTA_OIF)
+        name = socket.if_indextoname(struct.unpack("=I", index)[0]) if index else ""
+        return Route(
+            kind=kind, interface=name, gateway=bool({RTA_GATEWAY, RTA_VIA} & given.keys())
+        )
+    return Route()
+
+
+def on_link(address: Address, interface: str) -> bool:
+    """A neighbour there: neither behind a gateway, nor this host itself, nor everybody."""
+    found = route(address)
+    return (found.kind, found.interface, found.gateway) == (UNICAST, interface, False)
+
+
+def is_own(address: Address) -> bool:
+    return route(address).kind == LOCAL
 
 
 def _asked(kind: int, flags: int, body: bytes) -> Iterator[bytes]:

@@ -51,14 +51,17 @@ def chain(hook: str, priority: str, rules: Iterable[str]) -> list[str]:
 
 
 def dnat(way: Way) -> list[str]:
-    """None where the host's address and the guest's are of different families."""
+    """None where the host's address and the guest's are of different families.
+
+    What is not for this host is never led: else a key could name etcd's address, and be etcd.
+    """
     port, four = way.port, isinstance(way.guest, IPv4Address)
     family, loopback = ("ip", "127.0.0.0/8") if four else ("ip6", "::1")
     local = "fib daddr type local"
     if port.address:
         if isinstance(port.address, IPv4Address) is not four:
             return []
-        local = f"{family} daddr {port.address}"
+        local += f" {family} daddr {port.address}"
     elif not (four and way.localnet):
         local += f" {family} daddr != {loopback}"  # led astray it would hang, so it is refused
     guest = way.guest if four else f"[{way.guest}]"
