@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from holdfast import __version__, log
+from holdfast import __version__, events, log
 from holdfast.errors import HoldfastError, InternalError, UsageError
 
 Arguments = Sequence[str]
@@ -35,7 +35,6 @@ def run(arguments: Arguments, environ: Environment) -> int:
     """The way of a key: settings, host, then under the lock or alone; each step in its own module."""
     from holdfast import probe, settings  # noqa: PLC0415 - `--help` and `version` need neither
     from holdfast.cli.subject import from_file, host_toml  # noqa: PLC0415
-    from holdfast.events import Events  # noqa: PLC0415
     from holdfast.run import alone, exclusively, replaced  # noqa: PLC0415
 
     options, environ = named(arguments, environ)
@@ -43,15 +42,18 @@ def run(arguments: Arguments, environ: Environment) -> int:
     if not config.vm and not config.options:
         raise UsageError("no VM is named", hint=NAME_IT)
     log.configure(level=config.log_level, as_json=config.log_format == "json")
-    host = probe.probe(config.host)
-    config = replace(config, arch=host.arch)
-    raw = from_file(config.vm_file) if config.vm_file else {}
-    if config.exec_:
-        return replaced(config, host, raw)
-    with Events() as events:
+    with events.Events() as queue:
+        host = probe.probe(config.host)
+        config = replace(config, arch=host.arch)
+        raw = from_file(config.vm_file) if config.vm_file else {}
+        if queue.stop_asked():
+            log.info("stopped before anything was begun")
+            return 0
+        if config.exec_:
+            return replaced(config, host, raw)
         if config.endpoints:
-            return exclusively(config, host, events)
-        return alone(config, host, events, raw)
+            return exclusively(config, host, queue)
+        return alone(config, host, queue, raw)
 
 
 def named(arguments: Arguments, environ: Environment) -> tuple[Arguments, Environment]:
@@ -131,11 +133,14 @@ def dispatch(arguments: Arguments, environ: Environment) -> int:
         return run(arguments, environ)
     if arguments[0] not in COMMANDS:
         raise UsageError(f"there is no command {arguments[0]}", hint=USAGE)
+    if arguments[0] != "run":
+        events.let_through()  # the image's own first line holds them back
     return COMMANDS[arguments[0]](arguments[1:], environ)
 
 
 def main() -> None:
     """The one place where an error becomes an exit status."""
+    events.hold_back()
     status = InternalError.status
     try:
         status = dispatch(sys.argv[1:], os.environ)

@@ -16,6 +16,18 @@ from typing import Self
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
+def hold_back() -> None:
+    """Until Events are there. For process 1 of a container the kernel drops a signal that has no handler, but keeps
+    one that is blocked: else a stop would be lost that comes while we start, and the VM would run.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
+def let_through() -> None:
+    """For what ends by a signal as any program does."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
 class Events:
     """A queue of signals and of whatever other threads post."""
 
@@ -26,10 +38,11 @@ class Events:
         self.watch(self._reader, self._drain)
 
     def __enter__(self) -> Self:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        # Last: a stop that came before (see `hold_back`) arrives now, and needs all this.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,6 +67,12 @@ class Events:
         for key, _ in self._selector.select(0 if self._posted else timeout):
             key.data()
         return [self._posted.popleft() for _ in range(len(self._posted))]
+
+    def stop_asked(self) -> bool:
+        """Whether a stop waits to be handled. Nothing is taken out of the queue."""
+        for key, _ in self._selector.select(0):
+            key.data()
+        return any(event in STOP_SIGNALS for event in self._posted)
 
     def _drain(self) -> None:
         # post() puts its event into the queue before it writes the zero byte.

@@ -215,6 +215,8 @@ class Standby:
     def _won(self, seen: Reply, made: Plan) -> Ours | None:
         hold = Hold(self._store, self._names, self._host, self._settings.ttl)
         self._let_the_holder_return(hold, seen)
+        if self._events.stop_asked():
+            raise Stopped
         claims = hold.take(seen, made.images)
         if claims is None:
             return None

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,36 @@ def test_q13_q15_a_vm_runs_and_stops_cleanly(
     assert not (Path("/run/holdfast") / vm).exists()
     assert (pool / f"{vm}-data.raw").stat().st_size == 16 << 20
     assert f'"vm":"{vm}"' not in etcd_server.ctl("get", "--prefix", "/kvm/_claims/")
+
+
+# A process that a stop has reached before its first instruction: what the image's own first line does.
+STOPPED_BEFORE = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+os.kill(os.getpid(), signal.SIGTERM)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("more", [{}, {"EXEC": "yes"}, {"ETCD_ENDPOINTS": ""}])
+def test_a_stop_that_comes_before_the_handlers_is_heeded(
+    launch: Launch,
+    etcd_server: Etcd,
+    vm: str,
+    keys: dict[str, str],
+    tmp_path: Path,
+    more: dict[str, str],
+) -> None:
+    etcd_server.put(vm, **keys)
+    file = tmp_path / "vm.yaml"
+    file.write_text(f"ram: 64\nkernel: {keys['kernel']}\n")
+    alone = {"VM_FILE": str(file), "ETCD_ENDPOINTS": ""} if more else {}
+    prefix = [sys.executable, "-c", STOPPED_BEFORE]
+    launcher = launch({**on(etcd_server, vm), **more, **alone}, prefix=prefix)
+    assert launcher.ends() == 0
+    assert "stopped before anything was begun" in launcher.log
+    assert "QEMU" not in launcher.log
+    assert not etcd_server.get(f"/kvm/{vm}/epoch")
 
 
 def test_the_second_waits_and_takes_over(
