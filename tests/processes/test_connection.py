@@ -1,5 +1,6 @@
 """A connection to an endpoint that is slow without end, or that closes when it likes."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from socketserver import StreamRequestHandler, TCPServer
 from threading import Event, Thread
@@ -8,6 +9,7 @@ import pytest
 
 from holdfast.clock import boottime
 from holdfast.endpoint import Endpoint
+from holdfast.store import response
 from holdfast.store.connection import Broken, Connection, Resolver
 
 pytestmark = pytest.mark.processes
@@ -101,12 +103,65 @@ def test_a_stream_that_is_shut_ends(serve: Serve) -> None:
     connection = serve(chunk)
     stream = connection.stream("/", b"", {})
     try:
-        assert next(stream) == {"a": 1}
+        assert next(stream) == b'{"a":1}'
         connection.shut()
         with pytest.raises(Broken):
             next(stream)
     finally:
         over.set()
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 99999999999",
+        b"Transfer-Encoding: chunked\r\n\r\nfffffffff",
+        b"Transfer-Encoding: chunked",
+        b"Connection: close",
+    ],
+    ids=["a size", "a chunk", "chunks", "until it is closed"],
+)
+def test_an_answer_without_end_is_given_up(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    monkeypatch.setattr(response, "LARGEST", 1 << 20)
+    sent = 0
+
+    def flood(handler: StreamRequestHandler) -> None:
+        nonlocal sent
+        request(handler)
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                sent += handler.wfile.write(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
+
+    connection = serve(flood)
+    try:
+        with pytest.raises(ValueError, match=r"no end|too large"):
+            connection.post("/", b"", {}, boottime() + PATIENCE)
+    finally:
+        connection.close()
+    assert sent < 64 << 20, "what the sockets hold, and not more"
+
+
+def test_a_line_of_a_stream_without_end_is_given_up(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(response, "LARGEST", 1 << 20)
+
+    def flood(handler: StreamRequestHandler) -> None:
+        request(handler)
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
+
+    connection = serve(flood)
+    try:
+        with pytest.raises(ValueError, match="no end"):
+            next(connection.stream("/", b"", {}))
+    finally:
         connection.close()
 
 

@@ -1,7 +1,6 @@
 """HTTP/1.1 to one etcd endpoint: a deadline over the whole of a request, and streams without one."""
 
 import contextlib
-import json
 import math
 import socket
 import threading
@@ -49,20 +48,18 @@ class Connection:
         """The status and the body of the answer, all of it before `ends` on boottime()'s clock."""
         self._ends = ends
         head = self._send(path, body, headers)
-        answer = b"".join(response.body(self._reader, head))
+        answer = response.whole(self._reader, head)
         if head.last:
             self.close()
         return head.status, answer
 
-    def stream(
-        self, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, body: bytes, headers: Mapping[str, str]) -> Iterator[bytes]:
         """The answers as they come, one a line."""
         head = self._send(path, body, headers)
         self._ends = math.inf
         if self._shut:
             return
-        yield from map(json.loads, response.lines(response.body(self._reader, head)))
+        yield from response.lines(response.body(self._reader, head))
 
     def shut(self) -> None:
         """End a stream that another thread reads, or is about to read."""
@@ -178,3 +175,5 @@ class Resolver:
             self._found = [(family, address) for family, _, _, _, address in found]
         except OSError as error:
             self._error = error
+        except ValueError as error:  # a name that the resolver's codec refuses
+            self._error = OSError(f"{error}")

@@ -4,9 +4,9 @@ https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from holdfast.clock import boottime
 from holdfast.endpoint import Endpoint
@@ -25,6 +25,11 @@ REQUIRE_LEADER = {"Grpc-Metadata-hasleader": "true"}
 
 # gRPC's status codes.
 DEADLINE_EXCEEDED, NOT_FOUND, UNAVAILABLE, UNAUTHENTICATED = 4, 5, 14, 16
+LEASE_GONE = "lease not found"  # etcd's words: other gateways say NOT_FOUND of a path
+
+T = TypeVar("T")
+Decode = Callable[[Message], T]
+Answer = tuple[int, bytes]  # status and body
 
 
 class Gateway(Store):
@@ -47,32 +52,22 @@ class Gateway(Store):
         success: Iterable[Operation] = (),
         failure: Iterable[Operation] = (),
     ) -> Reply:
-        reply = self._call(
-            "/v3/kv/txn",
-            {
-                "compare": [message.compared(one) for one in compare],
-                "success": [message.operation(one) for one in success],
-                "failure": [message.operation(one) for one in failure],
-            },
-        )
-        ranges = (one.get("response_range", {}) for one in reply.get("responses", ()))
-        items = [message.item(kv) for one in ranges for kv in one.get("kvs", ())]
-        return Reply(
-            succeeded=reply.get("succeeded", False),
-            revision=int(reply["header"]["revision"]),
-            items={item.key: item for item in items},
-        )
+        request = {
+            "compare": [message.compared(one) for one in compare],
+            "success": [message.operation(one) for one in success],
+            "failure": [message.operation(one) for one in failure],
+        }
+        return self._call("/v3/kv/txn", request, message.reply)
 
     def grant(self, ttl: int) -> tuple[int, int]:
-        reply = self._call("/v3/lease/grant", {"TTL": ttl})
-        return int(reply["ID"]), int(reply["TTL"])
+        return self._call("/v3/lease/grant", {"TTL": ttl}, message.lease)
 
     def keep_alive(self, lease: int) -> int:
-        return max(0, int(self._call("/v3/lease/keepalive", {"ID": lease}).get("TTL", 0)))
+        return self._call("/v3/lease/keepalive", {"ID": lease}, message.remaining)
 
     def revoke(self, lease: int) -> None:
         try:
-            self._call("/v3/lease/revoke", {"ID": lease})
+            self._call("/v3/lease/revoke", {"ID": lease}, message.revision)
         except OwnershipLost:
             return  # already gone
 
@@ -83,30 +78,30 @@ class Gateway(Store):
 
     # -- one request
 
-    def _call(self, path: str, request: Message) -> Message:
+    def _call(self, path: str, request: Message, decode: Decode[T]) -> T:
         body = json.dumps(request).encode()
-        return self._anywhere(lambda endpoint: self._ask(endpoint, path, body))
+        return self._anywhere(lambda endpoint: self._ask(endpoint, path, body, decode))
 
-    def _ask(self, endpoint: Endpoint, path: str, body: bytes) -> Message:
+    def _ask(self, endpoint: Endpoint, path: str, body: bytes, decode: Decode[T]) -> T:
         try:
-            return self._authenticated(endpoint, path, body)
+            return self._authenticated(endpoint, path, body, decode)
         except Refusal as refusal:
             if refusal.code in (DEADLINE_EXCEEDED, UNAVAILABLE):
                 raise NoAnswer(str(refusal)) from refusal
-            if refusal.code == NOT_FOUND:
+            if refusal.code == NOT_FOUND and LEASE_GONE in str(refusal):
                 raise OwnershipLost("the lease is gone") from refusal
             raise Unreachable(f"etcd at {endpoint} refuses: {refusal}") from refusal
 
-    def _authenticated(self, endpoint: Endpoint, path: str, body: bytes) -> Message:
+    def _authenticated(self, endpoint: Endpoint, path: str, body: bytes, decode: Decode[T]) -> T:
         if self._settings.etcd_username and not self._token:
             self._log_in(endpoint)
         try:
-            return self._post(endpoint, path, body)
+            return self._post(endpoint, path, body, decode)
         except Refusal as refusal:
             if refusal.code != UNAUTHENTICATED or not self._settings.etcd_username:
                 raise
             self._log_in(endpoint)  # the token has run out, or the server has forgotten it
-            return self._post(endpoint, path, body)
+            return self._post(endpoint, path, body, decode)
 
     def _log_in(self, endpoint: Endpoint) -> None:
         self._token = ""
@@ -116,12 +111,12 @@ class Gateway(Store):
         except OSError as error:
             raise _unreadable(error) from error
         body = json.dumps({"name": name, "password": password}).encode()
-        self._token = self._post(endpoint, "/v3/auth/authenticate", body)["token"]
+        self._token = self._post(endpoint, "/v3/auth/authenticate", body, message.token)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": self._token} if self._token else {}
 
-    def _post(self, endpoint: Endpoint, path: str, body: bytes) -> Message:
+    def _post(self, endpoint: Endpoint, path: str, body: bytes, decode: Decode[T]) -> T:
         """On a connection that is there, and if that one has been closed meanwhile, on a new one."""
         self.requests += 1
         ends = boottime() + self.timeout  # of both together: the lease's times count on it
@@ -129,25 +124,25 @@ class Gateway(Store):
             kept = self._idle[endpoint].pop() if self._idle[endpoint] else None
         if kept:
             try:
-                return self._post_on(kept, path, body, ends)
+                return _decoded(self._post_on(kept, path, body, ends), decode)
             except TimeoutError as error:
                 raise NoAnswer(f"{error}") from error
             except Broken:
                 kept.close()
         try:
-            return self._post_on(self._connection(endpoint), path, body, ends)
+            return _decoded(self._post_on(self._connection(endpoint), path, body, ends), decode)
         except Broken as error:
             raise NoAnswer(f"{error}") from error
 
-    def _post_on(self, connection: Connection, path: str, body: bytes, ends: float) -> Message:
+    def _post_on(self, connection: Connection, path: str, body: bytes, ends: float) -> Answer:
         try:
-            status, answer = connection.post(path, body, self._headers(), ends)
+            answer = connection.post(path, body, self._headers(), ends)
         except BaseException:
             connection.close()
             raise
         with self._guard:
             self._idle[connection.endpoint].append(connection)
-        return message.answer(status, answer)
+        return answer
 
     def _connection(self, endpoint: Endpoint) -> Connection:
         tls = self._tls if endpoint.tls else None
@@ -165,13 +160,11 @@ class Stream:
     def __iter__(self) -> Iterator[Change]:
         try:
             for line in self._connection.stream("/v3/watch", self._body, self._headers):
-                reply = message.result(line)
-                if reply.get("canceled"):  # compacted away, or refused
-                    compacted = int(reply.get("compact_revision", 0))
-                    yield Change(revision=compacted, compacted=True)
+                with message.understood():
+                    change = message.change(line)
+                yield change
+                if change.compacted:
                     return
-                keys = frozenset(message.key_of(event["kv"]) for event in reply.get("events", ()))
-                yield Change(keys=keys, revision=int(reply["header"]["revision"]))
         except (*Broken, Refusal) as error:
             raise NoAnswer(f"{error}") from error
         finally:
@@ -179,6 +172,12 @@ class Stream:
 
     def close(self) -> None:
         self._connection.shut()
+
+
+def _decoded(answer: Answer, decode: Decode[T]) -> T:
+    status, body = answer
+    with message.understood(status):
+        return decode(message.answer(status, body))
 
 
 def _tls(settings: Settings) -> "SSLContext":

@@ -6,13 +6,19 @@ https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from holdfast.store import NoAnswer, range_end
-from holdfast.txn import Delete, Item, Operation, Put, Range, Unchanged
+from holdfast.store import Change, NoAnswer, range_end
+from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
 
 Message = Mapping[str, Any]
+OK = 200
+CODES = range(1, 17)  # gRPC's; a proxy has codes of its own
+SHOWN = 200  # characters of what an endpoint says
+# All that comes of taking JSON for what it is not: lists for objects, texts for numbers, one in the other without end.
+AMISS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Refusal(Exception):
@@ -23,25 +29,74 @@ class Refusal(Exception):
         self.code = code
 
 
-def answer(status: int, body: bytes) -> Message:
-    """Raises Refusal, or NoAnswer for what is no answer of etcd's at all."""
+@contextmanager
+def understood(status: int = OK) -> Iterator[None]:
+    """A proxy may answer anything, and well-formed: what turns out not to be etcd's is NoAnswer."""
     try:
-        message = json.loads(body.splitlines()[0])
-    except (ValueError, IndexError) as error:
+        yield
+    except AMISS as error:
         raise NoAnswer(
-            f"HTTP status {status} and no JSON: is its gateway off? (ETCD_PROTOCOL=grpc does without)"
+            f"HTTP status {status}, and not as etcd would: is its gateway off? (ETCD_PROTOCOL=grpc does without)"
         ) from error
-    return result(message)
 
 
-def result(message: Message) -> Message:
+def answer(status: int, body: bytes) -> Message:
+    """Raises Refusal, or what `understood` takes."""
+    return result(json.loads(body.splitlines()[0]), status)
+
+
+def result(message: Message, status: int = OK) -> Message:
     """A stream's replies come as `result`. An error has a code at the top, or in a stream below `error`."""
     error = message["error"] if isinstance(message.get("error"), dict) else message
     code = error.get("code", error.get("grpc_code"))
-    if code is not None:
-        raise Refusal(code, error.get("message", ""))
+    if code in CODES:
+        raise Refusal(code, str(error.get("message", ""))[:SHOWN])
+    if code is not None or status != OK:
+        raise ValueError(status)
     result: Message = message.get("result", message)
+    revision(result)  # each reply of etcd's has it; {} from somebody else is no lease that is gone
     return result
+
+
+def reply(message: Message) -> Reply:
+    """Of a transaction."""
+    ranges = (one.get("response_range", {}) for one in message.get("responses", ()))
+    items = [item(kv) for one in ranges for kv in one.get("kvs", ())]
+    return Reply(
+        succeeded=message.get("succeeded", False) is True,
+        revision=revision(message),
+        items={item.key: item for item in items},
+    )
+
+
+def change(line: bytes) -> Change:
+    """A line of a watch."""
+    message = result(json.loads(line))
+    if message.get("canceled"):  # compacted away, or refused
+        return Change(revision=int(message.get("compact_revision", 0)), compacted=True)
+    keys = frozenset(key_of(event["kv"]) for event in message.get("events", ()))
+    return Change(keys=keys, revision=revision(message))
+
+
+def revision(message: Message) -> int:
+    return int(message["header"]["revision"])
+
+
+def lease(message: Message) -> tuple[int, int]:
+    """Its id, and the TTL that etcd really gave."""
+    number, ttl = int(message["ID"]), int(message["TTL"])
+    if not number or ttl <= 0:
+        raise ValueError(message)
+    return number, ttl
+
+
+def remaining(message: Message) -> int:
+    """Of a lease that was renewed; 0: it is gone, and etcd leaves a zero out."""
+    return max(0, int(message.get("TTL", 0)))
+
+
+def token(message: Message) -> str:
+    return str(message["token"])
 
 
 def _text(key: str) -> str:
@@ -49,13 +104,13 @@ def _text(key: str) -> str:
 
 
 def key_of(kv: Message) -> str:
-    return b64decode(kv["key"]).decode(errors="replace")
+    return b64decode(kv["key"], validate=True).decode(errors="replace")
 
 
 def item(kv: Message) -> Item:
     return Item(
         key=key_of(kv),
-        value=b64decode(kv.get("value", "")),
+        value=b64decode(kv.get("value", ""), validate=True),
         mod_revision=int(kv["mod_revision"]),
         lease=int(kv.get("lease", 0)),
     )

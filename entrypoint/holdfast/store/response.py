@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 LONGEST_LINE, MOST_FIELDS = 64 * 1024, 256  # of a head
+LARGEST = 16 << 20  # bytes of an answer, or of a line of a stream
 PROVISIONAL = range(100, 200)  # the real head follows (RFC 9110, 15.2)
 
 
@@ -39,6 +40,7 @@ class Reader:
         return self._taken(size)
 
     def rest(self) -> Iterator[bytes]:
+        """Until the connection's end."""
         yield self._taken(len(self._waiting))
         while part := self._receive():
             yield part
@@ -98,6 +100,16 @@ def _fields(reader: Reader) -> Iterator[tuple[bytes, bytes]]:
     raise ValueError("the head of the answer has no end")
 
 
+def whole(reader: Reader, head: Head) -> bytes:
+    """The body of an answer that is no stream."""
+    found = bytearray()
+    for part in body(reader, head):
+        found += part
+        if len(found) > LARGEST:
+            raise ValueError("the answer has no end")
+    return bytes(found)
+
+
 def body(reader: Reader, head: Head) -> Iterator[bytes]:
     """In parts, as they come."""
     if head.chunked:
@@ -120,14 +132,21 @@ def _size(text: bytes, base: int = 10) -> int:
     size = int(text, base)
     if size < 0:
         raise ValueError("a part of the answer is smaller than nothing")
+    if size > LARGEST:
+        raise ValueError("a part of the answer is too large")
     return size
 
 
 def lines(parts: Iterable[bytes]) -> Iterator[bytes]:
     """Each as soon as it is whole."""
-    rest = b""
+    rest = bytearray()
     for part in parts:
-        *whole, rest = (rest + part).split(b"\n")
-        yield from whole
+        end, *others = part.split(b"\n")
+        rest += end
+        for line in others:
+            yield bytes(rest)
+            rest = bytearray(line)
+        if len(rest) > LARGEST:
+            raise ValueError("a line of the answer has no end")
     if rest:
-        yield rest
+        yield bytes(rest)

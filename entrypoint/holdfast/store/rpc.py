@@ -67,7 +67,9 @@ class Rpc(Store):
 
         def renew(client: Client, options: Options) -> int:
             replies = client.lease.LeaseKeepAlive(iter([request]), **options)
-            return max(0, int(next(replies).TTL))
+            if (reply := next(replies, None)) is None:
+                raise NoAnswer("it has ended the renewal without an answer")
+            return max(0, int(reply.TTL))
 
         return int(self._call(renew))
 
@@ -172,7 +174,7 @@ class Stream:
 
 def _refusal(endpoint: Endpoint, error: grpc.RpcError) -> HoldfastError:
     """An endpoint answered, and the answer is no. Another endpoint would say the same."""
-    if error.code() is grpc.StatusCode.NOT_FOUND:
+    if error.code() is grpc.StatusCode.NOT_FOUND and "lease not found" in str(error.details()):
         return OwnershipLost("the lease is gone")
     return Unreachable(f"etcd at {endpoint} refuses: {_reason(error)}")
 
