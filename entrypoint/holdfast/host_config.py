@@ -29,12 +29,15 @@ NAMES = (
     "usb",
 )
 KEY_BYTES = 32  # AES-256
+# Of args_allowlist, beside options: the built-in list, and all that is not refused to everybody.
+DEFAULT, ANY = "default", "any"
 EMULATOR = "qemu-system-"  # people write the architecture, or the name of the program
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostConfig:
-    """`args_allowlist`, `emulators_allowlist` and `bridges` are None where host.toml does not limit them.
+    """`emulators_allowlist` and `bridges` are None where host.toml does not limit them, `args_allowlist` is
+    where it leaves it at the built-in list.
     `time_fence` is the operator's consent to disks that only time guards (storage_fence = "time").
     """
 
@@ -128,7 +131,7 @@ class _Reading:
         return HostConfig(
             image_paths=self.paths("image_paths"),
             share_paths=tuple(path.rstrip("/") for path in self.paths("share_paths")),
-            args_allowlist=self.strings("args_allowlist"),
+            args_allowlist=self.args_allowlist(),
             emulators_allowlist=self.strings("emulators_allowlist"),
             bridges=self.strings("bridges"),
             local_devices=self.paths("local_devices"),
@@ -160,6 +163,13 @@ class _Reading:
             self.fault(name, "must be a list of strings", value)
             return ()
         return tuple(value)
+
+    def args_allowlist(self) -> tuple[str, ...] | None:
+        listed = self.strings("args_allowlist")
+        for text in listed or ():
+            if text not in (DEFAULT, ANY) and not text.startswith("-"):
+                self.fault("args_allowlist", f'must be an option, "{DEFAULT}" or "{ANY}"', text)
+        return listed
 
     def parsed(self, name: str, parser: Parser[str]) -> tuple[str, ...]:
         found = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from holdfast.extra_flags import DENIED
 from holdfast.keys import SECTIONS, WRITTEN, Key
+from holdfast.qemu import harmless
 from holdfast.qemu.refused import REASONS
 
 BEGIN, END = "<!-- table: {} -->", "<!-- end of table -->"
@@ -74,6 +75,7 @@ def tables() -> dict[str, list[str]]:
     return {
         **sections,
         "Environment": list(_table(_VARIABLE_HEAD, map(_variable_row, VARIABLES))),
+        "Options of keys": [_list(f"-{name}" for name in sorted(harmless.OPTIONS))],
         "Refused options": [_list(f"-{name}" for name in sorted({*DENIED, *REASONS}))],
         "Written by Holdfast": [_list((*WRITTEN, "secret/..."))],
     }

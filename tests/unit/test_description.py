@@ -276,7 +276,7 @@ def test_args_allowlist(flags: str, refused: str) -> None:
     assert caught.value.lines() == [line]
 
 
-def test_an_empty_args_allowlist_allows_none_and_an_unset_one_all() -> None:
+def test_an_empty_args_allowlist_allows_none_and_an_unset_one_what_is_harmless() -> None:
     with pytest.raises(ConfigError):
         described({"extra_flags": "-usb"}, host_toml="args_allowlist = []")
     assert machine({"extra_flags": "-usb"}).extra_flags == ("-usb",)

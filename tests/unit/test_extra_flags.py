@@ -1,4 +1,9 @@
-"""What a VM's own options may be: nothing that names a file of the host, or a disk that nobody locks."""
+"""What nobody's options may be, the operator's neither: a file of the host, or a disk that nobody locks.
+
+What keys may have by themselves is less: test_args_allowlist.py.
+"""
+
+import shlex
 
 import pytest
 from describing import faults, machine
@@ -72,6 +77,8 @@ MONITOR = "the launcher alone speaks to QEMU's monitor"
         ("-netdev tap,id=a,fds=3:4", HANDED),
         ("-netdev stream,id=a,addr.type=fd,addr.str=3", HANDED),
         ("-serial mon:tcp::4444,server=on", MONITOR),
+        ("-device virtio-blk-pci,drive=a,werror=ignore", "lose what the guest was told"),
+        ("-global virtio-blk-pci.werror=ignore", "lose what the guest was told"),
         ("-qtest tcp::4444", "guest's memory"),
         ("-action shutdown=pause", "out of the supervision"),
     ],
@@ -105,4 +112,32 @@ def test_what_is_refused(flags: str, reason: str) -> None:
     ],
 )
 def test_what_is_not(flags: str) -> None:
-    assert machine({"extra_flags": flags}).extra_flags
+    assert machine({}, environ={"EXTRA_FLAGS": flags}).extra_flags
+
+
+@pytest.mark.parametrize("flags", ["", " ", "\n"])
+def test_none_at_all(flags: str) -> None:
+    """As in the old image; a VM that needs none of what `_defaults` say has one, too."""
+    assert machine({"ram": "1G", "extra_flags": flags}).extra_flags == ()
+    assert machine({"extra_flags": flags}, {"extra_flags": "-usb"}).extra_flags == ()
+
+
+JSON = '{"string":",backend=file,path=/tmp/x,id=c0,host="}'
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["chardev", "fw_cfg", "fsdev", "global", "serial", "smbios", "spice", "tpmdev", "unheard-of"],
+)
+def test_one_reader_of_one_text(option: str) -> None:
+    """QEMU reads JSON for seven options only; elsewhere a text that begins like it is made of commas."""
+    flags = shlex.join([f"-{option}", JSON])
+    (line,) = faults({}, environ={"EXTRA_FLAGS": flags})
+    assert option == "fsdev" or "does not read JSON" in line
+
+
+def test_their_length_is_limited() -> None:
+    flags = "-append a " * 10_000
+    (line,) = faults({}, environ={"EXTRA_FLAGS": flags})
+    assert "is longer than" in line
+    assert len(line) < 200

@@ -13,9 +13,9 @@ import pytest
 from describing import faults, machine
 from golden.case import CASES
 
+from holdfast.args_allowlist import permit
 from holdfast.confinement import FIRST_UID, identity
 from holdfast.errors import ConfigError
-from holdfast.extra_flags import permit
 from holdfast.grammar import Refused
 from holdfast.host import Host
 from holdfast.identifier import MEMBER_LENGTH, NAME_LENGTH

@@ -1,6 +1,6 @@
 """The keys that the old image had."""
 
-from holdfast import address, document, extra_flags, identifier
+from holdfast import address, document, identifier
 from holdfast.grammar import MIB, several, size, whole
 from holdfast.host_config import HostConfig
 from holdfast.keys.row import Key
@@ -8,9 +8,17 @@ from holdfast.keys.row import Key
 LEAST_PORT, MOST_PORT = 1024, 65535  # QEMU is not root
 
 
+def _flags(text: str) -> tuple[str, ...]:
+    from holdfast import extra_flags  # noqa: PLC0415 - most VMs have none
+
+    return extra_flags.parse(text)
+
+
 def _permit_flags(host_config: HostConfig, flags: tuple[str, ...]) -> None:
-    if host_config.args_allowlist is not None:
-        extra_flags.permit(flags, host_config.args_allowlist)
+    from holdfast import args_allowlist  # noqa: PLC0415 - likewise
+
+    args_allowlist.permit(flags, host_config.args_allowlist)
+    args_allowlist.govern(flags, host_config)
 
 
 # fmt: off
@@ -25,7 +33,7 @@ ORIGIN = (
         doc="the disk `root`, primary; a leading `/` is allowed"),
     Key(name="spice_port", parse=whole(LEAST_PORT, MOST_PORT), value="port, at least 1024", default="no SPICE",
         doc="SPICE with a ticket, on `spice_addr`"),
-    Key(name="extra_flags", parse=extra_flags.parse, permit=_permit_flags, field="extra_flags",
+    Key(name="extra_flags", parse=_flags, permit=_permit_flags, field="extra_flags",
         value="shell-quoted QEMU options", doc="appended last; some are refused, see below"),
     Key(name="cloud-config", parse=document.user_data, permit=document.permit, same_as="user_data",
         with_options=True, value="URL, `file:` and a path, or text", doc="another name of `user_data`"),
