@@ -19,7 +19,7 @@ usage: holdfast [run [VM]]           run the VM that the environment or VM names
        holdfast argv [VM] [--file vm.yaml]    print QEMU's command line
        holdfast host [--json]        print what this host is and has
        holdfast fence show|forget|shut-out VM ...    what an owner that did not stop cleanly has left
-       holdfast claim ls|release ...                 which VM a disk belongs to
+       holdfast claim ls|release ...                 which VM a disk or an address belongs to
        holdfast image ls|fetch|prune ...             what volumes are made from
        holdfast version
 

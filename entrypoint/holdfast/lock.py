@@ -22,9 +22,9 @@ from holdfast.ownership import (
     Names,
     Standing,
     Verdict,
+    claimed_by,
     clients_of,
     encode,
-    images_of,
     judge,
     left_to_time,
     number,
@@ -55,6 +55,7 @@ class Hold:
         self._unanswered: set[bytes] = set()  # records whose reply was lost
         self._claims: dict[str, int] = {}
         self._left: frozenset[str] = frozenset()  # claims on what an earlier owner had open
+        self._addresses: tuple[str, ...] = ()  # of the LAN, that are to be ours alone
         self._stale: dict[str, int] = {}  # those of them that the VM's keys name no more
         self.suspects: frozenset[str] = frozenset()  # storage clients of those before us
         self.timed = False  # only time guards a disk of ours,
@@ -63,7 +64,9 @@ class Hold:
 
     # -- taking
 
-    def take(self, seen: Reply, images: Sequence[Image]) -> Reply | None:
+    def take(
+        self, seen: Reply, images: Sequence[Image], addresses: Iterable[str] = ()
+    ) -> Reply | None:
         """Step 1: the lock, if nothing that made us eligible has changed since `seen`.
 
         Returns the claims as they stand, or None when somebody else has won.
@@ -76,8 +79,9 @@ class Hold:
         self.suspects = clients_of(left)
         self.timed = any(image.kind == "shared" for image in images)
         self.outlast = left_to_time(left)
-        self._left = frozenset(self.names.claims + one for one in images_of(left))
-        keys = self._left.union(map(self._claim_key, images))
+        self._addresses = tuple(addresses)
+        self._left = frozenset(self.names.claims + one for one in claimed_by(left))
+        keys = self._left.union(map(self._claim_key, images), self._alone())
         return self._lock(compare, [Range(key=key) for key in sorted(keys)])
 
     def _lock(self, compare: Iterable[Unchanged], reads: Sequence[Range]) -> Reply | None:
@@ -123,6 +127,9 @@ class Hold:
             owner = claimant(item, image) if item else None
             if owner and owner.vm not in (self._vm, *takeovers):
                 takeovers[owner.vm] = take_over(self.store, self.names, self._host, image, owner)
+        for key in self._alone():
+            compare.append(Unchanged(key=key, revision=claims.revision_of(key)))
+            puts.append(Put(key=key, value=self._claim_value()))
         for takeover in takeovers.values():
             compare += takeover.compare
             puts += takeover.puts
@@ -134,7 +141,9 @@ class Hold:
                 Put(key=self.names.fence, value=encode(self._record(images, self.suspects)))
             )
         written = self._write([*self._ours(), *compare], puts) if puts else {}
-        self._claims = {key: written[key] for key in map(self._claim_key, images)}
+        self._claims = {
+            key: written[key] for key in (*map(self._claim_key, images), *self._alone())
+        }
         self._fence = written.get(self.names.fence, self._fence)
         self._stale = {
             key: item.mod_revision
@@ -179,6 +188,7 @@ class Hold:
             machine_id=self._host.machine_id,
             images=tuple(images),
             clients=tuple(sorted(clients)),
+            addresses=self._addresses,
         )
 
     # -- holding
@@ -304,6 +314,9 @@ class Hold:
 
     def _claim_key(self, image: Image) -> str:
         return self.names.claims + image.id
+
+    def _alone(self) -> list[str]:
+        return [self.names.claims + one for one in self._addresses]
 
     def _claim_value(self) -> bytes:
         return encode(

@@ -77,6 +77,9 @@ class Fence:
     machine_id: str
     images: tuple[Image, ...] = ()
     clients: tuple[str, ...] = ()  # addresses of the storage clients, as Ceph lists them
+    addresses: tuple[
+        str, ...
+    ] = ()  # claimed in the LAN; who passes over them leaves a claim behind
     version: int = VERSION
 
 
@@ -102,7 +105,8 @@ def decode_fence(value: bytes) -> Fence:
     if not isinstance(found, list):
         raise Damaged("no list of images")
     images = tuple(_decoded_image(image) for image in found)
-    return Fence(**{**data, "images": images, "clients": strings(data.pop("clients", []))})
+    lists = {name: strings(data.pop(name, [])) for name in ("clients", "addresses")}
+    return Fence(**{**data, "images": images, **lists})
 
 
 def _decoded_image(data: object) -> Image:
@@ -188,9 +192,12 @@ def left_to_time(item: Item | None) -> bool:
     )
 
 
-def images_of(item: Item | None) -> list[str]:
-    """The ids of the disks that a fence record names."""
-    return [image.id for image in decode_fence(item.value).images] if item else []
+def claimed_by(item: Item | None) -> list[str]:
+    """The ids of what a fence record names: disks, and addresses of the LAN."""
+    if item is None:
+        return []
+    fence = decode_fence(item.value)
+    return [*(image.id for image in fence.images), *fence.addresses]
 
 
 class Verdict(Enum):

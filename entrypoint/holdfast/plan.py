@@ -19,6 +19,7 @@ from holdfast import (
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld
 from holdfast.host import Host, Kvm, kvm_lack
+from holdfast.lan import Address, addresses
 from holdfast.machine import (
     Accelerator,
     Disk,
@@ -54,6 +55,7 @@ class Plan:
     unknown: tuple[str, ...]
     disks: tuple[Disk, ...]
     images: tuple[Image, ...]
+    addresses: tuple[Address, ...]
     ceph: "Keyring | None"
     cluster: "Cluster | None"
     copies: Mapping[int, tuple[str, ...]]
@@ -113,6 +115,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
             files=local.identities(disks),
             shared=in_common,
         ),
+        addresses=tuple(addresses(machine.nics)),
         ceph=ceph,
         cluster=cluster,
         copies=found.copies if found else {},

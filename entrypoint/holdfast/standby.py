@@ -6,18 +6,18 @@ end an owner that is holding on without etcd.
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from holdfast import log, plan
+from holdfast import lan, log, plan
 from holdfast.description import Description, describe
-from holdfast.errors import ConfigError, HoldfastError, LockHeld, Unreachable
+from holdfast.errors import ConfigError, HoldfastError, LockHeld, OwnershipLost, Unreachable
 from holdfast.events import STOP_SIGNALS, Events
 from holdfast.host import CONTAINERS_NAME, Host, is_container_id
 from holdfast.last import crash, sight
 from holdfast.lock import Hold
 from holdfast.machine import Power, Tpm
-from holdfast.ownership import Names, barred, decode_lock, number
+from holdfast.ownership import Image, Names, barred, decode_lock, number
 from holdfast.plan import Plan
 from holdfast.rundir import BEAT, beat
 from holdfast.settings import Settings
@@ -67,6 +67,7 @@ class Standby:
         self._broken = -1e9  # when the watch was last broken, on time.monotonic()
         self._held = False  # somebody has been seen to have the lock,
         self._gone = 0.0  # and when it was first seen that he has not
+        self._contended: list[str] = []  # claims on addresses that another VM had
         self._told = ""
         self._waited = False
         wait = settings.lock_wait
@@ -115,6 +116,7 @@ class Standby:
             Range(key=settings.vm_prefix, prefix=True),
             Range(key=settings.defaults_prefix, prefix=True),
         ]
+        ranges += [Range(key=key) for key in self._contended]
         if not settings.lock.startswith(settings.vm_prefix):
             ranges.append(Range(key=settings.lock))
         seen = self._store.read(*ranges)
@@ -125,6 +127,13 @@ class Standby:
         """For who waits. It begins behind what was read last, so nothing is missed."""
         if self._watch is None and self._seen:
             self._watch = Watch(self._store, self._prefixes, self._seen, self._changed)
+
+    def _listen_to(self, more: Sequence[str]) -> None:
+        """The watch that stands does not see them."""
+        if self._watch and not set(more) <= set(self._prefixes):
+            self._watch.close()
+            self._watch = None
+        self._prefixes = sorted({*self._prefixes, *more})
 
     def _changed(self, keys: frozenset[str]) -> None:
         if not keys:
@@ -151,7 +160,8 @@ class Standby:
         return Vault(item.value if item else b"", self._settings.host_config.state_key)
 
     def _judge(self, made: Plan, seen: Reply) -> None:
-        """What earlier owners have left, in etcd and in the images."""
+        """What earlier owners have left, in etcd and in the images; and what another VM has."""
+        self._leave_others_addresses(made, seen)
         fsid = next((image.id.split("/")[1] for image in made.images if image.kind == "rbd"), "")
         if fault := barred(seen.items.get(self._names.fence), self._host, fsid):
             raise Obstacle(
@@ -163,6 +173,18 @@ class Standby:
                 f"the images know of epoch {newest}, etcd of {epoch}: etcd's data is older than the "
                 f"VM. If no host runs it: etcdctl put {self._names.epoch} {newest}"
             )
+
+    def _leave_others_addresses(
+        self, made: Plan, seen: Reply, images: Iterable[Image] = ()
+    ) -> None:
+        """Before the epoch is raised. What a dead VM left goes along with the disks that are taken from it."""
+        claims = self._names.claims
+        disks = [seen.items[key] for one in images if (key := claims + one.id) in seen.items]
+        ours = {self._settings.vm, *lan.owners(disks)}
+        if taken := lan.taken(made.addresses, seen.items, claims, ours):
+            self._contended = [claims + one.id for one in taken]
+            self._listen_to(self._contended)
+            raise Obstacle("; ".join(taken.values()))
 
     def _keys(self, seen: Reply) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
         prefixes = (self._settings.vm_prefix, self._settings.defaults_prefix)
@@ -217,15 +239,18 @@ class Standby:
         self._let_the_holder_return(hold, seen)
         if self._events.stop_asked():
             raise Stopped
-        claims = hold.take(seen, made.images)
+        claims = hold.take(seen, made.images, [one.id for one in made.addresses])
         if claims is None:
             return None
         try:
+            self._leave_others_addresses(made, claims, made.images)
             hold.raise_epoch(seen)
             hold.claim(made.images, claims)
-        except HoldfastError:
+        except (HoldfastError, Obstacle) as error:
             with contextlib.suppress(Unreachable):  # the lease ends by itself
                 hold.abandon()
+            if isinstance(error, OwnershipLost):  # nothing of ours has run: somebody was quicker
+                raise LockHeld(error.message) from error
             raise
         log.info("the VM is ours", epoch=hold.epoch, ttl=hold.times.ttl)
         return Ours(

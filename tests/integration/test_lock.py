@@ -78,6 +78,40 @@ def test_nothing_stays_of_a_clean_stop_but_the_epoch(
     assert set(keys) == {names.epoch, names.last}
 
 
+ADDRESSES = ("mac/52:54:00:aa:bb:cc", "address/br0/10.77.0.5")
+
+
+def test_addresses_are_claimed_with_the_disks_and_go_with_them(store: Store, names: Names) -> None:
+    """Also those that a crashed owner had and the keys name no more."""
+
+    def claimed() -> set[str]:
+        found = store.read(Range(key=names.claims, prefix=True)).items
+        return {key.removeprefix(names.claims) for key in found}
+
+    def take(addresses: tuple[str, ...]) -> Hold:
+        hold = Hold(store, names, HOSTS["a"], 10)
+        now = seen(store, names)
+        claims = hold.take(now, [DISK], addresses)
+        assert claims is not None
+        hold.raise_epoch(now)
+        before = store.requests
+        hold.claim([DISK], claims)
+        assert store.requests == before + 1
+        hold.record([DISK], frozenset())
+        return hold
+
+    crashed = take(ADDRESSES)
+    assert claimed() == {DISK.id, *ADDRESSES}
+    store.revoke(crashed.lease)
+    after = take(ADDRESSES[:1])
+    assert claimed() == {DISK.id, ADDRESSES[0]}
+    store.revoke(after.lease)
+    assert not crashed.take_again()
+    assert after.take_again()
+    after.release(b"{}", clean=True)
+    assert not claimed()
+
+
 def test_the_epoch_only_goes_up(taken: Taker) -> None:
     epochs = []
     for host in "abab":

@@ -165,6 +165,29 @@ def test_v17_ports_on_a_bridge(start: Start, launch: Launch, own_etcd: Etcd, gue
 
 
 @pytest.mark.usefixtures("network")
+def test_of_two_vms_with_one_mac_the_second_waits(launch: Launch, own_etcd: Etcd) -> None:
+    """As after copying a VM's keys. It names the first, and raises no epoch while it waits."""
+    card = {"nics__nic0__bridge": "br-pub", "nics__nic0__mac": "52:54:00:aa:bb:cc"}
+    for vm in ("cp1", "cp2"):
+        own_etcd.put(vm, ram="64", disks__root__pool="default", disks__root__size="1M", **card)
+    first = launch({"VM": "cp1", "ETCD_ENDPOINTS": own_etcd.url})
+    first.says("QEMU is up")
+    second = launch({"VM": "cp2", "ETCD_ENDPOINTS": own_etcd.url})
+    second.says(
+        "waiting: nics/nic0/mac: 52:54:00:aa:bb:cc is VM cp1's.*holdfast claim release mac/"
+    )
+    assert not own_etcd.get("/kvm/cp2/epoch")
+    assert not own_etcd.get("/kvm/cp2/lock")
+    for _ in range(2):  # its disk is empty: nobody hears the power button
+        first.signal()
+        first.says("powering the guest down")
+    assert first.ends() == 0
+    second.says("QEMU is up")
+    assert own_etcd.get("/kvm/cp2/epoch") == "1"
+    assert '"vm":"cp2"' in (own_etcd.get("/kvm/_claims/mac/52:54:00:aa:bb:cc") or "")
+
+
+@pytest.mark.usefixtures("network")
 def test_macvtap_and_queues(start: Start) -> None:
     """A guest on a device of the host without a bridge, and one with several queues on a bridge."""
     ip(

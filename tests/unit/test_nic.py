@@ -78,6 +78,15 @@ def test_a_card_without_a_bridge_has_none_though_one_is_known() -> None:
             "nics/b/ports: '127.0.0.1:80:81/tcp': collides with 80:80/tcp of nics/a",
         ),
         ({"nics/a/ports": "80:80\n80:81"}, "nics/a/ports: '80:81/tcp': collides with 80:80/tcp of nics/a"),
+        ({"nics/a/address": "10.0.0.1/8 10.0.0.1/24"}, "nics/a/address: '10.0.0.1/24': is the address of nics/a already"),
+        (
+            {"nics/a/address": "10.0.0.1/8", "nics/b/address": "10.0.0.1/8"},
+            "nics/b/address: '10.0.0.1/8': is the address of nics/a already",
+        ),
+        (
+            {"nics/a/address": " ".join(f"10.0.0.{number}/8" for number in range(1, 34))},
+            "nics: 33 addresses, and a VM may have 32",
+        ),
         ({"nics/-a/mode": "user"}, "nics/-a: its name must be 1 to 26 of a-z, 0-9, - and _, and start with neither sign"),
     ],
 )  # fmt: skip

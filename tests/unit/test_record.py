@@ -15,12 +15,12 @@ from holdfast.ownership import (
     Fence,
     Image,
     barred,
+    claimed_by,
     clients_of,
     decode_claim,
     decode_fence,
     decode_lock,
     encode,
-    images_of,
 )
 from holdfast.record import VERSION, Damaged, Newer, Unreadable, decode_copies
 from holdfast.txn import Item
@@ -45,7 +45,7 @@ def test_what_an_older_launcher_wrote_is_read(owner: dict[str, str]) -> None:
     fence = decode_fence(owner["fence"].encode())
     assert (fence.epoch, fence.host) == (int(owner["epoch"]), record["host"])
     assert sorted(clients_of(left(owner["fence"]))) == record["clients"]
-    assert images_of(left(owner["fence"])) == [image["id"] for image in record["images"]]
+    assert claimed_by(left(owner["fence"])) == [image["id"] for image in record["images"]]
     assert decode_lock(owner["lock"].encode()) == record["host"]
 
 
@@ -104,7 +104,7 @@ def test_a_newer_launchers_claim_is_not_read() -> None:
 DAMAGED = [
     b"", b"[]", b"{}", b"null", b'"x"', b"\xff", b'{"version":1}', b'{"version":"1"}', b'{"version":true}',
     b'{"version":0}', changed(FENCE, images=None), changed(FENCE, images=["x"]), changed(FENCE, clients="x"),
-    changed(FENCE, clients=[1]),
+    changed(FENCE, clients=[1]), changed(FENCE, addresses="x"),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`holdfast claim`: which VM a disk belongs to, and setting free what a VM has left behind."""
+"""`holdfast claim`: which VM a disk or an address belongs to, and setting free what a VM has left behind."""
 
 import json
 from argparse import Namespace
@@ -17,10 +17,15 @@ GIVES_UP = """\
 {disk} belongs to VM {vm} (epoch {epoch}), which did not let go of it. Set free, it can be taken by any
 VM at once, and nobody shuts out what VM {vm} may still have under way to it.
 Then: holdfast claim release {disk} --yes"""
+BOTH_ANSWER = """\
+{disk} belongs to VM {vm} (epoch {epoch}), which did not let go of it. If a QEMU of VM {vm} is alive after all,
+two guests will answer to it. Then: holdfast claim release {disk} --yes"""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    parser = Parser("claim", "List the disks that VMs have claimed, or set one free.")
+    parser = Parser(
+        "claim", "List the disks and addresses that VMs have claimed, or set one free."
+    )
     parser.add_argument("action", choices=("ls", "release"))
     parser.add_argument("disk", metavar="DISK", nargs="?", help="as `claim ls` prints it")
     parser.add_argument("--yes", action="store_true", help="do it, knowing what is given up")
@@ -63,7 +68,8 @@ def set_free(given: Namespace, config: Settings, store: Store) -> int:
     if store.read(Range(key=claim.lock)).items:
         raise LockHeld(f"VM {claim.vm} is running: {given.disk} is in use")
     if not given.yes:
-        raise UsageError(GIVES_UP.format(disk=given.disk, vm=claim.vm, epoch=claim.epoch))
+        lost = BOTH_ANSWER if given.disk.startswith(("mac/", "address/")) else GIVES_UP
+        raise UsageError(lost.format(disk=given.disk, vm=claim.vm, epoch=claim.epoch))
     compare = [
         Unchanged(key=claim.lock, revision=0),
         Unchanged(key=key, revision=item.mod_revision),

@@ -1,7 +1,7 @@
 """The network cards of a VM, from their values."""
 
 from collections.abc import Mapping
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from itertools import combinations
 
 from holdfast import identifier
@@ -10,6 +10,9 @@ from holdfast.grammar import Refused
 from holdfast.machine import Nic, NicMode
 
 FIRST = "nic0"
+MOST_ADDRESSES = (
+    32  # of all cards: each is claimed in one transaction, which etcd holds to 128 operations
+)
 USER_MTU = 1500  # libslirp's
 
 # Which modes a property has a meaning in; the others have it everywhere.
@@ -112,8 +115,21 @@ def _refuse_doubles(sources: Sources, found: list[Nic]) -> None:
         if nic.mac == other.mac:
             rule = f"is the address of nics/{other.name} as well"
             sources.refuse(f"nics/{nic.name}/mac", rule, nic.mac)
+    _refuse_one_address_twice(sources, found)
     published = [(nic, port) for nic in found for port in nic.ports]
     for (other, taken), (nic, port) in combinations(published, 2):
         if port.collides(taken):
             rule = f"collides with {taken} of nics/{other.name}"
             sources.refuse(f"nics/{nic.name}/ports", rule, str(port))
+
+
+def _refuse_one_address_twice(sources: Sources, found: list[Nic]) -> None:
+    seen: dict[IPv4Address | IPv6Address, str] = {}
+    for nic in found:
+        for one in nic.address:
+            if one.ip in seen:
+                rule = f"is the address of nics/{seen[one.ip]} already"
+                sources.refuse(f"nics/{nic.name}/address", rule, str(one))
+            seen[one.ip] = nic.name
+    if (count := sum(len(nic.address) for nic in found)) > MOST_ADDRESSES:
+        sources.refuse("nics", f"{count} addresses, and a VM may have {MOST_ADDRESSES}")
