@@ -62,7 +62,10 @@ def complaint(name: str) -> str:
 def nearest(name: str) -> str:
     import difflib  # noqa: PLC0415 - only for a misspelt key
 
+    from holdfast.keys.abroad import meant  # noqa: PLC0415 - likewise
+
+    if found := next((ours for ours in meant(name) if find(ours)), ""):
+        return found
     member = "/".join(name.split("/")[1:2]) or "<name>"
     known = [row.replace("<name>", member) for row in KEYS]
-    found = difflib.get_close_matches(name.lower(), known, n=1)
-    return found[0] if found else ""
+    return next(iter(difflib.get_close_matches(name.lower(), known, n=1)), "")
