@@ -92,13 +92,15 @@ def parse(text: str) -> tuple[str, ...]:
 
 def refuse(word: str, value: str) -> None:
     """The reports name the property alone: the rest of the option may hold a password."""
+    from holdfast.qemu.renamed import outdated  # noqa: PLC0415 - most VMs have no extra flags
+
     name = bare(word)
     if reason := DENIED.get(name):
         raise Refused(reason, part=word)
     for pair in properties(name, value):
         if reason := denied(name, pair):
             raise Refused(reason, part=f"{word} {'='.join(filter(None, pair))}")
-    if reason := why(Option(name, value)):
+    if reason := why(Option(name, value)) or outdated(Option(name, value)):
         raise Refused(reason, part=word)
 
 

@@ -21,10 +21,10 @@ def line(flags: str, host_toml: str = "") -> str:
     "flags",
     [
         # the units of the old images, and Nomad's documents
-        "-nodefaults -nodefconfig -usbdevice tablet -usb",
+        "-nodefaults -usbdevice tablet -usb",
         "-name 9 -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+x2apic -vga qxl -k en-us -m 2048",
         "-device virtio-net,netdev=net0,mac=52:54:00:12:34:56 -machine accel=kvm -enable-kvm",
-        "-balloon virtio -watchdog i6300esb -watchdog-action debug",
+        "-watchdog-action debug",
         "-device e1000,netdev=user.0 -smp 2 -machine type=pc,accel=tcg -nographic",
         "-smp cpus=4,sockets=1,cores=2,threads=2 -M q35 -rtc base=localtime,clock=host -boot order=cd,menu=on",
         "-device virtio-serial -no-reboot -no-user-config",
@@ -50,6 +50,20 @@ def line(flags: str, host_toml: str = "") -> str:
 )  # fmt: skip
 def test_what_passes_by_itself(flags: str) -> None:
     assert machine({"extra_flags": flags}).extra_flags == tuple(shlex.split(flags))
+
+
+@pytest.mark.parametrize(
+    ("flags", "today"),
+    [
+        ("-nodefaults -nodefconfig", "-nodefaults -no-user-config"),
+        ("-balloon virtio -watchdog i6300esb", "-device virtio-balloon -device i6300esb"),
+        ("-balloon none -usb", "-usb"),
+        ("-no-acpi -no-hpet -nographic", "-machine acpi=off -machine hpet=off -nographic"),
+    ],
+)
+def test_what_has_another_name_today(flags: str, today: str) -> None:
+    """As the units of the old images have it: QEMU would end with "invalid option"."""
+    assert machine({"extra_flags": flags}).extra_flags == tuple(shlex.split(today))
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,13 @@ def _machine(sources: Sources, kept: Pinned | None) -> Machine:
         "firmware": platform.firmware(arch),
         **fields(value for key, value in sources.values.items() if is_machines_own(key)),
     }
+    if words := given.get("extra_flags"):
+        from holdfast.qemu.renamed import in_todays_words  # noqa: PLC0415 - most VMs have none
+
+        try:
+            given["extra_flags"] = in_todays_words(words)
+        except Refused as refused:
+            sources.faults.append(refused.fault("extra_flags"))
     given["machine"] = pinned.board(kept, given.get("machine", ""), platform.board(sources, arch))
     given["cpu_model"] = given.get("cpu_model") or pinned.cpu_model(kept)
     found, cards = disks(sources), nics(sources)

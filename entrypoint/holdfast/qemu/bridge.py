@@ -39,7 +39,8 @@ def bridge(option: Option, place: int) -> Bridge | None:
     if given.get("type") == "tap":
         raise UsageError(
             f"{option}: a confined QEMU cannot make or open a tap",
-            hint="Use `bridge,br=NAME`: the launcher then makes the tap. Or EXEC=yes, which confines nothing.",
+            hint=f"Use `bridge,br={DEFAULT_BRIDGE}`, or another bridge: the launcher then makes the tap. "
+            "Or EXEC=yes, which confines nothing.",
         )
     if given.get("type") != "bridge":
         return None

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from holdfast.qemu.option import Option
+from holdfast.errors import UsageError
+from holdfast.grammar import Refused
+from holdfast.qemu.option import Option, scan
 
 Replacement = Callable[[str], list[Option]]
 
@@ -35,6 +37,20 @@ alt-grab ctrl-grab enable-fips no-frame no-kvm-irqchip no-kvm-pit no-kvm-pit-rei
 rtc-td-hack show-cursor tdf
 """
 WITHOUT_EFFECT = frozenset(_WITHOUT_EFFECT.split())
+# Gone for good: QEMU ends with "invalid option". What does their work now.
+GONE: dict[str, str] = {
+    **dict.fromkeys(("bootp", "redir", "smb", "tftp"), "it is a property of -netdev user"),
+    **dict.fromkeys(("cirrusvga", "std-vga", "vmwarevga"), "use -vga or the key video"),
+    **dict.fromkeys(("bt", "clock", "hdachs", "no-vm-clock-stop", "portrait", "rotate"), "nothing took its place"),
+    "enable-nesting": "it is a flag of the CPU: -cpu host,+vmx",
+    "pcidevice": "use the key pci/<name>",
+    "realtime": "write -overcommit mem-lock=on",
+    "singlestep": "write -accel tcg,one-insn-per-tb=on",
+    "soundhw": "write -audiodev and -device",
+    "startdate": "write -rtc base=",
+    "tb-size": "write -accel tcg,tb-size=",
+    "virtioconsole": "write -device virtconsole",
+}  # fmt: skip
 SILENT = frozenset({"nographic"})  # not dropped: it would put a monitor beside the console
 
 
@@ -43,6 +59,8 @@ def renamed(options: Sequence[Option]) -> tuple[list[Option], list[str]]:
     result: list[Option] = []
     warnings: list[str] = []
     for option in options:
+        if option.name in GONE:
+            raise UsageError(f"{option}: QEMU has it no more: {GONE[option.name]}")
         today = replacement(option)
         result += today
         if today != [option] and option.name not in SILENT:
@@ -59,3 +77,28 @@ def replacement(option: Option) -> list[Option]:
     if option.name == "serial" and (option.value or "").startswith("mon:"):
         return without_monitor(option.value or "")
     return TODAY[option.name](option.value or "") if option.name in TODAY else [option]
+
+
+def in_todays_words(words: Sequence[str]) -> tuple[str, ...]:
+    """Of keys, whose options have been judged as they stand there. Raises Refused."""
+    old = {f"{dashes}{name}" for name in TODAY.keys() - SILENT for dashes in ("-", "--")}
+    if not old.intersection(words):
+        return tuple(words)
+    try:
+        today = [new for one in scan(words) for new in _anew(one)]
+    except UsageError as error:
+        raise Refused(error.message) from None
+    return tuple(word for option in today for word in option.words())
+
+
+def _anew(option: Option) -> list[Option]:
+    return [option] if option.name in SILENT else replacement(option)
+
+
+def outdated(option: Option) -> str:
+    """Why an option of a key would end QEMU; "" for what it takes, or has in other words today."""
+    if option.name in WITHOUT_EFFECT:
+        return "has had no effect for long, and QEMU has dropped it: leave it out"
+    if option.name in GONE:
+        return f"QEMU has it no more: {GONE[option.name]}"
+    return ""
