@@ -13,7 +13,7 @@ from holdfast.endpoint import Endpoint, Protocol
 from holdfast.errors import Unreachable
 from holdfast.settings import Settings
 from holdfast.store import connect
-from holdfast.txn import Put, Range
+from holdfast.txn import Put, Range, Unchanged
 
 pytestmark = pytest.mark.integration
 
@@ -156,6 +156,28 @@ def test_a_token_that_has_run_out_is_renewed(
         time.sleep(2.5 * TOKEN)  # what is tested is that time passes
         assert store.txn(success=[Put(key="/a", value=b"2")]).succeeded
         assert guarded.get("/a") == "2"
+
+
+def test_a_role_that_is_too_small_is_told_what_was_asked(
+    protocol: Protocol, guarded: Etcd, tmp_path: Path
+) -> None:
+    guarded.ctl("user", "add", "hf:pass")
+    guarded.ctl("role", "add", "narrow")
+    guarded.ctl("role", "grant-permission", "narrow", "--prefix", "readwrite", "/kvm/7/")
+    guarded.ctl("user", "grant-role", "hf", "narrow")
+    login = {"etcd_username": "hf", "etcd_password_file": password_file(tmp_path, "pass")}
+    with connect(settings(guarded, tls=False, etcd_protocol=protocol, **login)) as store:
+        assert store.txn(success=[Put(key="/kvm/7/ram", value=b"1")]).succeeded
+        with pytest.raises(Unreachable) as refused:
+            store.read(
+                Range(key="/kvm/7/", prefix=True), Range(key="/kvm/_defaults/", prefix=True)
+            )
+        assert "user hf asked to read /kvm/7/*, /kvm/_defaults/*" in refused.value.message
+        claim = "/kvm/_claims/file"
+        with pytest.raises(
+            Unreachable, match="asked to write /kvm/_claims/file and to read /kvm/7/a"
+        ):
+            store.txn([Unchanged(key="/kvm/7/a", revision=0)], [Put(key=claim, value=b"")])
 
 
 def test_a_wrong_password_is_named_and_not_shown(

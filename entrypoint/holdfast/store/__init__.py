@@ -26,6 +26,10 @@ class NoAnswer(Exception):
     """One endpoint did not answer; another may."""
 
 
+class Denied(Unreachable):
+    """etcd answers, and its user may not do what was asked."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """What a watch tells: the keys that were written or deleted, up to and with `revision`. None of

@@ -7,7 +7,7 @@ import etcd3
 from etcd3 import etcdrpc as rpc
 
 from holdfast.endpoint import Endpoint
-from holdfast.errors import Unreachable, UsageError
+from holdfast.errors import Unreachable, UsageError, reason
 from holdfast.settings import Settings
 from holdfast.store import SYSTEM_CA
 
@@ -69,7 +69,7 @@ def connect(endpoint: Endpoint, settings: Settings, timeout: float) -> Client:
         return Client(endpoint, settings, timeout)
     except OSError as error:
         raise UsageError(
-            f"{error.filename}: {error.strerror}", hint="etcd's TLS files or password file"
+            f"{error.filename}: {reason(error)}", hint="etcd's TLS files or password file"
         ) from error
     except etcd3.exceptions.Etcd3Exception as error:
         raise Unreachable(f"etcd at {endpoint}: {error}") from error

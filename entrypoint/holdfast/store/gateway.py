@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from holdfast.clock import boottime
 from holdfast.endpoint import Endpoint
-from holdfast.errors import OwnershipLost, Unreachable, UsageError
+from holdfast.errors import OwnershipLost, Unreachable, UsageError, reason
 from holdfast.settings import Settings
-from holdfast.store import SYSTEM_CA, Change, NoAnswer, Store, message
+from holdfast.store import SYSTEM_CA, Change, Denied, NoAnswer, Store, message
 from holdfast.store.connection import Broken, Connection, Resolver
 from holdfast.store.message import Message, Refusal
 from holdfast.txn import Operation, Reply, Unchanged
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REQUIRE_LEADER = {"Grpc-Metadata-hasleader": "true"}
 
 # gRPC's status codes.
-DEADLINE_EXCEEDED, NOT_FOUND, UNAVAILABLE, UNAUTHENTICATED = 4, 5, 14, 16
+DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE, UNAUTHENTICATED = 4, 5, 7, 14, 16
 LEASE_GONE = "lease not found"  # etcd's words: other gateways say NOT_FOUND of a path
 
 T = TypeVar("T")
@@ -52,12 +52,19 @@ class Gateway(Store):
         success: Iterable[Operation] = (),
         failure: Iterable[Operation] = (),
     ) -> Reply:
+        compare, success, failure = tuple(compare), tuple(success), tuple(failure)
         request = {
             "compare": [message.compared(one) for one in compare],
             "success": [message.operation(one) for one in success],
             "failure": [message.operation(one) for one in failure],
         }
-        return self._call("/v3/kv/txn", request, message.reply)
+        try:
+            return self._call("/v3/kv/txn", request, message.reply)
+        except Denied as error:
+            from holdfast.store.denied import explained  # noqa: PLC0415 - hardly ever needed
+
+            user = self._settings.etcd_username
+            raise explained(error, user, (*compare, *success, *failure)) from error
 
     def grant(self, ttl: int) -> tuple[int, int]:
         return self._call("/v3/lease/grant", {"TTL": ttl}, message.lease)
@@ -90,7 +97,8 @@ class Gateway(Store):
                 raise NoAnswer(str(refusal)) from refusal
             if refusal.code == NOT_FOUND and LEASE_GONE in str(refusal):
                 raise OwnershipLost("the lease is gone") from refusal
-            raise Unreachable(f"etcd at {endpoint} refuses: {refusal}") from refusal
+            kind = Denied if refusal.code == PERMISSION_DENIED else Unreachable
+            raise kind(f"etcd at {endpoint} refuses: {refusal}") from refusal
 
     def _authenticated(self, endpoint: Endpoint, path: str, body: bytes, decode: Decode[T]) -> T:
         if self._settings.etcd_username and not self._token:
@@ -197,5 +205,5 @@ def _tls(settings: Settings) -> "SSLContext":
 
 def _unreadable(error: OSError) -> UsageError:
     return UsageError(
-        f"{error.filename}: {error.strerror}", hint="etcd's TLS files or password file"
+        f"{error.filename}: {reason(error)}", hint="etcd's TLS files or password file"
     )

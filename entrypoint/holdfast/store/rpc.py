@@ -15,7 +15,7 @@ from etcd3 import etcdrpc as rpc
 
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
 from holdfast.settings import Endpoint, Settings
-from holdfast.store import Change, NoAnswer, Store, range_end
+from holdfast.store import Change, Denied, NoAnswer, Store, range_end
 from holdfast.store.channel import Client, connect
 from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
 
@@ -44,12 +44,19 @@ class Rpc(Store):
         success: Iterable[Operation] = (),
         failure: Iterable[Operation] = (),
     ) -> Reply:
+        compare, success, failure = tuple(compare), tuple(success), tuple(failure)
         request = rpc.TxnRequest(
             compare=[_compare(one) for one in compare],
             success=[_operation(one) for one in success],
             failure=[_operation(one) for one in failure],
         )
-        reply = self._call(lambda client, options: client.kv.Txn(request, **options))
+        try:
+            reply = self._call(lambda client, options: client.kv.Txn(request, **options))
+        except Denied as error:
+            from holdfast.store.denied import explained  # noqa: PLC0415 - hardly ever needed
+
+            user = self._settings.etcd_username
+            raise explained(error, user, (*compare, *success, *failure)) from error
         items = (kv for one in reply.responses for kv in one.response_range.kvs)
         return Reply(
             succeeded=reply.succeeded,
@@ -176,7 +183,8 @@ def _refusal(endpoint: Endpoint, error: grpc.RpcError) -> HoldfastError:
     """An endpoint answered, and the answer is no. Another endpoint would say the same."""
     if error.code() is grpc.StatusCode.NOT_FOUND and "lease not found" in str(error.details()):
         return OwnershipLost("the lease is gone")
-    return Unreachable(f"etcd at {endpoint} refuses: {_reason(error)}")
+    kind = Denied if error.code() is grpc.StatusCode.PERMISSION_DENIED else Unreachable
+    return kind(f"etcd at {endpoint} refuses: {_reason(error)}")
 
 
 def _reason(error: grpc.RpcError) -> str:
