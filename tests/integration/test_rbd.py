@@ -286,7 +286,7 @@ def test_a_host(
 FAULTY = [
     ("rbd/nothing", r"disks/root: 'rbd/nothing': there is no such image: rbd create"),
     ("nothing/disk", r"disks/root: 'nothing/disk': there is no pool nothing in this cluster"),
-    ("rbd/nothing/disk", r"disks/root: 'rbd/nothing/disk': there is no such image"),
+    ("rbd/nothing/disk", r"disks/root: 'rbd/nothing/disk': there is no such namespace: rbd namespace create rbd/nothing"),
     ("rbd/disk@snapshot", r"rbd: 'rbd/disk@snapshot': names a snapshot"),
 ]  # fmt: skip
 
@@ -295,6 +295,35 @@ FAULTY = [
 def test_an_image_that_is_not_there(rbd: str, said: str, launch: Launch, site: Site) -> None:
     site.put(rbd=rbd)
     refused(launch(site.host), 78, said)
+    site.assert_untouched()
+
+
+def test_an_image_in_the_trash(launch: Launch, site: Site) -> None:
+    site.put(rbd=site.image)
+    site.ceph.rbd("trash", "mv", site.image)
+    (kept,) = [
+        line for line in site.ceph.rbd("trash", "ls", "rbd").splitlines() if site.vm in line
+    ]
+    said = f"{site.image}': is in the trash: rbd trash restore rbd/{kept.split()[0]}"
+    refused(launch(site.host), 78, said)
+    site.assert_untouched()
+
+
+def test_a_data_pool_that_the_user_may_not_write_to(
+    launch: Launch, site: Site, tmp_path: Path
+) -> None:
+    """QEMU would start, and every write of the guest's fail."""
+    pool = f"data-{site.vm}"
+    site.ceph.ceph("osd", "pool", "create", pool, "8")
+    image = f"{site.image}-apart"
+    site.ceph.rbd("create", "--size=16M", f"--data-pool={pool}", image)
+    site.put(rbd=image)
+    conf = site.ceph.etc(
+        tmp_path / "narrow",
+        site.ceph.user("narrow", "mon", "profile rbd", "osd", "profile rbd pool=rbd"),
+    )
+    needed = f"may not write to it: it needs mon 'profile rbd', osd 'profile rbd pool=rbd, profile rbd pool={pool}'"
+    refused(launch({**site.impatient, "CEPH_CONF": str(conf)}), 78, needed)
     site.assert_untouched()
 
 

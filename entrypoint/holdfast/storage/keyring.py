@@ -5,11 +5,12 @@ What a pool of host.toml does not say comes from ceph.conf and from the keyrings
 
 import base64
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.errors import ConfigError, HostLacks
+from holdfast.errors import FOLDER, ConfigError, HostLacks, reason
 from holdfast.machine.ceph import ETC_CEPH, Access, Monitor
 
 if TYPE_CHECKING:
@@ -33,11 +34,18 @@ class Keyring:
     monitors: tuple[Monitor, ...] = ()
 
 
-def find(conf: Path, user: str = "", access: Access = ETC_CEPH) -> Keyring:
-    """The wanted user's key; else that of `holdfast`, else of `admin`, else the only one there."""
+def find(
+    conf: Path,
+    user: str = "",
+    access: Access = ETC_CEPH,
+    pools: Collection[tuple[str, str]] = (),
+) -> Keyring:
+    """The wanted user's key; else that of `holdfast`, else of `admin`, else the only one there. `pools`, each
+    with its namespace, are what it is for.
+    """
     if not access.monitors and not conf.is_file():
         raise HostLacks(
-            f"{conf} is missing",
+            f"{conf} {FOLDER if conf.is_dir() else 'is missing'}",
             hint="mount the host's (docker run: -v /etc/ceph:/etc/ceph:ro), say in CEPH_CONF where it is, "
             "or name the monitors in host.toml: hosts of the pool",
         )
@@ -56,7 +64,7 @@ def find(conf: Path, user: str = "", access: Access = ETC_CEPH) -> Keyring:
             return _reached(conf, access, name, keys[name])
     if not keys and not access.monitors and _without_cephx(conf):
         return _reached(conf, access, user or ADMIN, "")
-    raise _no_key(where, wanted, keys, user)
+    raise _no_key(where, wanted, keys, user, pools)
 
 
 def _reached(conf: Path, access: Access, user: str, key: str) -> Keyring:
@@ -64,13 +72,20 @@ def _reached(conf: Path, access: Access, user: str, key: str) -> Keyring:
     return Keyring(conf=own, user=user, key=key, monitors=access.monitors)
 
 
-def _no_key(where: str, wanted: list[str], keys: dict[str, str], user: str) -> ConfigError:
+def _no_key(
+    where: str,
+    wanted: list[str],
+    keys: dict[str, str],
+    user: str,
+    pools: Collection[tuple[str, str]],
+) -> ConfigError:
+    from holdfast.storage.rbd import caps  # noqa: PLC0415 - it imports this module
+
     target = where if Path(where).is_file() else f"{where}/ceph.client.{user or OWN_USER}.keyring"
     return ConfigError(
         f"{where} holds no keyring for client.{' or client.'.join(dict.fromkeys(wanted))}"
         + (f" (there are: {', '.join(sorted(keys))})" if keys else ""),
-        hint=f"ceph auth get-or-create client.{user or OWN_USER} mon 'profile rbd' osd 'profile rbd pool=POOL' "
-        f"-o {target}",
+        hint=f"ceph auth get-or-create client.{user or OWN_USER} {caps(pools)} -o {target}",
     )
 
 
@@ -78,8 +93,8 @@ def _read_key(path: Path, user: str) -> str:
     try:
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not a key"
-        raise HostLacks(f"the key_file {path} of host.toml cannot be read: {reason}") from error
+        why = reason(error) if isinstance(error, OSError) else "is not a key"
+        raise HostLacks(f"the key_file {path} of host.toml cannot be read: {why}") from error
     _check_key(user, key, str(path))
     return key
 

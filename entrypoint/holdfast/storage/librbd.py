@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from shlex import quote
 from typing import Any
 
 import rados
@@ -66,12 +67,11 @@ class Node(Volumes):
 
     def _faults(self, image: Request) -> list[dict[str, str]]:
         name = image["name"]
-        needed = f"mon 'profile rbd', osd 'profile rbd pool={image['pool']}'"
         try:
             rule = self._judged(image)
         except (rados.TimedOut, rbd.Timeout) as error:
             # The monitor gives a client without any right to OSDs no ticket, and it waits for one.
-            reason = f"{name}: no OSD serves its pool, or client.{self._user} has no rights there: it needs {needed}"
+            reason = f"{name}: no OSD serves its pool, or client.{self._user} has no rights there: it needs {_needed(image)}"
             raise rados.TimedOut(reason) from error
         except rados.ObjectNotFound:
             pool = image["pool"]
@@ -80,7 +80,7 @@ class Node(Volumes):
             rule = self._missing(image)
         except DENIED:
             verb = "write to" if image["writable"] else "read"
-            rule = f"client.{self._user} may not {verb} it: it needs {needed}"
+            rule = f"client.{self._user} may not {verb} it: it needs {_needed(image)}"
         except rbd.Error as error:
             rule = f"cannot be opened: {error}"
         return [{"key": image["key"], "value": name, "rule": rule}] if rule else []
@@ -89,29 +89,53 @@ class Node(Volumes):
         opened = self._looked_at(image)
         if not image["writable"]:
             return ""
-        self._try_to_write(image, opened.block_name_prefix())
+        self._try_to_write(image, opened.block_name_prefix(), opened.data_pool_id())
         if opened.features() & rbd.RBD_FEATURE_EXCLUSIVE_LOCK:
             return fault(image, opened)
         name = image["name"]
-        return f"lacks the feature exclusive-lock: rbd feature enable {name} exclusive-lock"
+        return f"lacks the feature exclusive-lock: rbd feature enable {quote(name)} exclusive-lock"
 
-    def _try_to_write(self, image: Request, prefix: str) -> None:
-        """The right to write, asked for without writing: there is no such object."""
+    def _try_to_write(self, image: Request, prefix: str, data: int = -1) -> None:
+        """The right to write, asked for without writing: there is no such object. An image may keep its
+        data in another pool (`data`, by its number), of which a user's rights say nothing by themselves.
+        """
         with contextlib.suppress(rados.ObjectNotFound), self._pool(image) as pool:
+            pool.remove_object(f"{prefix}.holdfast")
+        if data < 0:
+            return
+        image["data"] = self._cluster.pool_reverse_lookup(data)
+        elsewhere = {**image, "pool": image["data"]}
+        with contextlib.suppress(rados.ObjectNotFound), self._pool(elsewhere) as pool:
             pool.remove_object(f"{prefix}.holdfast")
 
     def _missing(self, image: Request) -> str:
         """A volume is made when it is ours; whether that will do is asked now."""
+        if rule := self._no_namespace(image) or self._in_trash(image):
+            return rule
         if not image["volume"]:
-            return f"there is no such image: rbd create --size 20G {image['name']}"
+            return f"there is no such image: rbd create --size 20G {quote(image['name'])}"
         if not image["size"] and not image["sourced"]:
             return f"the volume does not exist: give disks/{image['disk']}/size to create it, or a source"
-        with self._cluster.open_ioctx(image["pool"]) as pool:
-            space = image["namespace"]
-            if space and not rbd.RBD().namespace_exists(pool, space):
-                return f"there is no such namespace: rbd namespace create {image['pool']}/{space}"
         self._try_to_write(image, "rbd_data")
         return ""
+
+    def _no_namespace(self, image: Request) -> str:
+        with self._cluster.open_ioctx(image["pool"]) as pool:
+            space = image["namespace"]
+            if not space or rbd.RBD().namespace_exists(pool, space):
+                return ""
+            name = quote(f"{image['pool']}/{space}")
+            return f"there is no such namespace: rbd namespace create {name}"
+
+    def _in_trash(self, image: Request) -> str:
+        """A disk that somebody has removed, and that is still there: a new one would hide it."""
+        with self._pool(image) as pool:
+            trash = rbd.RBD().trash_list(pool)
+            ids = [entry["id"] for entry in trash if entry["name"] == image["image"]]
+        if not ids:
+            return ""
+        name = quote(f"{image['name'].removesuffix(image['image'])}{ids[-1]}")
+        return f"is in the trash: rbd trash restore {name}"
 
     # -- with the lock
 
@@ -175,6 +199,12 @@ def _lockers(opened: Any) -> list[tuple[str, str, str]]:
     """Client, cookie, address. librbd gives an empty list, or a dictionary."""
     found = opened.list_lockers()
     return list(found["lockers"]) if found else []
+
+
+def _needed(image: Request) -> str:
+    space = f" namespace={image['namespace']}" if image["namespace"] else ""
+    data = f", profile rbd pool={image['data']}{space}" if image.get("data") else ""
+    return f"mon 'profile rbd', osd 'profile rbd pool={image['pool']}{space}{data}'"
 
 
 def _is_older(key: str, epoch: int) -> bool:

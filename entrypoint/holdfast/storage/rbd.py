@@ -90,9 +90,13 @@ class Cluster:
             user = self._keyring.user
             raise ConfigError(
                 f"client.{user} may not shut a dead host out of Ceph (osd blocklist)",
-                hint=f"ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool=POOL'",
+                hint=f"ceph auth caps client.{user} {self._caps()} (this takes the place of all its rights: "
+                "name its other pools, too)",
             )
-        return Inspection(fsid=found["fsid"], copies=_copies(found["copies"]))
+        return Inspection(fsid=found["fsid"], copies=_copies(found["copies"], self._writable))
+
+    def _caps(self) -> str:
+        return caps((image["pool"], image["namespace"]) for image in self._images)
 
     # -- with the lock
 
@@ -258,12 +262,30 @@ def _request(disk: Disk, image: RbdImage) -> dict[str, Any]:
     }
 
 
-def _copies(found: dict[str, list[str]]) -> dict[int, tuple[str, ...]]:
-    try:
-        return decode_copies(found)
-    except Unreadable as error:
-        raise ConfigError(
-            f"the copy of a fence record in the images {error}",
-            hint="or, if no host runs this VM: rbd image-meta list IMAGE; rbd image-meta remove IMAGE "
-            "holdfast.fence.N",
-        ) from error
+def caps(pools: Iterable[tuple[str, str]]) -> str:
+    """What a user of images in these pools and namespaces needs."""
+    spaced = (f"{pool} namespace={space}" if space else pool for pool, space in pools)
+    profiles = ", ".join(f"profile rbd pool={one}" for one in sorted({*spaced})) or "profile rbd"
+    return f"mon 'profile rbd' osd '{profiles}'"
+
+
+def _copies(
+    found: dict[str, list[str]], images: Iterable[dict[str, Any]]
+) -> dict[int, tuple[str, ...]]:
+    copies: dict[int, tuple[str, ...]] = {}
+    for epoch, texts in found.items():
+        try:
+            copies |= decode_copies({epoch: texts})
+        except Unreadable as error:
+            raise ConfigError(
+                f"the copy of a fence record in the images {error}",
+                hint=f"or, if no host runs this VM: {_without_copy(epoch, images)}",
+            ) from error
+    return copies
+
+
+def _without_copy(epoch: str, images: Iterable[dict[str, Any]]) -> str:
+    from shlex import quote  # noqa: PLC0415 - only for a record that cannot be read
+
+    key = quote(f"holdfast.fence.{epoch}")
+    return "; ".join(f"rbd image-meta remove {quote(image['name'])} {key}" for image in images)
