@@ -153,7 +153,8 @@ def main() -> None:
 
 def told(error: HoldfastError) -> int:
     for line in error.lines():
-        log.error(line)
+        for part in line.splitlines():
+            log.error(part)
     return error.status
 
 

@@ -71,6 +71,8 @@ def port(value: str) -> Port:
     where, colon, host = rest.rpartition(":")
     if not host or (colon and not where):
         raise Refused("must be [address:]host:guest, then /tcp or /udp")
+    if "-" in host + guest:
+        raise Refused("is a range: give each port an item of its own")
     return Port(
         host=_number(host),
         guest=_number(guest),

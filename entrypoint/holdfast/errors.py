@@ -89,6 +89,14 @@ class ConfigError(BadInput):
     status = 78
 
 
+FOLDER = "is a folder: docker makes one where the file of `-v` does not exist on the host"
+
+
+def reason(error: OSError) -> str:
+    """Why a file cannot be read or written."""
+    return FOLDER if isinstance(error, IsADirectoryError) else error.strerror or str(error)
+
+
 def shortened(value: str) -> str:
     r"""A value as it may be shown: printable, quoted, and not longer than a line.
 

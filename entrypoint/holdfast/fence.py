@@ -209,5 +209,5 @@ def _strangers(addresses: frozenset[str]) -> Strangers:
     return Strangers(
         f"{named} has an image of this VM open for writing, and no record names it",
         hint="end that client (a backup, `rbd map`, an old QEMU), or shut it out for good: "
-        "ceph osd blocklist add ADDRESS 31536000",
+        + "; ".join(f"ceph osd blocklist add {address} {YEAR}" for address in sorted(addresses)),
     )

@@ -154,7 +154,8 @@ def _item(parser: Parser[T], item: str) -> T:
     try:
         return parser(item)
     except Refused as refused:
-        raise Refused(refused.rule, part=item) from None
+        rule = "has a comma: items stand on lines of their own, or with blanks between"
+        raise Refused(rule if "," in item else refused.rule, part=item) from None
 
 
 def lines(value: str) -> tuple[str, ...]:

@@ -72,6 +72,9 @@ def serial(value: str) -> str:
 
 def hostname(value: str) -> str:
     """A label of RFC 1123."""
+    if "." in value.strip(".") and consists_of(value, LABEL | {"."}, 253):
+        rule = "must be the first label of it alone; the whole name goes into meta_data, as `local-hostname`"
+        raise Refused(f"is a name with its domain: {rule}")
     if not consists_of(value, LABEL) or "-" in (value[0], value[-1]):
         raise Refused("must be 1 to 63 letters, digits and -, and not start or end with -")
     return value

@@ -65,4 +65,7 @@ def _json_line(level: Level, message: str, fields: dict[str, object]) -> str:
 def _text_line(level: Level, message: str, fields: dict[str, object]) -> str:
     mark = "" if level <= Level.info else f"{level.name}: "
     tail = "".join(f" {name}={value}" for name, value in fields.items())
-    return f"holdfast {time.monotonic() - _started:7.3f}s {mark}{message}{tail}"
+    line = f"holdfast {time.monotonic() - _started:7.3f}s {mark}{message}{tail}"
+    return line.replace("\r", " ").replace(
+        "\n", " "
+    )  # what a kernel, a server or a tool said may have some

@@ -17,7 +17,7 @@ from holdfast import (
     virtiofs,
 )
 from holdfast.description import Description
-from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld
+from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.lan import Address, addresses
 from holdfast.machine import (
@@ -99,7 +99,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     check_network(machine, adapted, settings)
     check_files([disk for disk in disks if disk.name not in missing], machine, adapted, settings)
     in_common = check_shared(disks, settings)
-    check_unlocked(disks)
+    check_unlocked(disks, host, in_common)
     uring = adapted is None and aio.check(disks)
     documents = documents_of(machine, settings) if machine.has_seed else None
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
@@ -227,12 +227,20 @@ def check_shared(disks: Sequence[Disk], settings: Settings) -> dict[str, str]:
     return found
 
 
-def check_unlocked(disks: Sequence[Disk]) -> None:
+def check_unlocked(disks: Sequence[Disk], host: Host, in_common: Mapping[str, str]) -> None:
     for disk in disks:
         if disk.writable and local.locked(disk):
-            raise LockHeld(
+            from holdfast.holder import DiskInUse  # noqa: PLC0415 - hardly ever needed
+
+            shared = {name: one for name, one in in_common.items() if name == disk.name}
+            files = local.identities([disk])
+            (image,) = images(
+                [disk], machine_id=host.machine_id, fsid="", files=files, shared=shared
+            )
+            raise DiskInUse(
                 f"{disk.backend} is in use: another QEMU holds its lock",
-                hint=f"stop that one first; `lsof {disk.backend}` names it",
+                hint=f"stop that one first; on its host `lsof {disk.backend}` names it",
+                id=image.id,
             )
 
 
@@ -254,4 +262,7 @@ def find_keyring(disks: Sequence[Disk], adapted: "Adapted | None", conf: str) ->
         raise ConfigError([Fault(key="arguments", rule=rule)])
     from holdfast.storage import keyring  # noqa: PLC0415 - for those who have a Ceph
 
-    return keyring.find(Path(conf), users[0], access)
+    pools = {
+        (d.backend.pool, d.backend.namespace) for d in disks if isinstance(d.backend, RbdImage)
+    }
+    return keyring.find(Path(conf), users[0], access, pools)

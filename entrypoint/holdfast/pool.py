@@ -118,6 +118,10 @@ class _Reading:
 
 def monitors(text: str) -> tuple[Monitor, ...]:
     """`host`, `host:port`, `v6`, `[v6]` or `[v6]:port`."""
+    if text.startswith(("v1:", "v2:")) or "/" in text:
+        raise Refused(
+            "must be host, host:port or [v6]:port, without the v1:, v2: and /0 of `ceph mon dump`"
+        )
     host, port = _split(text)
     if ":" in host:
         host = str(address.address(host))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from holdfast import cloudinit, document
 from holdfast.cloudinit import Documents
-from holdfast.errors import ConfigError, Fault, InternalError
+from holdfast.errors import ConfigError, Fault, InternalError, reason
 from holdfast.grammar import Refused
 from holdfast.machine import Document, Machine
 from holdfast.settings import Settings
@@ -127,7 +127,7 @@ def _read(path: str) -> bytes:
                 raise _Unfit("is not a regular file")
             return file.read(LIMIT + 1)
     except OSError as error:
-        raise _Unfit(f"cannot be read: {error.strerror}") from error
+        raise _Unfit(f"cannot be read: {reason(error)}") from error
 
 
 def _at_once(path: str, flags: int) -> int:

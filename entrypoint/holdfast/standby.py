@@ -95,10 +95,12 @@ class Standby:
         except Unreachable as error:
             if not self._waited and time.monotonic() + RETRY > self._patience:
                 raise
-            self._pause(error.message, RETRY, told="unreachable")
+            self._pause("; ".join(error.lines()), RETRY, told="unreachable")
             return None  # this is no waiting for the VM: its time is up after START
         except LockHeld as error:
-            self._pause(error.message, RETRY, lock_wait=True)
+            from holdfast.holder import named  # noqa: PLC0415 - hardly ever needed
+
+            self._pause(named(error, self._store, self._names), RETRY, lock_wait=True)
         except HoldfastError as error:
             if not self._waited and not (
                 self._settings.config_wait and isinstance(error, ConfigError)
@@ -164,8 +166,11 @@ class Standby:
         self._leave_others_addresses(made, seen)
         fsid = next((image.id.split("/")[1] for image in made.images if image.kind == "rbd"), "")
         if fault := barred(seen.items.get(self._names.fence), self._host, fsid):
+            from holdfast.container import command  # noqa: PLC0415 - only for this advice
+
             raise Obstacle(
-                f"{fault}. If that owner is dead for certain: holdfast fence forget {self._settings.vm}"
+                f"{fault}. If that owner is dead for certain: "
+                f"{command(f'holdfast fence forget {self._settings.vm} --yes')}"
             )
         epoch, newest = number(seen.items.get(self._names.epoch)), max(made.copies, default=0)
         if newest > epoch:

@@ -17,6 +17,7 @@ from holdfast.qmp import Message, Qmp
 from holdfast.rundir import BEAT, beat
 from holdfast.status import Status
 from holdfast.timers import Timers
+from holdfast.trouble import Trouble
 
 QUIT_TIMEOUT = 10.0  # seconds that QEMU gets to flush and close its disks
 PRESS_AGAIN = 10.0  # a guest that has not loaded its button driver yet misses the first press
@@ -58,6 +59,8 @@ class Supervisor:
         self._state = State.prelaunch
         self._how: How | None = None
         self._asked = False
+        self._runs = False  # since its first instruction
+        self._trouble = Trouble()
         self._timers = Timers()
         self._exit: int | None = None
         self._helpers: list[Child] = []
@@ -205,6 +208,9 @@ class Supervisor:
         elif event == "RESUME":
             self._go(Event.resumed)
             self._timers.set(self._recover, RECOVERED)
+            if not self._runs:
+                log.info("the guest runs")
+            self._runs = True
         elif event == "VSERPORT_CHANGE" and data.get("id") == "agent":
             self._agent = self._agent_path if data.get("open") else None
 
@@ -223,7 +229,8 @@ class Supervisor:
         if FENCED in reason:
             self._lose("the storage has shut this host out")
             return
-        log.error(f"disk {node}: {reason}; the guest is paused and goes on when the disk does")
+        if line := self._trouble.heard(node, reason):
+            log.error(line)
         self._timers.set(self._resume, RESUME_AGAIN)
         self._timers.drop(self._recover)
         self._status.report(state="paused", trouble=f"disk {node}: {reason}")
@@ -231,6 +238,8 @@ class Supervisor:
     def _recover(self) -> None:
         if self._state is State.running:
             self._status.report(state="running", trouble="")
+            if line := self._trouble.over():
+                log.info(line)
 
     # -- time
 

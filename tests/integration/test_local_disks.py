@@ -263,6 +263,17 @@ def in_use(launcher: Launcher, path: Path) -> None:
     assert "QEMU is up" not in launcher.log
 
 
+def test_the_vm_that_has_it_is_named(launch: Launch, etcd_server: Etcd, bootable: Path) -> None:
+    first, second = (f"local{next(NUMBERS)}" for _ in range(2))
+    for vm in (first, second):
+        etcd_server.put(vm, ram="192", disks__root__path=str(bootable))
+    owner = launch({"VM": first, "ETCD_ENDPOINTS": etcd_server.url})
+    owner.says("the guest runs")
+    other = launch({"VM": second, "ETCD_ENDPOINTS": etcd_server.url})
+    other.says(f"another QEMU holds its lock .VM {first} has claimed the disk")
+    assert owner.log.count("the guest runs") == 1
+
+
 def test_under_a_lock_it_is_waited_for(
     launch: Launch, etcd_server: Etcd, bootable: Path, by_hand: subprocess.Popen[bytes]
 ) -> None:

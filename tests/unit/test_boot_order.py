@@ -29,7 +29,7 @@ def test_a_name_of_both_kinds_is_told_apart_by_its_family() -> None:
         ("root disks/root", "'disks/root': is there twice"),
         ("usb/a", "'usb/a': its name must be"),
         ("", "'': is empty"),
-        ("root,nic0", "'root,nic0': its name must be"),
+        ("root,nic0", "'root,nic0': has a comma"),
     ],
 )
 def test_what_is_no_order(order: str, fault: str) -> None:

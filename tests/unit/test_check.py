@@ -34,7 +34,19 @@ def test_a_good_file(
 ) -> None:
     vm_file.write_text(GOOD, encoding="utf-8")
     assert main(["--file", str(vm_file)], environ) == 0
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == f"{vm_file}: all keys are good\n"
+    assert main(["--file", str(vm_file), "--json"], environ) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_good_file_for_a_host(
+    vm_file: Path, environ: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    vm_file.write_text(GOOD, encoding="utf-8")
+    host = vm_file.with_name("host.json")
+    host.write_text('{"name": "host-a", "kvm": "usable"}', encoding="utf-8")
+    assert main(["--file", str(vm_file), "--host-file", str(host)], environ) == 0
+    assert capsys.readouterr().out == f"{vm_file}: all keys are good for host host-a\n"
 
 
 def test_all_faults_a_line_each(

@@ -26,13 +26,20 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         host = recorded(given.host_file) if given.host_file else None
         settings = replace(about.settings, arch=host.arch) if host else about.settings
         findings = check(settings, about.own, about.defaults, host)
+        good = verdict(given.file or f"VM {settings.vm}", host)
     except ConfigError as error:  # a file that cannot be read as keys at all
-        findings = error.lines()
+        findings, good = error.lines(), ""
     if given.json:
         print(json.dumps(findings))
     else:
-        print(*findings, sep="\n", end="\n" if findings else "")
+        print(*(findings or [good]), sep="\n")
     return ConfigError.status if findings else 0
+
+
+def verdict(what: str, host: Host | None) -> str:
+    """Silence would be taken for having done nothing."""
+    place = f" for host {host.name}" if host else ""
+    return f"{what}: all keys are good{place}"
 
 
 def check(

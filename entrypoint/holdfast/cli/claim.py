@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
+from holdfast.container import command
 from holdfast.errors import ConfigError, LockHeld, UsageError
 from holdfast.ownership import Claim, decode_claim
 from holdfast.record import Unreadable
@@ -16,10 +17,10 @@ from holdfast.txn import Delete, Item, Range, Unchanged
 GIVES_UP = """\
 {disk} belongs to VM {vm} (epoch {epoch}), which did not let go of it. Set free, it can be taken by any
 VM at once, and nobody shuts out what VM {vm} may still have under way to it.
-Then: holdfast claim release {disk} --yes"""
+Then: {command}"""
 BOTH_ANSWER = """\
 {disk} belongs to VM {vm} (epoch {epoch}), which did not let go of it. If a QEMU of VM {vm} is alive after all,
-two guests will answer to it. Then: holdfast claim release {disk} --yes"""
+two guests will answer to it. Then: {command}"""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -62,14 +63,18 @@ def set_free(given: Namespace, config: Settings, store: Store) -> int:
     item = store.read(Range(key=key)).items.get(key)
     if item is None:
         raise UsageError(
-            f"{given.disk}: no VM has claimed it", hint="holdfast claim ls names them all"
+            f"{given.disk}: no VM has claimed it",
+            hint=f"`{command('holdfast claim ls')}` names them all",
         )
     claim = claim_of(item)
     if store.read(Range(key=claim.lock)).items:
         raise LockHeld(f"VM {claim.vm} is running: {given.disk} is in use")
     if not given.yes:
         lost = BOTH_ANSWER if given.disk.startswith(("mac/", "address/")) else GIVES_UP
-        raise UsageError(lost.format(disk=given.disk, vm=claim.vm, epoch=claim.epoch))
+        then = command(f"holdfast claim release {given.disk} --yes")
+        raise UsageError(
+            lost.format(disk=given.disk, vm=claim.vm, epoch=claim.epoch, command=then)
+        )
     compare = [
         Unchanged(key=claim.lock, revision=0),
         Unchanged(key=key, revision=item.mod_revision),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
+from holdfast.container import command
 from holdfast.errors import LockHeld, UsageError
 from holdfast.ownership import Fence, Names, decode_fence, decode_lock
 from holdfast.record import Unreadable
@@ -19,7 +20,7 @@ GIVES_UP = """\
 The record names who may still write to the disks of VM {vm}:
 {record}
 Without it the next owner shuts out nobody. Go on only if that QEMU is dead for certain: its host is
-switched off or was started anew. Then: holdfast fence forget {vm} --yes"""
+switched off or was started anew. Then: {command}"""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -56,7 +57,7 @@ def forget(given: Namespace, config: Settings, store: Store) -> int:
         print("there is no record to forget")
         return 0
     if not given.yes:
-        raise UsageError(GIVES_UP.format(vm=config.vm, record=readable(item.value)))
+        raise UsageError(_gives_up(config.vm, item.value))
     compare = [
         Unchanged(key=names.lock, revision=0),
         Unchanged(key=names.fence, revision=item.mod_revision),
@@ -74,9 +75,10 @@ def shut_out(given: Namespace, config: Settings, store: Store) -> int:
     from holdfast.storage.rbd import Cluster  # noqa: PLC0415
 
     if not given.yes:
+        then = command(f"holdfast fence shut-out {config.vm} --address {given.address} --yes")
         raise UsageError(
             f"{given.address} will not be able to write to any image of this Ceph for a year, whatever "
-            f"it is. Then: holdfast fence shut-out {config.vm} --address {given.address} --yes"
+            f"it is. Then: {then}"
         )
     cluster = Cluster((), find(Path(config.ceph_conf)))
     try:
@@ -85,6 +87,11 @@ def shut_out(given: Namespace, config: Settings, store: Store) -> int:
         cluster.close()
     print(f"{given.address} is shut out of Ceph")
     return 0
+
+
+def _gives_up(vm: str, record: bytes) -> str:
+    then = command(f"holdfast fence forget {vm} --yes")
+    return GIVES_UP.format(vm=vm, record=readable(record), command=then)
 
 
 def unused(seen: Reply, names: Names, config: Settings) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import settings
-from holdfast.errors import UsageError
+from holdfast.errors import UsageError, reason
 from holdfast.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def read(path: str, what: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{what}: {path}: {error.strerror}") from error
+        raise UsageError(f"{what}: {path}: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{what}: {path}: is not UTF-8 text") from error
 

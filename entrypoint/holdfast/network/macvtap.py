@@ -71,7 +71,7 @@ def _opened(name: str) -> int:
     """
     try:
         (number,) = (CLASS / name).glob("tap*/dev")
-        major, minor = number.read_text(encoding="ascii").split(":")
+        major, minor = number.read_text(encoding="ascii").strip().split(":")
     except (OSError, ValueError) as error:
         raise HostLacks(f"/sys/class/net/{name} does not name its tap device") from error
     node = f"/dev/.holdfast-{name}-{os.urandom(4).hex()}"

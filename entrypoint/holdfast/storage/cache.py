@@ -167,7 +167,11 @@ class Cache:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise HostLacks(f"{self.root} is full", hint="holdfast image prune") from error
+            from holdfast.container import command  # noqa: PLC0415 - only for this advice
+
+            raise HostLacks(
+                f"{self.root} is full", hint=command("holdfast image prune")
+            ) from error
         finally:
             os.close(lock)
 

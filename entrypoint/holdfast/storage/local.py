@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.errors import ConfigError, Fault, LockHeld
+from holdfast.errors import FOLDER, ConfigError, Fault, LockHeld
 from holdfast.machine import Disk, DiskKind, Format, LocalPath, RbdImage, Volume
 from holdfast.storage import qcow2
 from holdfast.storage.variables import HEAD, unfit
@@ -100,11 +100,13 @@ def _check_path(path: str, allowed: Sequence[str]) -> None:
 
 def _check_regular(path: str) -> None:
     if not Path(path).is_file():
-        raise _Unfit("is not a regular file")
+        raise _Unfit(FOLDER if Path(path).is_dir() else "is not a regular file")
 
 
 def _check_storage(path: str) -> None:
     mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise _Unfit(FOLDER)
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise _Unfit("is neither a regular file nor a block device")
 
@@ -212,6 +214,8 @@ def open_for_qemu(disk: Disk) -> int:
                 hint="a QEMU, a mount, LVM or multipath; `lsblk` and `lsof` name it",
             ) from error
         rule = f"cannot be opened: {error.strerror}"
+        if error.errno == errno.EROFS:
+            rule += f": take `:ro` off its mount, or set disks/{disk.name}/read_only to on"
         if error.errno == errno.EINVAL and flags & os.O_DIRECT:
             rule = f"its file system cannot do without a cache: set disks/{disk.name}/cache to writeback"
         raise ConfigError([Fault(key=disk.key, value=path, rule=rule)]) from error
