@@ -170,6 +170,7 @@ USER etcd
 VOLUME /var/lib/etcd
 EXPOSE 2379
 ENTRYPOINT ["etcd", "--name=etcd", "--data-dir=/var/lib/etcd/data", "--log-level=warn", \
+            "--auto-compaction-mode=periodic", "--auto-compaction-retention=1h", "--quota-backend-bytes=4294967296", \
             "--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls=http://etcd:2379"]
 
 FROM debian:trixie-slim AS ceph

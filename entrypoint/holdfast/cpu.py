@@ -6,6 +6,7 @@ from holdfast.grammar import Refused, whole
 from holdfast.machine import Topology
 
 MOST_CPUS = 255  # of `pc`; more need an IOMMU
+LONGEST = 1024  # of a list: each of its ranges may be of thousands
 HIGHEST = 8191  # the kernel's NR_CPUS on amd64, less one
 
 _PARTS = tuple(field.name for field in fields(Topology))
@@ -24,6 +25,8 @@ def topology(text: str) -> Topology:
 
 def cpu_set(text: str) -> tuple[int, ...]:
     """A list as in cpuset(7): `0-3,8`."""
+    if len(text) > LONGEST:
+        raise Refused(f"is longer than {LONGEST} characters", hidden=True)
     found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")

@@ -18,9 +18,10 @@ class How(StrEnum):
     died = "QEMU ended by itself"
     panicked = "the guest's kernel panicked"
     crash_loop = "crashed again and again"
+    off_loop = "guest powered off again and again"
 
 
-CRASHES = frozenset({How.died, How.panicked, How.crash_loop})
+CRASHES = frozenset({How.died, How.panicked, How.crash_loop, How.off_loop})
 OFF = frozenset({How.powered_off, How.rebooted})  # by its own user: nobody starts it again
 
 
@@ -52,7 +53,7 @@ class Ending:
         """
         if self.how is How.lost:
             return OwnershipLost.status
-        if self.how is How.crash_loop:
+        if self.how in (How.crash_loop, How.off_loop):
             return InternalError.status
         if not self.crashed:
             return 0

@@ -97,6 +97,21 @@ def reason(error: OSError) -> str:
     return FOLDER if isinstance(error, IsADirectoryError) else error.strerror or str(error)
 
 
+def legible(text: str, longest: int = SHOWN_VALUE_LENGTH) -> str:
+    r"""Somebody else's words within a sentence of ours: on one line, nothing that moves a terminal, and not long.
+
+    >>> legible("h2\n\x1b[31m")
+    'h2\\n\\x1b[31m'
+    """
+    whole = text[: longest + 1]
+    plain = whole if whole.isprintable() else "".join(map(_seen, whole))
+    return plain if len(plain) <= longest else plain[: longest - 3] + "..."
+
+
+def _seen(letter: str) -> str:
+    return letter if letter.isprintable() else ascii(letter)[1:-1]
+
+
 def shortened(value: str) -> str:
     r"""A value as it may be shown: printable, quoted, and not longer than a line.
 

@@ -19,6 +19,10 @@ LARGEST = 2**63 - 1
 
 VALUE_LENGTH = MIB  # beyond it etcd would soon refuse the value, and no value of ours needs it
 
+# Of a list of names, addresses or ports: judging it may take each one with each other.
+MOST_ITEMS, LIST_LENGTH = 256, 64 * 1024
+MOST_LINES = 4096
+
 _UNITS = {
     "k": KIB, "m": MIB, "g": GIB, "t": TIB, "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB,
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
@@ -142,9 +146,13 @@ def several(parser: Parser[T]) -> Parser[tuple[T, ...]]:
     """Items on lines of their own, or with blanks between."""
 
     def parse(value: str) -> tuple[T, ...]:
-        items = value.split()
+        items = value[:LIST_LENGTH].split()
         if not items:
             raise Refused("is empty: delete the key instead")
+        if len(value) > LIST_LENGTH or len(items) > MOST_ITEMS:
+            raise Refused(
+                f"has more than {MOST_ITEMS} items, or {LIST_LENGTH} characters", hidden=True
+            )
         return tuple(_item(parser, item) for item in items)
 
     return parse
@@ -160,4 +168,7 @@ def _item(parser: Parser[T], item: str) -> T:
 
 def lines(value: str) -> tuple[str, ...]:
     """One item a line; empty lines count for nothing."""
-    return tuple(item for item in text(value).split("\n") if item.strip())
+    found = tuple(item for item in text(value).split("\n") if item.strip())
+    if len(found) > MOST_LINES:
+        raise Refused(f"has {len(found)} lines, more than {MOST_LINES}", hidden=True)
+    return found

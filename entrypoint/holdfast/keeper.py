@@ -12,6 +12,7 @@ from typing import Self
 from holdfast import log
 from holdfast.clock import boottime
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
+from holdfast.hearsay import Allowance, names
 from holdfast.lock import Hold
 from holdfast.ownership import Verdict
 from holdfast.status import Status, now
@@ -23,6 +24,8 @@ from holdfast.watch import Watch
 NOT_FOR_A_START = frozenset(
     {"lock", "epoch", "fence", "status", "last", "power", "pinned", "secret/tpm"}
 )
+
+MOST_PENDING = 1000  # names of keys
 
 # Seconds. Most starts are over in less, and their own transactions tell whether the VM is still ours.
 IN_THE_WAY = 0.25
@@ -59,6 +62,11 @@ class Keeper(threading.Thread):
         self._leased = self._renewed = now()
         self._pending: set[str] = set()
         self._told: set[str] = set()
+        self._news, self._hearsay, self._tpm = (
+            Allowance(burst=10),
+            Allowance(burst=1),
+            Allowance(burst=10),
+        )
         self._looked = boottime()
         self._renew_at = hold.renewal()
         self._watched = {hold.names.lock, hold.names.epoch, hold.names.power}
@@ -136,7 +144,9 @@ class Keeper(threading.Thread):
         """Called by the watch."""
         prefix = self._hold.names.epoch.removesuffix("epoch")
         edited = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
-        self._pending |= {key for key in edited if key not in NOT_FOR_A_START}
+        news = {key for key in edited if key not in NOT_FOR_A_START and not key.startswith("x/")}
+        if len(self._pending) < MOST_PENDING:  # who may write them may write them for ever
+            self._pending |= news
         if not keys or keys & self._watched:
             self._looked = 0.0
         if not keys or self._pending or keys & self._watched:
@@ -184,7 +194,9 @@ class Keeper(threading.Thread):
         renewed = not due or self._renew()
         if renewed:  # nothing can be put with a lease that is gone: first see to the lock
             self._publish()
-            call_on(self._hold.keep_tpm, self._vault)
+            # A guest may write to its TPM without end. What is not stored now is so later, and at the end.
+            if self._vault and self._vault.unsaved() and self._tpm.allows(boottime()):
+                call_on(self._hold.keep_tpm, self._vault)
         if renewed and boottime() - self._looked < self._hold.times.ttl:
             return
         verdict, reply = self._hold.look()
@@ -203,11 +215,15 @@ class Keeper(threading.Thread):
     def _publish(self) -> None:
         """What operators read, when it has changed."""
         if new := sorted(self._pending - self._told):
-            log.info("changed keys apply at the VM's next start", keys=" ".join(new))
+            log.info("changed keys apply at the VM's next start", keys=" ".join(names(new)))
             self._told |= self._pending
-            self.status.report(next_start=sorted(self._pending))
-        if self._public and self.status.news:
-            self._hold.publish(self.status.value())
+            self.status.report(next_start=names(self._pending))
+        status, at = self.status, boottime()
+        if self._public and (
+            (status.news and self._news.allows(at))
+            or (status.hearsay and self._hearsay.allows(at))
+        ):
+            self._hold.publish(status.value())
 
     def _act(self, verdict: Verdict, reply: Reply) -> None:
         power = reply.items.get(self._hold.names.power)

@@ -8,7 +8,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from holdfast.errors import legible
 from holdfast.keys import is_passed_over
+from holdfast.record import LONGEST
 from holdfast.txn import Item
 
 CRASHED = "crashed"
@@ -50,9 +52,10 @@ def sight(items: Iterable[Item], vm: str, defaults: str) -> str:
 def crash(item: Item | None, keys: str) -> str:
     """What there is to say of a crash that these keys have ended in; "" where nothing bars a start."""
     try:
-        last = json.loads(item.value) if item else {}
+        last = json.loads(item.value[:LONGEST]) if item else {}
         if last["state"] != CRASHED or last["keys"] != keys:
             return ""
-        return f"it crashed on {last['host']} at {last['when']}: {last['why']}"
-    except (ValueError, KeyError, TypeError):
+        host, when, why = (legible(str(last[name]), 256) for name in ("host", "when", "why"))
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""  # of an older launcher, or not ours
+    return f"it crashed on {host} at {when}: {why}"

@@ -13,6 +13,8 @@ class Level(IntEnum):
     error = 40
 
 
+LONGEST = 16 * 1024  # characters of one line
+
 _started = time.monotonic()
 _threshold = Level.info
 _as_json = False
@@ -42,6 +44,8 @@ def error(message: str, **fields: object) -> None:
 def _write(level: Level, message: str, fields: dict[str, object]) -> None:
     if level < _threshold:
         return
+    message = plain(message)
+    fields = {name: _plain_field(value) for name, value in fields.items()}
     line = _json_line(level, message, fields) if _as_json else _text_line(level, message, fields)
     try:
         # One write a line: threads and QEMU share the descriptor.
@@ -49,6 +53,27 @@ def _write(level: Level, message: str, fields: dict[str, object]) -> None:
         sys.stderr.flush()
     except OSError:
         pass  # nobody reads the log any more; the VM matters more
+
+
+def plain(text: str) -> str:
+    """Half of what is logged was somebody else's word once: nothing of it may move a terminal, or pass for
+    a line of ours. What a kernel, a server or a tool said may have several lines: they become one.
+    """
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}... ({len(text)} characters)"
+    if text.isprintable():
+        return text
+    return "".join(map(_seen, text.rstrip("\r\n")))
+
+
+def _seen(letter: str) -> str:
+    if letter in "\r\n\t":
+        return " "
+    return letter if letter.isprintable() else ascii(letter)[1:-1]
+
+
+def _plain_field(value: object) -> object:
+    return value if isinstance(value, int | float) else plain(str(value))
 
 
 def _json_line(level: Level, message: str, fields: dict[str, object]) -> str:
@@ -65,7 +90,4 @@ def _json_line(level: Level, message: str, fields: dict[str, object]) -> str:
 def _text_line(level: Level, message: str, fields: dict[str, object]) -> str:
     mark = "" if level <= Level.info else f"{level.name}: "
     tail = "".join(f" {name}={value}" for name, value in fields.items())
-    line = f"holdfast {time.monotonic() - _started:7.3f}s {mark}{message}{tail}"
-    return line.replace("\r", " ").replace(
-        "\n", " "
-    )  # what a kernel, a server or a tool said may have some
+    return f"holdfast {time.monotonic() - _started:7.3f}s {mark}{message}{tail}"

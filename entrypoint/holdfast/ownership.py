@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 
-from holdfast.errors import ConfigError, Fault
+from holdfast.errors import ConfigError, Fault, legible
 from holdfast.host import Host
 from holdfast.machine import Disk
 from holdfast.machine.disk import key_of
-from holdfast.record import VERSION, Damaged, Newer, Unreadable, decode, known, strings
+from holdfast.record import LONGEST, VERSION, Damaged, Newer, Unreadable, decode, known, strings
 from holdfast.txn import Item, Reply
 
 KINDS = frozenset({"rbd", "file", "shared"})  # of disks: a kind that is not here cannot be judged
+MOST_IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def decode_fence(value: bytes) -> Fence:
     """The record; raises Unreadable."""
     data = decode(Fence, value)
     found = data.pop("images", [])
-    if not isinstance(found, list):
+    if not isinstance(found, list) or len(found) > MOST_IMAGES:
         raise Damaged("no list of images")
     images = tuple(_decoded_image(image) for image in found)
     lists = {name: strings(data.pop(name, [])) for name in ("clients", "addresses")}
@@ -113,6 +114,9 @@ def _decoded_image(data: object) -> Image:
     image = Image(**known(Image, data))
     if image.kind not in KINDS:
         raise Newer(f"{image.disk} is a disk of kind {image.kind}")
+    kind, _, place = image.id.partition("/")
+    if kind != image.kind or not place:
+        raise Damaged(f"{image.disk} has no id of kind {image.kind}")
     return image
 
 
@@ -230,19 +234,17 @@ def judge(reply: Reply, names: Names, ours: Standing) -> Verdict:
 def decode_lock(value: bytes) -> str:
     """The host that holds a lock, for people; also of a lock that an older launcher wrote."""
     try:
-        return str(json.loads(value)["host"])
-    except (ValueError, KeyError, TypeError):
-        return value[:64].decode(errors="replace") or "another host"
+        return legible(str(json.loads(value[:LONGEST])["host"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return legible(value[:64].decode(errors="replace")) or "another host"
 
 
 def number(item: Item | None) -> int:
     """An epoch; a VM that never ran has 0."""
     if item is None:
         return 0
-    try:
-        return int(item.value)
-    except ValueError as error:
-        fault = Fault(
-            key=item.key, value=item.value.decode(errors="replace"), rule="must be a number"
-        )
-        raise ConfigError([fault], hint="Holdfast writes it; nobody else should") from error
+    text = item.value[:64].decode("ascii", errors="replace").strip()
+    if text.isascii() and text.isdecimal() and len(text) < 20:  # noqa: PLR2004 - 2**63
+        return int(text)
+    fault = Fault(key=item.key, value=text, rule="must be a number")
+    raise ConfigError([fault], hint="Holdfast writes it; nobody else should")

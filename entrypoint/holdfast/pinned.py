@@ -12,6 +12,7 @@ from holdfast.grammar import Refused
 from holdfast.machine import Machine, Pinned
 
 KEY = "pinned"
+LONGEST = 1024  # bytes
 UNKNOWN = "unsupported machine type"  # what QEMU says of one that it does not have
 FAMILIES = {"pc": "pc-i440fx-", "q35": "pc-q35-", "virt": "virt-"}
 FOLLOWING = ("host", "max")  # what these are depends on the accelerator of the moment
@@ -24,11 +25,11 @@ def encode(pinned: Pinned) -> bytes:
 def decode(value: bytes) -> Pinned:
     """Etcd's values are nobody's word: raises Refused for what Holdfast would not have written."""
     try:
-        given = json.loads(value)
+        given = json.loads(value[:LONGEST])
         return Pinned(
             machine=identifier.machine(given["machine"]), cpu=identifier.word(given["cpu"])
         )
-    except (ValueError, KeyError, TypeError, AttributeError, Refused):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Refused):
         raise Refused("is not what Holdfast writes: delete it", hidden=True) from None
 
 

@@ -12,6 +12,9 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 VERSION = 1
+LONGEST = 256 * 1024  # bytes of a record: 20 disks and a thousand storage clients have less
+LONGEST_TEXT = 4096
+MOST_STRINGS = 4096
 
 
 class Unreadable(ValueError):
@@ -28,30 +31,45 @@ class Damaged(Unreadable):
         super().__init__(f"is damaged ({why})")
 
 
-def decode(kind: type, value: bytes) -> dict[str, Any]:
-    """What the record says of the fields of `kind`."""
+def decode(kind: type, value: bytes, longest: int = LONGEST) -> dict[str, Any]:
+    """What the record says of the fields of `kind`. Who may write a VM's keys may have written it."""
+    if len(value) > longest:
+        raise Damaged(f"{len(value)} bytes")
     data = _parsed(value)
     version = data.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise Damaged("no version")
     if version > VERSION:
         raise Newer(f"version {version}, and this one reads up to {VERSION}")
-    return known(kind, data)
+    return known(kind, data, max(longest - LONGEST, LONGEST_TEXT))
 
 
-def known(kind: type, data: object) -> dict[str, Any]:
+def known(kind: type, data: object, longest: int = LONGEST_TEXT) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise Damaged("no object")
     for field in fields(kind):
         if field.name not in data and field.default is MISSING:
             raise Damaged(f"no {field.name}")
-    return {field.name: data[field.name] for field in fields(kind) if field.name in data}
+    found = {field.name: data[field.name] for field in fields(kind) if field.name in data}
+    for field in fields(kind):
+        if not _fits(field.type, found.get(field.name, field.default), longest):
+            raise Damaged(f"{field.name} is not what it should be")
+    return found
+
+
+def _fits(kind: Any, value: object, longest: int) -> bool:
+    """Only what is text or number by its field's type; a list has a reader of its own."""
+    if kind is str:
+        return isinstance(value, str) and value.isprintable() and len(value) <= longest
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return True
 
 
 def _parsed(value: bytes) -> dict[str, Any]:
     try:
         data = json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # of many brackets
         raise Damaged("no JSON") from error
     if not isinstance(data, dict):
         raise Damaged("no object")
@@ -59,7 +77,9 @@ def _parsed(value: bytes) -> dict[str, Any]:
 
 
 def strings(data: object) -> tuple[str, ...]:
-    if not isinstance(data, list) or not all(isinstance(one, str) for one in data):
+    if not isinstance(data, list) or len(data) > MOST_STRINGS:
+        raise Damaged("no list of addresses")
+    if not all(_fits(str, one, LONGEST_TEXT) for one in data):
         raise Damaged("no list of addresses")
     return tuple(data)
 
@@ -72,8 +92,8 @@ def decode_copies(copies: Mapping[str, list[str]]) -> dict[int, tuple[str, ...]]
     """
     found: dict[int, tuple[str, ...]] = {}
     for epoch, texts in copies.items():
-        if not epoch.isdecimal():
-            raise Newer(f"epoch {epoch}")
+        if not (epoch.isascii() and epoch.isdecimal() and len(epoch) < 20):  # noqa: PLR2004 - 2**63
+            raise Newer(f"epoch {epoch[:64]!r}")
         found[int(epoch)] = tuple(one for text in texts for one in _copy(text))
     return found
 
@@ -81,5 +101,5 @@ def decode_copies(copies: Mapping[str, list[str]]) -> dict[int, tuple[str, ...]]
 def _copy(text: str) -> tuple[str, ...]:
     try:
         return strings(json.loads(text))
-    except (ValueError, Damaged) as error:
+    except (ValueError, RecursionError, Damaged) as error:
         raise Newer(f"its clients are {text[:64]!r}") from error

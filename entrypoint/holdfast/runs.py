@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from holdfast import log, pinned
+from holdfast import hearsay, log, pinned
 from holdfast.ending import Ending, How
 from holdfast.events import Events
 from holdfast.fence import Fence
@@ -99,9 +99,10 @@ class Runs:
         """The guest's addresses, for the log and for the status key."""
 
         def tell(addresses: Mapping[str, Sequence[str]]) -> None:
-            for card, there in addresses.items():
+            said = hearsay.addresses(addresses)
+            for card, there in said.items():
                 log.info(f"the guest's addresses on {card}: {', '.join(there)}")
-            self.status.report(addresses=addresses)
+            self.status.hear(addresses=said)
 
         machine = self.plan.machine
         agent = self.rundir.path / "agent" if machine.guest_agent else None

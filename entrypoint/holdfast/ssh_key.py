@@ -3,7 +3,7 @@
 import struct
 from itertools import pairwise
 
-from holdfast.grammar import Refused, text
+from holdfast.grammar import MOST_LINES, Refused, text
 
 TYPES = ("ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-sha2-")
 RULE = "must be a public key of OpenSSH a line: type, base64, comment"
@@ -13,10 +13,12 @@ def several(value: str) -> tuple[str, ...]:
     """One a line; empty lines and comments count for nothing."""
     lines = [line.strip() for line in text(value).split("\n")]
     keys = tuple(line for line in lines if line and not line.startswith("#"))
-    for key in keys:
-        _check(key)
+    if len(keys) > MOST_LINES:
+        raise Refused(f"has {len(keys)} keys, more than {MOST_LINES}", hidden=True)
     if not keys:
         raise Refused("is empty: delete the key instead")
+    for key in keys:
+        _check(key)
     return keys
 
 

@@ -27,6 +27,7 @@ class Status:
         self._directory: Path | None = None
         self._turn = threading.Lock()
         self.news = False  # since the key was written
+        self.hearsay = False  # likewise, of what the guest alone has caused
         self.wake: Callable[[], None] = self.show
 
     def report(self, **facts: object) -> None:
@@ -37,10 +38,19 @@ class Status:
             self.news = True
         self.wake()
 
+    def hear(self, **facts: object) -> None:
+        """The same of what a guest says, which is written once a minute at most."""
+        with self._turn:
+            if facts.items() <= self._facts.items():
+                return
+            self._facts |= facts
+            self.hearsay = True
+        self.wake()
+
     def value(self) -> bytes:
         """Of the key."""
         with self._turn:
-            self.news = False
+            self.news = self.hearsay = False
             return _encoded(self._facts)
 
     @contextmanager

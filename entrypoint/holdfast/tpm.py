@@ -12,6 +12,8 @@ from holdfast.errors import ConfigError, Fault
 from holdfast.record import VERSION, Damaged, Unreadable, decode
 
 KEY = "tpm"
+MOST = 1024**2  # bytes of a state: libtpms has room for some 200 kB
+LONGEST = 2 * MOST  # of the record; etcd takes 1.5 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,11 @@ def unpack(record: bytes, key: bytes) -> tuple[bytes, str]:
     import zlib  # noqa: PLC0415
 
     try:
-        stored = Stored(**decode(Stored, record))
-        state = zlib.decompress(base64.b64decode(stored.state, validate=True))
+        stored = Stored(**decode(Stored, record, LONGEST))
+        inflater = zlib.decompressobj()
+        state = inflater.decompress(base64.b64decode(stored.state, validate=True), MOST)
+        if not inflater.eof:
+            raise Damaged("cut off, or more than swtpm writes")
     except Unreadable as error:
         raise ConfigError([Fault(key=KEY, rule=f"its stored state {error}")]) from error
     except (zlib.error, TypeError, ValueError) as error:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import pinned
+from holdfast.errors import ConfigError
+from holdfast.grammar import Refused
 from holdfast.host import Host
+from holdfast.last import crash
 from holdfast.ownership import (
     Claim,
     Fence,
@@ -21,6 +25,7 @@ from holdfast.ownership import (
     decode_fence,
     decode_lock,
     encode,
+    number,
 )
 from holdfast.record import VERSION, Damaged, Newer, Unreadable, decode_copies
 from holdfast.txn import Item
@@ -104,7 +109,16 @@ def test_a_newer_launchers_claim_is_not_read() -> None:
 DAMAGED = [
     b"", b"[]", b"{}", b"null", b'"x"', b"\xff", b'{"version":1}', b'{"version":"1"}', b'{"version":true}',
     b'{"version":0}', changed(FENCE, images=None), changed(FENCE, images=["x"]), changed(FENCE, clients="x"),
-    changed(FENCE, clients=[1]), changed(FENCE, addresses="x"),
+    changed(FENCE, clients=[1]), changed(FENCE, addresses="x"), changed(FENCE, host=7), changed(FENCE, epoch="3"), changed(FENCE, epoch=-1),
+    changed(FENCE, epoch=10**30), changed(FENCE, host="a\n\x1b[31m"), changed(FENCE, clients=["a\nb"]),
+    changed(FENCE, clients=["a"] * 5000), changed(FENCE, host="a" * 5000), b"[" * 200_000,
+    b'{"version":1,"x":' + b"[" * 200_000, changed(FENCE, boot_id="b" * 300_000),
+    changed(FENCE, images=[{"disk": "d", "kind": "rbd", "id": "x"}]),
+    changed(FENCE, images=[{"disk": "d", "kind": "rbd", "id": "rbd/"}]),
+    changed(FENCE, images=[{"disk": "d", "kind": "rbd", "id": "file/x"}]),
+    changed(FENCE, images=[{"disk": "d", "kind": "rbd", "id": 7}]),
+    changed(FENCE, images=[{"disk": ["d"], "kind": "rbd", "id": "rbd/x"}]),
+    changed(FENCE, images=[{"disk": "d", "kind": "rbd", "id": "rbd/x"}] * 300),
 ]  # fmt: skip
 
 
@@ -127,3 +141,46 @@ def test_copies_in_images() -> None:
 def test_a_copy_that_cannot_be_read_is_not_an_empty_one(copies: dict[str, list[str]]) -> None:
     with pytest.raises(Unreadable, match="newer"):
         decode_copies(copies)
+
+
+DEEP = b"[" * 200_000
+
+
+def test_deep_copies_are_not_read_either() -> None:
+    with pytest.raises(Unreadable):
+        decode_copies({"7": [DEEP.decode()]})
+    with pytest.raises(Unreadable):
+        decode_copies({"9" * 30: ['["a"]']})
+
+
+@pytest.mark.parametrize("value", [DEEP, b"{}", b"\xff", b"", b'{"host":["a"]}'], ids=len)
+def test_any_lock_has_a_holder(value: bytes) -> None:
+    assert decode_lock(value)
+
+
+def test_a_holder_moves_no_terminal() -> None:
+    forged = "h2\n\x1b]0;pwned\x07\x1b[31mholdfast 9.9s ERROR: FORGED" + "a" * 500
+    for value in (json.dumps({"host": forged}).encode(), forged.encode()):
+        assert decode_lock(value).isprintable()
+        assert len(decode_lock(value)) <= 64
+
+
+@pytest.mark.parametrize("value", [b"x", b"", b"-1", b"1_0", b"9" * 30, b"\xb2", b"1.0"])
+def test_an_epoch_is_a_number(value: bytes) -> None:
+    with pytest.raises(ConfigError, match="must be a number"):
+        number(Item(key="/kvm/7/epoch", value=value, mod_revision=1))
+
+
+def test_what_the_last_owner_left_moves_no_terminal() -> None:
+    record = {"state": "crashed", "keys": "k", "host": "\x1b[2J", "when": "\n", "why": "w" * 9999}
+    told = crash(Item(key="/kvm/7/last", value=json.dumps(record).encode(), mod_revision=1), "k")
+    assert told.isprintable()
+    assert len(told) < 1000
+    for value in (DEEP, b"[]", b"7", b'{"state":1}'):
+        assert crash(Item(key="/kvm/7/last", value=value, mod_revision=1), "k") == ""
+
+
+@pytest.mark.parametrize("value", [DEEP, b"[]", b'{"machine":7,"cpu":8}', b"{" * 2000])
+def test_what_was_pinned_is_refused_where_it_is_damaged(value: bytes) -> None:
+    with pytest.raises(Refused):
+        pinned.decode(value)

@@ -4,7 +4,7 @@ import pytest
 
 from holdfast.ending import Ending, How
 from holdfast.machine import Machine, OnCrash, OnPoweroff
-from holdfast.restart import MOST, WITHIN, Restarts
+from holdfast.restart import MOST, MOST_OFFS, WITHIN, Restarts
 
 KILLED = Ending(how=How.died, qemu=-9)
 PANICKED = Ending(how=How.panicked, qemu=0)
@@ -42,7 +42,16 @@ def test_crashes_long_ago_do_not_count() -> None:
 def test_a_power_off_stops_unless_it_is_to_restart() -> None:
     assert Restarts(machine=machine()).judge(OFF, 0) == OFF
     restarts = Restarts(machine=machine(on_poweroff=OnPoweroff.restart))
-    assert [restarts.judge(OFF, 0) for _ in range(10)] == [None] * 10
+    assert [restarts.judge(OFF, 0) for _ in range(MOST_OFFS)] == [None] * MOST_OFFS
+    judged = restarts.judge(OFF, WITHIN - 1)
+    assert judged == Ending(how=How.off_loop, qemu=0)
+    assert (judged.crashed, judged.status) == (True, 70)
+
+
+def test_a_guest_that_is_switched_off_now_and_then_is_in_use() -> None:
+    restarts = Restarts(machine=machine(on_poweroff=OnPoweroff.restart))
+    for number in range(50):
+        assert restarts.judge(OFF, number * (WITHIN / MOST_OFFS + 1)) is None
 
 
 @pytest.mark.parametrize(

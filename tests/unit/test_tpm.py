@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 import zlib
 
 import pytest
@@ -68,3 +69,28 @@ def test_a_state_key_is_read() -> None:
     assert config.host_config.state_key == KEY
     assert KEY.hex() not in repr(config)
     assert repr(KEY) not in repr(config)
+
+
+def test_a_bomb_does_not_go_off() -> None:
+    """1.4 kB that would be a gigabyte."""
+    inflated = zlib.compress(bytes(64 * 1024**2))
+    record = json.dumps({"version": 1, "state": base64.b64encode(inflated).decode()}).encode()
+    tracemalloc.start()
+    with pytest.raises(ConfigError, match="more than swtpm writes"):
+        tpm.unpack(record, b"")
+    assert tracemalloc.get_traced_memory()[1] < 16 * 1024**2
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "record", [b"[" * 200_000, b"x" * 3_000_000, b'{"version":1,"state":7}'], ids=len
+)
+def test_any_damage_is_told(record: bytes) -> None:
+    with pytest.raises(ConfigError, match="its stored state"):
+        tpm.unpack(record, b"")
+
+
+def test_half_a_state_is_none() -> None:
+    cut = base64.b64encode(zlib.compress(bytes(range(256)) * 9)[:-9]).decode()
+    with pytest.raises(ConfigError, match="cut off"):
+        tpm.unpack(json.dumps({"version": 1, "state": cut}).encode(), b"")

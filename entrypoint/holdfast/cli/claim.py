@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
 from holdfast.container import command
-from holdfast.errors import ConfigError, LockHeld, UsageError
+from holdfast.errors import ConfigError, LockHeld, UsageError, legible
 from holdfast.ownership import Claim, decode_claim
 from holdfast.record import Unreadable
 from holdfast.settings import Settings
@@ -42,7 +42,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 def list_claims(given: Namespace, config: Settings, store: Store) -> int:
     prefix = f"{config.prefix}/_claims/"
     items = store.read(Range(key=prefix, prefix=True)).items
-    rows = [row(key.removeprefix(prefix), item) for key, item in sorted(items.items())]
+    rows = [
+        row(legible(key.removeprefix(prefix), 4096), item) for key, item in sorted(items.items())
+    ]
     if given.json:
         print(json.dumps(rows))
     for one in [] if given.json else rows:

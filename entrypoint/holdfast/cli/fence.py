@@ -7,7 +7,8 @@ from pathlib import Path
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
 from holdfast.container import command
-from holdfast.errors import LockHeld, UsageError
+from holdfast.errors import LockHeld, UsageError, legible
+from holdfast.log import plain
 from holdfast.ownership import Fence, Names, decode_fence, decode_lock
 from holdfast.record import Unreadable
 from holdfast.settings import Settings
@@ -42,7 +43,7 @@ def show(given: Namespace, config: Settings, store: Store) -> int:
     names = names_of(config)
     item = store.read(Range(key=names.fence)).items.get(names.fence)
     if given.json:
-        print(item.value.decode() if item else "null")
+        print(plain(item.value.decode(errors="backslashreplace")) if item else "null")
     else:
         print(readable(item.value) if item else "no record: the last owner stopped cleanly")
     return 0
@@ -107,7 +108,7 @@ def readable(value: bytes) -> str:
     try:
         return described(decode_fence(value))
     except Unreadable as error:
-        return f"  it {error}: {value[:SHOWN].decode(errors='replace')}"
+        return f"  it {error}: {legible(value[:SHOWN].decode(errors='replace'), SHOWN)}"
 
 
 def described(fence: Fence) -> str:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from holdfast import identifier
 from holdfast.description.source import Sources, Value, fields
-from holdfast.grammar import Refused
+from holdfast.grammar import MOST_ITEMS, Refused
 from holdfast.machine import Nic, NicMode
 
 FIRST = "nic0"
@@ -117,6 +117,9 @@ def _refuse_doubles(sources: Sources, found: list[Nic]) -> None:
             sources.refuse(f"nics/{nic.name}/mac", rule, nic.mac)
     _refuse_one_address_twice(sources, found)
     published = [(nic, port) for nic in found for port in nic.ports]
+    if len(published) > MOST_ITEMS:
+        sources.refuse("nics", f"{len(published)} published ports, and a VM may have {MOST_ITEMS}")
+        return
     for (other, taken), (nic, port) in combinations(published, 2):
         if port.collides(taken):
             rule = f"collides with {taken} of nics/{other.name}"

@@ -7,11 +7,15 @@ from typing import Any
 
 from holdfast import keys
 from holdfast.description import template
-from holdfast.errors import ConfigError, Fault, shortened
+from holdfast.errors import ConfigError, Fault, legible
 from holdfast.grammar import Refused, decoded
 from holdfast.keys import Key
 from holdfast.settings import OVERRIDES, Settings
 
+MOST_UNKNOWN = 32  # told of one by one
+MOST_MEMBERS = (
+    64  # of a family but `env`: more than any board has room for, each judged beside each other
+)
 MOST_KEYS = 1000  # all that can be said of 40 disks
 VARIABLES = {key: variable for variable, key in OVERRIDES.items()}
 
@@ -58,13 +62,31 @@ class Sources:
             )
             rule = f"{len(names)} keys, and a VM may have {MOST_KEYS}; notes belong under x/"
             raise ConfigError([*self.faults, Fault(key=place, rule=rule)])
+        self.refuse_crowds(names)
         decided = {*self.values, *self.refused}
         for name in names:
             row = keys.find(name)
             if row is None:
-                self.unknown.append(f"{labelled(name, layer)}: {keys.complaint(name)}")
+                self.complain(layer, name)
             elif (row.same_as or name) not in decided and self.is_heeded(row):
                 self.read(layer, name, row, raw[name])
+
+    def refuse_crowds(self, names: Iterable[str]) -> None:
+        members: dict[str, set[str]] = {}
+        for name in names:
+            family, _, rest = name.partition("/")
+            members.setdefault(family, set()).add(rest.partition("/")[0])
+        for family in keys.FAMILIES:
+            if family != "env" and len(found := members.get(family, ())) > MOST_MEMBERS:
+                rule = f"{len(found)} of them, and a VM may have {MOST_MEMBERS}"
+                raise ConfigError([*self.faults, Fault(key=family, rule=rule)])
+
+    def complain(self, layer: Layer, name: str) -> None:
+        """To look for what was meant takes a while, and says nothing new in the end."""
+        if len(self.unknown) < MOST_UNKNOWN:
+            self.unknown.append(f"{labelled(name, layer)}: {keys.complaint(name)}")
+        elif len(self.unknown) == MOST_UNKNOWN:
+            self.unknown.append("and more keys that are none of a VM")
 
     def is_passed_over(self, name: str) -> bool:
         return keys.is_passed_over(name) or self.settings.key(name) == self.settings.lock
@@ -140,7 +162,7 @@ def refusal(label: str, row: Key, raw: bytes, refused: Refused) -> Fault:
 
 def labelled(name: str, layer: Layer) -> str:
     """The key as the reader of a fault has to look for it."""
-    plain = name if name.isprintable() else shortened(name)
+    plain = legible(name, keys.LONGEST_NAME)
     if layer is Layer.variable:
         return f"{plain} ({VARIABLES[name]})"
     return f"{plain} (_defaults)" if layer is Layer.defaults else plain

@@ -31,6 +31,9 @@ WRITTEN = ("lock", "epoch", "fence", "pinned", "status", "last")
 FAMILIES = ("disks", "nics", "usb", "pci", "env", "shares")
 
 
+LONGEST_NAME = 128  # of a key: disks/<26>/source/checksum and the like have less
+
+
 def row_name(name: str) -> str:
     """`disks/root/size` is described in the row `disks/<name>/size`."""
     family, _, rest = name.partition("/")
@@ -55,7 +58,7 @@ def is_taken(name: str) -> bool:
 
 def complaint(name: str) -> str:
     """What is wrong with a key that is not in the table."""
-    near = nearest(name)
+    near = nearest(name) if len(name) <= LONGEST_NAME else ""
     return f"is no key of a VM; did you mean {near}?" if near else "is no key of a VM"
 
 

@@ -16,7 +16,7 @@ POWER = (
     Key(name="power", parse=_power, field="power", value="switch", default="on", live=True, with_options=True,
         doc="whether the VM is to run"),
     Key(name="on_poweroff", parse=choice(OnPoweroff), field="on_poweroff", value="`stop restart`", default="`stop`",
-        with_options=True, doc="when the guest powers itself off; `stop` also sets `power` to `off`"),
+        with_options=True, doc="when the guest powers itself off; `stop` also sets `power` to `off`; the eleventh time within ten minutes is a crash"),
     Key(name="on_reboot", parse=choice(OnReboot), field="on_reboot", value="`restart stop`", default="`restart`",
         with_options=True, doc="when the guest reboots; `stop`: as if it had powered itself off"),
     Key(name="on_crash", parse=choice(OnCrash), field="on_crash", value="`restart stop pause`", default="`restart`",
