@@ -10,7 +10,7 @@ from holdfast.ending import OFF, Ending, How
 from holdfast.errors import ConfigError, Fault, HostLacks, UsageError
 from holdfast.events import Events
 from holdfast.host import CONTAINERS_NAME, Host, is_container_id
-from holdfast.machine import Firmware, Machine, NicMode, Tpm
+from holdfast.machine import Firmware, Machine, NicMode, Power, Tpm
 from holdfast.pool import DirectoryPool
 from holdfast.settings import Settings
 
@@ -20,6 +20,7 @@ SERVED = "Unset EXEC, or leave that out: Holdfast makes it, and serves it while 
 def replaced(settings: Settings, host: Host, raw: Mapping[str, bytes]) -> int:
     """EXEC=yes: no lock, no confinement, no graceful stop. QEMU takes this process over."""
     machine = describe(settings, raw, {}).machine
+    refuse_to_wait(machine, host)
     refuse_served(machine)
     argv = [host.qemu, *settings.options] if settings.options else qemu.command_line(machine, host)
     try:
@@ -40,12 +41,27 @@ def refuse_served(machine: Machine) -> None:
         raise UsageError(f"EXEC=yes leaves nobody who serves {', '.join(wanted)}", hint=SERVED)
 
 
+def refuse_to_wait(machine: Machine, host: Host) -> None:
+    """Under a lock such a VM is waited for; without etcd no key would ever change."""
+    if machine.power is Power.off:
+        rule = "without etcd nobody would see it change: start the VM when it is to run"
+        raise ConfigError([Fault(key="power", value="off", rule=rule)])
+    if machine.hosts and host.name not in machine.hosts:
+        wanted = " or ".join(machine.hosts)
+        raise HostLacks(
+            f"host: the VM is for {wanted}, and this is {host.name or 'a host without a name'}",
+            hint="The host's name is HOSTNAME: -e HOSTNAME=$(hostname)",
+        )
+
+
 def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, bytes]) -> int:
     """Without etcd: nobody else is to know of this VM, so nothing is locked."""
     from holdfast.start import start  # noqa: PLC0415 - python-etcd3 stays out of `exec`
     from holdfast.vault import Shelf  # noqa: PLC0415 - for those without etcd
 
-    made = plan.make(settings, host, describe(settings, raw, {}))
+    described = describe(settings, raw, {})
+    refuse_to_wait(described.machine, host)
+    made = plan.make(settings, host, described)
     log.info("no etcd: the VM runs without a lock, and its machine type is not pinned")
     try:
         if made.machine.tpm is Tpm.off:

@@ -9,6 +9,7 @@ from holdfast.description.boot import boot_order
 from holdfast.description.disk import disks, refuse_doubles, refuse_two_clusters
 from holdfast.description.guest import guest
 from holdfast.description.hostdev import pci_devices, usb_devices
+from holdfast.description.idle import refuse_idle
 from holdfast.description.nic import nics
 from holdfast.description.share import shares
 from holdfast.description.source import Layer, Sources, fields, gather
@@ -59,6 +60,7 @@ def examine(
     processor.refuse_contradictions(sources, machine)
     _refuse_other_boards_bus(sources, machine)
     machine = replace(machine, variables=platform.variables(sources, machine))
+    refuse_idle(sources, machine)
     refuse_doubles(sources, machine.storage)
     refuse_two_clusters(sources, machine.storage)
     _refuse_crowd(sources, machine)

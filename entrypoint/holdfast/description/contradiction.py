@@ -25,6 +25,7 @@ def contradictions(disk: Disk, given: Collection[str]) -> Found:
     """`given` are the keys that are there."""
     yield from _of_storage(disk, given)
     yield from _of_source(disk)
+    yield from _of_effect(disk, given)
     yield from _of_access(disk, given)
     if disk.kind is DiskKind.cdrom:
         yield from _of_cdrom(disk, given)
@@ -66,6 +67,16 @@ def _of_source(disk: Disk) -> Found:
     yield from _of_image(source)
 
 
+def _of_effect(disk: Disk, given: Collection[str]) -> Found:
+    """What would do nothing was meant otherwise."""
+    if "sparse" in given and disk.sparse is False and disk.chained:
+        yield "sparse", "a chained volume takes its room as it is written to"
+    if "discard" in given and not disk.writable:
+        yield "discard", "nothing is given back by what is read-only"
+    if "discard" in given and disk.kind is DiskKind.lun:
+        yield "discard", "a lun obeys the guest's own commands"
+
+
 def _of_image(source: Source) -> Found:
     """What describes an image, and which of them a URL has to have."""
     if not source.image:
@@ -84,10 +95,14 @@ def _of_access(disk: Disk, given: Collection[str]) -> Found:
         yield "aio", "is for files and block devices; librbd has a way of its own"
     if disk.aio is Aio.native and not disk.direct:
         yield "aio", "native needs cache=none: QEMU refuses it with a cache"
-    if "iothread" in given and disk.iothread and disk.bus not in (None, *THREADED):
-        yield "iothread", f"is for virtio and scsi; {disk.bus} has none"
+    if "iothread" in given and disk.iothread and not _is_threaded(disk):
+        yield "iothread", f"is for virtio and scsi; {disk.bus or 'the bus of a cdrom'} has none"
     if disk.read_only and disk.kind is DiskKind.disk and disk.bus in (Bus.sata, Bus.ide):
         yield "read_only", f"a disk on {disk.bus} is always writable; use virtio or scsi"
+
+
+def _is_threaded(disk: Disk) -> bool:
+    return disk.bus in THREADED or (disk.bus is None and disk.kind is not DiskKind.cdrom)
 
 
 def _of_cdrom(disk: Disk, given: Collection[str]) -> Found:

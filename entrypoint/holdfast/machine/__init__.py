@@ -136,7 +136,7 @@ class Machine:
     def has_seed(self) -> bool:
         """Only where something is to be said: another disk would change the hardware of an old guest."""
         named = self.hostname != self.vm
-        addressed = any(nic.address for nic in self.nics)
+        addressed = any(nic.is_described for nic in self.nics)
         mounted = any(share.mount for share in self.shares)
         return self.guest != Guest() or (not self.options and (named or addressed or mounted))
 

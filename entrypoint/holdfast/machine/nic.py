@@ -68,6 +68,12 @@ class Nic:
         return self.bridge or self.device
 
     @property
+    def is_described(self) -> bool:
+        """Whether the guest must be told of it. In user mode QEMU's own DHCP hands out `dns` and `search`."""
+        by_dhcp = self.mode is NicMode.user
+        return bool(self.address or self.gateway or (not by_dhcp and (self.dns or self.search)))
+
+    @property
     def by_helper(self) -> bool:
         """qemu-bridge-helper gives taps of one queue, on the VLAN that the bridge has for all."""
         return self.mode is NicMode.bridge and self.queues == 1 and not self.vlan
