@@ -49,7 +49,7 @@ def test_a_cdrom_alone_is_not_primary() -> None:
             {"disks/a/rbd": "p/a", "disks/a/path": "/images/a"},
             "disks/a: has rbd and path, and must have one of them",
         ),
-        ({"disks/a/size": "1G"}, "disks/a: has none of rbd, path and pool"),
+        ({"disks/a/size": "1G"}, "disks/a: has none of rbd, path and pool, and host.toml has no default_pool"),
         (
             {"disks/a/pool": "b"},
             "disks/a/pool: 'b': is not a pool of host.toml (default, ceph, far)",

@@ -28,3 +28,11 @@ def test_an_example_is_sound(
     assert argv.main([vm, "--file", str(file), "--host-file", str(host)], ENVIRON) == 0
     assert "-device" in capsys.readouterr().out
     assert file.read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_example_says_at_once_what_it_needs_of_host_toml(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "host.toml").write_text("", encoding="utf-8")
+    bare = check.main(["--file", str(file)], {"HOLDFAST_CONFIG": str(tmp_path / "host.toml")})
+    first, *_ = file.read_text(encoding="utf-8").splitlines()
+    assert (bare == 0) is ("host.toml" not in first)

@@ -89,7 +89,7 @@ def _backend(sources: Sources, name: str, values: Values) -> Backend:
         raise Refused(f"has {' and '.join(named)}, and must have one of them")
     host_config = sources.settings.host_config
     if not named and not host_config.default_pool:
-        raise Refused("has none of rbd, path and pool")
+        raise Refused("has none of rbd, path and pool, and host.toml has no default_pool")
     kind = named[0] if named else "pool"
     if kind == "pool":
         pool = values["pool"].content if named else host_config.default_pool
