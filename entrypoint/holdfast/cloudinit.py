@@ -9,20 +9,6 @@ from typing import Any
 from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Machine, Nic, NicMode, Share
 
-KEY = "cloud-config"
-
-# The first characters by which cloud-init tells what user-data is; all else it drops with a
-# warning in the guest's log. `#cloud-config` stands for `#cloud-config-archive` too.
-STARTS = (
-    "#cloud-config",
-    "#!",
-    "#include",
-    "#cloud-boothook",
-    "#part-handler",
-    "## template: jinja",
-)
-MIME_SEARCHED = 4096  # cloud-init looks this far for the header that makes a message of it
-
 NOTHING = "#cloud-config\n{}\n"
 
 # All login shells read this folder; a file of its own keeps the image's files as they are.
@@ -62,20 +48,10 @@ def documents(
     cards = _dumped(_network_config(machine.nics)) if machine.nics else ""
     return Documents(
         meta_data=_dumped(_meta_data(machine, meta_data or {})),
-        user_data=_recognised(user_data) if user_data.strip() else NOTHING,
+        user_data=user_data if user_data.strip() else NOTHING,
         vendor_data=_vendor_data(machine),
         network_config=network_config or cards,
     )
-
-
-def _recognised(text: str) -> str:
-    if text.startswith("\ufeff"):
-        rule = "starts with a byte-order mark, with which cloud-init ignores it"
-        raise ConfigError([Fault(key=KEY, rule=rule)], hint="save it as UTF-8 without one")
-    if text.startswith(STARTS) or "mime-version:" in text[:MIME_SEARCHED].lower():
-        return text
-    rule = f"must start with one of {', '.join(STARTS)}, or be a MIME message with MIME-Version"
-    raise ConfigError([Fault(key=KEY, rule=rule)], hint="cloud-init ignores any other user-data")
 
 
 def _meta_data(machine: Machine, given: Mapping[str, object]) -> dict[str, object]:

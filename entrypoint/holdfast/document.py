@@ -1,28 +1,31 @@
 """Where a document for cloud-init is: at a URL, in a file of the host, or in the key itself."""
 
-from holdfast import bounded_yaml, identifier
-from holdfast.cloudinit import STARTS
+from holdfast import identifier
 from holdfast.grammar import Refused
 from holdfast.host_config import HostConfig
 from holdfast.machine import Document
 
 PLACES = "an http or https URL, file: and a path"
-USER_DATA = f"must be {PLACES}, or text that starts with #cloud-config"
 
 
 def user_data(text: str) -> Document | None:
     """The origin's units wrote the key even when there was no user-data: empty is none."""
     if not text.strip():
         return None
-    if text.startswith(STARTS):
-        return Document(inline=text)
     if found := _elsewhere(text):
         return found
-    raise Refused(USER_DATA, hidden="\n" in text or "@" in text)
+    from holdfast import user_data as kinds  # noqa: PLC0415 - for a guest that is told something
+
+    if not kinds.start(text) and not kinds.is_message(text):
+        raise Refused(f"must be {PLACES}, or {kinds.SHORT}", hidden="\n" in text or "@" in text)
+    kinds.judge(text)
+    return Document(inline=text)
 
 
-def yaml(text: str) -> Document:
-    """Of meta_data and network_config, which are mappings."""
+def yaml(text: str) -> Document | None:
+    """Of meta_data and network_config, which are mappings; empty is none, as of user_data."""
+    if not text.strip():
+        return None
     if found := _elsewhere(text):
         return found
     mapping(text)
@@ -36,6 +39,8 @@ def permit(host_config: HostConfig, document: Document | None) -> None:
 
 def mapping(text: str) -> dict[str, object]:
     """A YAML document that is a mapping. What it says is not shown: it may hold a password."""
+    from holdfast import bounded_yaml  # noqa: PLC0415 - likewise
+
     found = bounded_yaml.loaded(text)
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise Refused("is not a mapping in YAML", hidden=True)

@@ -167,8 +167,13 @@ def _item(parser: Parser[T], item: str) -> T:
 
 
 def lines(value: str) -> tuple[str, ...]:
-    """One item a line; empty lines count for nothing."""
-    found = tuple(item for item in text(value).split("\n") if item.strip())
+    """One item a line, whichever system's editor ended them; empty lines count for nothing."""
+    found = tuple(item for item in text(unix(value)).split("\n") if item.strip())
     if len(found) > MOST_LINES:
         raise Refused(f"has {len(found)} lines, more than {MOST_LINES}", hidden=True)
     return found
+
+
+def unix(value: str) -> str:
+    """With the ends of lines that are used here."""
+    return value.replace("\r\n", "\n").removesuffix("\r")

@@ -6,12 +6,14 @@ long as the VM does this work in a child.
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
-from holdfast import cloudinit, document
+from holdfast import cloudinit, document, user_data
 from holdfast.cloudinit import Documents
 from holdfast.errors import ConfigError, Fault, InternalError, reason
 from holdfast.grammar import Refused
@@ -19,58 +21,76 @@ from holdfast.machine import Document, Machine
 from holdfast.settings import Settings
 from holdfast.storage import local
 
+T = TypeVar("T")
+
 LIMIT = 1024**2
 GZIP = b"\x1f\x8b"
 
 
 def documents(machine: Machine, settings: Settings) -> Documents:
     guest = machine.guest
-    network = _document("network_config", guest.network_config, settings)
+    own = "cloud-config" in settings.overrides  # CLOUD_CONFIG
+    text = _document(guest.user_data, settings, own=own)
+    if text.strip() and guest.user_data and not guest.user_data.inline:
+        _judged(guest.user_data, text, user_data.judge)
+    network = _document(guest.network_config, settings)
+    if network:
+        _judged(guest.network_config, network, document.mapping)
+    meta_data = _document(guest.meta_data, settings)
     return cloudinit.documents(
         machine,
-        _document(cloudinit.KEY, guest.user_data, settings),
-        meta_data=_mapping("meta_data", _document("meta_data", guest.meta_data, settings)),
-        network_config=network if _mapping("network_config", network) else "",
+        text,
+        meta_data=_judged(guest.meta_data, meta_data, document.mapping) if meta_data else {},
+        network_config=network,
     )
 
 
-def _document(key: str, source: Document | None, settings: Settings) -> str:
-    own = key in settings.overrides
+def _document(source: Document | None, settings: Settings, *, own: bool = False) -> str:
+    """A URL from etcd must not reach this host's own services; the operator's own may."""
+    if source is None:
+        return ""
     allowed = ("/",) if own else settings.host_config.image_paths
-    if source and source.path and (faults := local.check_file(key, source.path, allowed)):
+    if source.path and (faults := local.check_file(source.key, source.path, allowed)):
         raise ConfigError(faults)
-    # A URL from etcd must not reach this host's own services; the operator's own may.
-    return text(source and replace(source, trusted=own or bool(settings.vm_file)), key)
+    return text(replace(source, trusted=own or bool(settings.vm_file)))
 
 
-def _mapping(key: str, text: str) -> dict[str, object]:
+def _judged(source: Document | None, text: str, judge: Callable[[str], T]) -> T:
+    """What its own key names: it stands somewhere else than the text does."""
     try:
-        return document.mapping(text) if text else {}
+        return judge(text)
     except Refused as refused:
-        raise ConfigError([refused.fault(key)]) from refused
+        assert source  # noqa: S101 - it has a text
+        fault = Fault(key=source.key, value=place(source), rule=refused.rule)
+        raise ConfigError([fault]) from refused
 
 
 class _Unfit(Exception):
     pass
 
 
-def text(source: Document | None, key: str) -> str:
-    """The text; "" where there is none. The path is one that was found allowed."""
-    if source is None or source.inline:
-        return source.inline if source else ""
-    from holdfast import url  # noqa: PLC0415 - for what is not in the key itself
-
+def text(source: Document) -> str:
+    """The path is one that was found allowed."""
+    if source.inline:
+        return source.inline
     try:
-        return _text(_fetched(source, key) if source.url else _read(source.path))
+        return _text(_fetched(source) if source.url else _read(source.path))
     except _Unfit as unfit:
-        fault = Fault(key=key, value=url.shown(source.url) or source.path, rule=str(unfit))
+        fault = Fault(key=source.key, value=place(source), rule=str(unfit))
         raise ConfigError([fault]) from unfit
 
 
-def _fetched(source: Document, key: str) -> bytes:
+def place(source: Document) -> str | None:
+    """As it may be shown; None for a text in the key, which may not."""
+    from holdfast import url  # noqa: PLC0415 - for what is not in the key itself
+
+    return url.shown(source.url) if source.url else source.path or None
+
+
+def _fetched(source: Document) -> bytes:
     from holdfast import fetch  # noqa: PLC0415 - 20 ms and 6 MiB that only a URL needs
 
-    return fetch.get(source.url, key=key, trusted=source.trusted, limit=LIMIT)
+    return fetch.get(source.url, key=source.key, trusted=source.trusted, limit=LIMIT)
 
 
 def image(documents: Documents) -> bytes:

@@ -3,7 +3,7 @@
 import struct
 from itertools import pairwise
 
-from holdfast.grammar import MOST_LINES, Refused, text
+from holdfast.grammar import MOST_LINES, Refused, text, unix
 
 TYPES = ("ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-sha2-")
 RULE = "must be a public key of OpenSSH a line: type, base64, comment"
@@ -11,7 +11,7 @@ RULE = "must be a public key of OpenSSH a line: type, base64, comment"
 
 def several(value: str) -> tuple[str, ...]:
     """One a line; empty lines and comments count for nothing."""
-    lines = [line.strip() for line in text(value).split("\n")]
+    lines = [line.strip() for line in text(unix(value)).split("\n")]
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     if len(keys) > MOST_LINES:
         raise Refused(f"has {len(keys)} keys, more than {MOST_LINES}", hidden=True)

@@ -15,13 +15,15 @@ import pytest
 from pycdlib import PyCdlib
 from pycdlib.dr import DirectoryRecord
 
-from holdfast import seed
-from holdfast.cloudinit import KEY, Documents, documents
+from holdfast import seed, settings
+from holdfast.cloudinit import Documents, documents
+from holdfast.description import describe
 from holdfast.errors import ConfigError, InternalError
 from holdfast.machine import Document, Machine, Nic, NicMode
 
 pytestmark = pytest.mark.processes
 
+KEY = "user_data"
 TEXT = "#cloud-config\r\nruncmd: [echo ä {{ vm }}]\n\n"
 DOCUMENTS = Documents(
     meta_data="instance-id: a\n", user_data=TEXT, network_config="version: 2\nethernets: {}\n"
@@ -86,7 +88,7 @@ def test_large_user_data_is_kept_whole() -> None:
 def test_a_machine_becomes_an_image() -> None:
     nic = Nic(name="nic0", mode=NicMode.bridge, mac="52:54:00:12:34:56")
     machine = Machine(vm="7", hostname="web-7", uuid="0d9c2f4e", machine="q35", nics=(nic,))
-    iso = opened(seed.image(documents(machine, seed.text(Document(inline=TEXT), KEY))))
+    iso = opened(seed.image(documents(machine, seed.text(Document(inline=TEXT, key=KEY)))))
     assert content(iso, rr_path="/user-data") == TEXT
     assert "local-hostname: web-7\n" in content(iso, rr_path="/meta-data")
     assert "52:54:00:12:34:56" in content(iso, rr_path="/network-config")
@@ -145,30 +147,26 @@ def test_a_full_disk_is_said_so_and_leaves_the_old_seed(
 # user_data
 
 
-def test_no_source_is_no_text() -> None:
-    assert seed.text(None, KEY) == ""
-
-
 def test_inline_text_is_kept() -> None:
-    assert seed.text(Document(inline=TEXT), KEY) == TEXT
+    assert seed.text(Document(inline=TEXT, key=KEY)) == TEXT
 
 
 def test_a_file_is_read_byte_for_byte(tmp_path: Path) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(TEXT.encode())
-    assert seed.text(Document(path=str(path)), KEY) == TEXT
+    assert seed.text(Document(path=str(path), key=KEY)) == TEXT
 
 
 def test_gzip_is_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "user-data.gz"
     path.write_bytes(gzip.compress(TEXT.encode()))
-    assert seed.text(Document(path=str(path)), KEY) == TEXT
+    assert seed.text(Document(path=str(path), key=KEY)) == TEXT
 
 
 def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(b"#" * seed.LIMIT)
-    assert len(seed.text(Document(path=str(path)), KEY)) == seed.LIMIT
+    assert len(seed.text(Document(path=str(path), key=KEY))) == seed.LIMIT
 
 
 @pytest.mark.parametrize(
@@ -186,8 +184,8 @@ def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
 def test_a_bad_file_is_refused(tmp_path: Path, raw: bytes, rule: str) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(raw)
-    with pytest.raises(ConfigError, match=f"cloud-config: .*{rule}"):
-        seed.text(Document(path=str(path)), KEY)
+    with pytest.raises(ConfigError, match=f"user_data: .*{rule}"):
+        seed.text(Document(path=str(path), key=KEY))
 
 
 def test_a_gzip_bomb_does_not_go_off(tmp_path: Path) -> None:
@@ -196,7 +194,7 @@ def test_a_gzip_bomb_does_not_go_off(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
-            seed.text(Document(path=str(path)), KEY)
+            seed.text(Document(path=str(path), key=KEY))
         assert tracemalloc.get_traced_memory()[1] < 16 * 1024**2
     finally:
         tracemalloc.stop()
@@ -220,7 +218,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "missing", "No such file"),
     ]:
         with pytest.raises(ConfigError, match=rule):
-            seed.text(Document(path=str(path)), KEY)
+            seed.text(Document(path=str(path), key=KEY))
         # Other threads of the suite open and close theirs meanwhile: only this file counts.
         assert path not in descriptors()
 
@@ -238,7 +236,31 @@ def test_a_url_is_fetched_and_trusted_only_if_the_operator_says_so() -> None:
     with TCPServer(("127.0.0.1", 0), Hello) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/user-data"
-        assert seed.text(Document(url=url, trusted=True), KEY) == TEXT
+        assert seed.text(Document(url=url, trusted=True, key=KEY)) == TEXT
         with pytest.raises(ConfigError, match="a loopback address"):
-            seed.text(Document(url=url), KEY)
+            seed.text(Document(url=url, key=KEY))
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rule"),
+    [
+        ("user_data", b"<html>", "is dropped by cloud-init, which takes text that starts with"),
+        ("cloud-config", b"#cloud-config\n- a\n", "is no mapping in YAML"),
+        ("user_data", gzip.compress(b"#cloud-config\nusers: [\n"), "is not YAML"),
+        ("meta_data", b"- a\n", "is not a mapping in YAML"),
+        ("network_config", b"a: [\n", "is not YAML"),
+    ],
+)
+def test_a_file_is_held_to_the_rule_of_the_key(
+    tmp_path: Path, name: str, text: bytes, rule: str
+) -> None:
+    path = tmp_path / "document"
+    path.write_bytes(text)
+    host_toml = f'image_paths = ["{tmp_path}"]\n'
+    config = settings.parse({"VM": "7"}, host_toml=host_toml)
+    keys = {"ram": b"1G", name: f"file:{path}".encode()}
+    with pytest.raises(ConfigError) as caught:
+        seed.documents(describe(config, keys, {}).machine, config)
+    assert caught.value.message.startswith(f"{name}: '{path}'"[:40])
+    assert rule in caught.value.message

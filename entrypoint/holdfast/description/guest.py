@@ -1,18 +1,26 @@
 """How the guest is set up, from its values."""
 
+from dataclasses import replace
+
 from holdfast import identifier
 from holdfast.description.source import Sources, fields
 from holdfast.grammar import Refused
 from holdfast.keys.guest import GUEST
 from holdfast.machine import Guest
 
+DOCUMENTS = ("user_data", "meta_data", "network_config")
 NETWORK = ("address", "gateway", "dns", "search")
 
 
 def guest(sources: Sources) -> Guest:
     _refuse_two_networks(sources)
-    given = [sources.values[key.name] for key in GUEST if key.name in sources.values]
-    return Guest(env=_env(sources), **fields(given))
+    given = fields(sources.values[key.name] for key in GUEST if key.name in sources.values)
+    named = {
+        name: replace(given[name], key=sources.values[name].label)
+        for name in DOCUMENTS
+        if given.get(name)
+    }
+    return Guest(env=_env(sources), **{**given, **named})
 
 
 def _env(sources: Sources) -> tuple[tuple[str, str], ...]:

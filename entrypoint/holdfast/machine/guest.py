@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """Where one of cloud-init's documents comes from: exactly one of the first three.
+    """Where one of cloud-init's documents comes from: exactly one of the first three. `key` is its name
+    where it was written.
 
     A `trusted` URL is the operator's own (CLOUD_CONFIG), and may lead to this host itself.
     """
@@ -14,6 +15,7 @@ class Document:
     path: str = ""
     inline: str = field(default="", repr=False)
     trusted: bool = False
+    key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
