@@ -21,8 +21,10 @@ NAMES = (
     "image_cache",
     "local_devices",
     "network",
+    "open_screens",
     "pci",
     "pools",
+    "screen_tls",
     "share_paths",
     "state_key",
     "storage_fence",
@@ -50,6 +52,8 @@ class HostConfig:
     usb: tuple[str, ...] = ()
     pci: tuple[str, ...] = ()
     time_fence: bool = False
+    open_screens: bool = False
+    screen_tls: str = ""
     default_pool: str = ""
     state_key: bytes = field(default=b"", repr=False)
     image_cache: str = "/var/lib/holdfast/cache"
@@ -138,9 +142,11 @@ class _Reading:
             usb=self.parsed("usb", identifier.usb_pattern),
             pci=self.parsed("pci", identifier.pci_address),
             time_fence=self.time_fence(),
+            open_screens=self.open_screens(),
+            screen_tls=self.folder("screen_tls", ""),
             default_pool=self.default_pool(),
             state_key=self.state_key(),
-            image_cache=self.image_cache(),
+            image_cache=self.folder("image_cache", HostConfig.image_cache),
             pools=self.pools(),
             network=network_limits(self.table.get("network", {}), self.faults),
         )
@@ -197,6 +203,12 @@ class _Reading:
             self.fault("storage_fence", 'must be "time", or not be there', value)
         return value == "time"
 
+    def open_screens(self) -> bool:
+        value = self.table.get("open_screens", False)
+        if not isinstance(value, bool):
+            self.fault("open_screens", "must be true or false", value)
+        return value is True
+
     def state_key(self) -> bytes:
         value = self.table.get("state_key", "")
         digits = isinstance(value, str) and identifier.HEX.issuperset(value.lower())
@@ -206,13 +218,13 @@ class _Reading:
         self.fault("state_key", rule)
         return b""
 
-    def image_cache(self) -> str:
-        path = self.table.get("image_cache", HostConfig.image_cache)
+    def folder(self, name: str, default: str) -> str:
+        path = self.table.get(name, default)
         if not isinstance(path, str):
-            self.fault("image_cache", "must be the path of a directory", path)
-        elif self.is_path("image_cache", path):
+            self.fault(name, "must be the path of a directory", path)
+        elif path == default or self.is_path(name, path):
             return path.rstrip("/")
-        return HostConfig.image_cache
+        return default
 
     def default_pool(self) -> str:
         name = self.table.get("default_pool", "")

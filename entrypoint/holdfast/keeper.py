@@ -64,7 +64,7 @@ class Keeper(threading.Thread):
         self._told: set[str] = set()
         self._news, self._hearsay, self._tpm = (
             Allowance(burst=10),
-            Allowance(burst=1),
+            Allowance(burst=2),
             Allowance(burst=10),
         )
         self._looked = boottime()

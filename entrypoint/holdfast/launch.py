@@ -149,6 +149,7 @@ class Launch:
             "agent": self._listen("agent", descriptors) if machine.guest_agent else None,
             "spice_password_file": self._password("SPICE", machine.spice),
             "vnc_password_file": self._password("VNC", machine.vnc),
+            "screen_tls": self._certificate(machine.spice or machine.vnc),
             "tpm": self._tpm(descriptors),
             "shares": self._shares(machine, descriptors),
             **hostdev.opened(machine, descriptors),
@@ -243,6 +244,14 @@ class Launch:
         )
         log.info(f"{kind} on {server.addr}:{server.port}; its password is in {path}")
         return path
+
+    def _certificate(self, server: Spice | Vnc | None) -> str:
+        """QEMU's uid gets a copy, as of a kernel: the key is root's."""
+        if server is None or not server.tls:
+            return ""
+        from holdfast import screen  # noqa: PLC0415 - for a screen that other hosts reach
+
+        return screen.certificate(self._rundir, server.tls)
 
     def _made(self) -> str:
         """A restart in place does not change it."""

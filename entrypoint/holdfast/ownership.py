@@ -78,9 +78,8 @@ class Fence:
     machine_id: str
     images: tuple[Image, ...] = ()
     clients: tuple[str, ...] = ()  # addresses of the storage clients, as Ceph lists them
-    addresses: tuple[
-        str, ...
-    ] = ()  # claimed in the LAN; who passes over them leaves a claim behind
+    # Claimed in the LAN; who passes over them leaves a claim behind.
+    addresses: tuple[str, ...] = ()
     version: int = VERSION
 
 

@@ -61,6 +61,13 @@ class RunDirectory:
     def readable(self, name: str, data: bytes) -> str:
         return self._file(name, data, 0o440)
 
+    def folder(self, name: str) -> Path:
+        """For files that are known by their folder."""
+        made = self.path / name
+        made.mkdir(mode=0o750)
+        os.chown(made, -1, self._who.gid)
+        return made
+
     def copy(self, name: str, source: str) -> str:
         """A copy that QEMU's uid can read, wherever the original lies."""
         import shutil  # noqa: PLC0415 - only for a kernel that is booted directly

@@ -99,6 +99,7 @@ def wiring(machine: Machine) -> Wiring:
         initrd=f"{run}/initrd" if machine.initrd else "",
         spice_password_file=f"{run}/spice-password",
         vnc_password_file=f"{run}/vnc-password",
+        screen_tls=f"{run}/screen-tls",
         ceph=Ceph(conf=f"{run}/ceph.conf", key_file=f"{run}/ceph.key"),
         confined=True,
         paused=True,

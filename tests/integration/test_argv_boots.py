@@ -172,9 +172,53 @@ def hand_over(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
     hand_over_stand_ins(wired, descriptors)
     for name in ("kernel", "initrd"):
         (tmp_path / name).write_bytes(bzimage())
+    hand_over_screen(case, tmp_path)
+    (tmp_path / "ceph.key").write_text(KEY)
+
+
+def hand_over_screen(case: Case, tmp_path: Path) -> None:
     (tmp_path / "spice-password").write_text("pass,word")
     (tmp_path / "vnc-password").write_text("pass,wor")
-    (tmp_path / "ceph.key").write_text(KEY)
+    screen = case.machine.spice or case.machine.vnc
+    if screen and screen.tls:
+        certificate(tmp_path / "screen-tls")
+
+
+def certificate(folder: Path) -> None:
+    """An authority, and a server's certificate by it: GnuTLS takes nothing that is both."""
+    folder.mkdir()
+    request = (
+        "openssl",
+        "req",
+        "-x509",
+        "-nodes",
+        "-newkey",
+        "rsa:2048",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    )
+    authority = (
+        "-keyout",
+        "ca-key.pem",
+        "-out",
+        "ca-cert.pem",
+        "-addext",
+        "basicConstraints=critical,CA:true",
+    )
+    server = (
+        "-keyout",
+        "server-key.pem",
+        "-out",
+        "server-cert.pem",
+        "-CA",
+        "ca-cert.pem",
+        "-CAkey",
+        "ca-key.pem",
+    )
+    for names in (authority, (*server, "-addext", "basicConstraints=critical,CA:false")):
+        subprocess.run([*request, *names], check=True, capture_output=True, cwd=folder)
 
 
 def swtpm(tmp_path: Path, descriptors: Descriptors) -> int:
@@ -247,6 +291,7 @@ def swapped(word: str) -> str:
         "scsi-block,", "scsi-hd,"
     )
     word = re.sub(r"^\[::1\]:(?=\d)", "127.0.0.1:", word)
+    word = re.sub(r"^192\.0\.2\.7:(?=\d)", "127.0.0.1:", word)
     word = re.sub(r"addr=(192\.0\.2\.7|::1),", "addr=127.0.0.1,", word)
     word = re.sub(r"^host(?=$|,)", "max", word)
     # test_shares has virtiofsd.

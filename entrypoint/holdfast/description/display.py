@@ -1,5 +1,6 @@
 """The screen's server, from its values."""
 
+from ipaddress import ip_address
 from typing import Any
 
 from holdfast.description.source import Sources
@@ -14,6 +15,24 @@ def spice(sources: Sources) -> Spice | None:
 
 def vnc(sources: Sources) -> Vnc | None:
     return Vnc(**_server(sources, "vnc")) if chosen(sources) is Display.vnc else None
+
+
+def _secured(sources: Sources, kind: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Beyond this host a screen has a password, and TLS where host.toml has a certificate for it."""
+    addr = given.get("addr", Spice.addr)
+    host_config = sources.settings.host_config
+    if ip_address(addr).is_loopback:
+        return given
+    if not (host_config.screen_tls or host_config.open_screens):
+        _refuse_open(sources, kind, addr, "TLS (screen_tls of host.toml)")
+    if given.get("password", "") is None and not host_config.open_screens:
+        _refuse_open(sources, kind, addr, f"a password ({kind}_password is none)")
+    return {**given, "tls": host_config.screen_tls}
+
+
+def _refuse_open(sources: Sources, kind: str, addr: str, lacks: str) -> None:
+    rule = f"lets other hosts in without {lacks}; open_screens = true in host.toml allows that"
+    sources.refuse(f"{kind}_addr", rule, addr)
 
 
 def chosen(sources: Sources) -> Display:
@@ -45,6 +64,7 @@ def refuse_unclear(sources: Sources) -> None:
 
 def _server(sources: Sources, kind: str) -> dict[str, Any]:
     names = {name: f"{kind}_{name}" for name in PROPERTIES}
-    return {
+    given = {
         name: sources.values[key].content for name, key in names.items() if key in sources.values
     }
+    return _secured(sources, kind, given)

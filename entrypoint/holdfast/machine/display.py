@@ -23,11 +23,14 @@ class Video(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Spice:
-    """`password` is None where the operator chose `spice_password=none`, "" where one is to be made."""
+    """`password` is None where the operator chose `spice_password=none`, "" where one is to be made. `tls` is the
+    host's folder with certificate and key; "": it listens without.
+    """
 
     port: int
     addr: str = "127.0.0.1"
     password: str | None = field(default="", repr=False)
+    tls: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +40,4 @@ class Vnc:
     port: int
     addr: str = "127.0.0.1"
     password: str | None = field(default="", repr=False)
+    tls: str = ""

@@ -9,6 +9,7 @@ from holdfast.qemu.wiring import Wiring
 
 SPICE_PASSWORD = "spice-password"  # noqa: S105 - the id of the object, not what it holds
 VNC_PASSWORD = "vnc-password"  # noqa: S105 - likewise
+SCREEN_TLS = "screen-tls"
 FIRST_VNC_PORT = 5900  # QEMU counts displays from here
 
 ADAPTERS = {Video.std: "VGA", Video.virtio: "virtio-vga", Video.qxl: "qxl-vga"}
@@ -19,9 +20,9 @@ WITHOUT_VGA = {Video.std: "bochs-display", Video.virtio: "virtio-gpu-pci", Video
 def display(machine: Machine, wiring: Wiring) -> list[str]:
     command = ["-display", "none"]
     if machine.spice is not None:
-        command += spice(machine.spice, wiring.spice_password_file)
+        command += spice(machine.spice, wiring.spice_password_file, wiring.screen_tls)
     if machine.vnc is not None:
-        command += vnc(machine.vnc, wiring.vnc_password_file)
+        command += vnc(machine.vnc, wiring.vnc_password_file, wiring.screen_tls)
     return [*command, *adapter(machine)]
 
 
@@ -43,20 +44,24 @@ def default_video(machine: Machine) -> Video:
     return Video.qxl if machine.spice else Video.std
 
 
-def spice(server: Spice, path: str) -> list[str]:
-    """With neither ticketing disabled nor a secret, SPICE lets nobody in: so it is when pasted."""
+def spice(server: Spice, path: str, folder: str) -> list[str]:
+    """With neither ticketing disabled nor a secret, SPICE lets nobody in: so it is when pasted. With TLS it
+    has no other port.
+    """
     free = server.password is None
     listen = keyed(
         "",
         addr=server.addr,
-        port=server.port,
+        port=None if server.tls else server.port,
+        tls_port=server.port if server.tls else None,
+        x509_dir=(folder or server.tls) if server.tls else None,
         disable_ticketing=True if free else None,
         password_secret=SPICE_PASSWORD if path and not free else None,
     )
     return [*secret(SPICE_PASSWORD, path, free=free), "-spice", listen]
 
 
-def vnc(server: Vnc, path: str) -> list[str]:
+def vnc(server: Vnc, path: str, folder: str) -> list[str]:
     """With a password wanted and none set, VNC lets nobody in: so it is when pasted."""
     free = server.password is None
     host = f"[{server.addr}]" if ":" in server.addr else server.addr
@@ -64,8 +69,16 @@ def vnc(server: Vnc, path: str) -> list[str]:
         f"{host}:{server.port - FIRST_VNC_PORT}",
         password=True if not (path or free) else None,
         password_secret=VNC_PASSWORD if path and not free else None,
+        tls_creds=SCREEN_TLS if server.tls else None,
     )
-    return [*secret(VNC_PASSWORD, path, free=free), "-vnc", listen]
+    proof = credentials(folder or server.tls) if server.tls else []
+    return [*secret(VNC_PASSWORD, path, free=free), *proof, "-vnc", listen]
+
+
+def credentials(folder: str) -> list[str]:
+    """The server's only: who looks is known by the password."""
+    whose = {"dir": folder, "endpoint": "server", "verify-peer": False}
+    return ["-object", as_json({"qom-type": "tls-creds-x509", "id": SCREEN_TLS, **whose})]
 
 
 def secret(name: str, path: str, *, free: bool) -> list[str]:

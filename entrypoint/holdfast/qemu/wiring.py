@@ -59,6 +59,9 @@ class Wiring:
     initrd: str = ""
     spice_password_file: str = ""
     vnc_password_file: str = ""
+    screen_tls: str = (
+        ""  # a folder with certificate and key that QEMU's uid can read; "": the machine's own
+    )
     ceph: Ceph = Ceph()
     confined: bool = False  # add the sandbox; False only for a command that a person pastes
     paused: bool = False  # add -S
