@@ -5,7 +5,7 @@ VENV := .venv/bin
 PYTHON_CODE := entrypoint tests
 CONFIG := entrypoint/pyproject.toml
 
-.PHONY: help demo demo-down test test-unit chaos bench model lint image guests
+.PHONY: help demo demo-down test test-unit chaos fuzz bench model lint image guests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: lint ## everything, in one container (ARGS=... goes to pytest)
 
 chaos: ## faults for long, with figures (ARGS="--seed 7 --minutes 60"; a shorter run is part of `make test`)
 	@tests/setup/engine tests/setup/suite tests/chaos $(if $(ARGS),$(ARGS),--minutes 30)
+
+fuzz: ## a million inputs that nobody would write, and a table (ARGS="--seed 7 --executions 100000 --only yaml")
+	@tests/setup/venv
+	@PYTHONPATH=entrypoint:tests $(VENV)/python -P -m fuzz $(ARGS)
 
 bench: ## speed, memory and size beside bare QEMU, libvirt and the origin, into docs/benchmarks.md (ARGS="launch disk")
 	@tests/setup/engine tests/setup/images bench product

@@ -1,0 +1,100 @@
+"""What the fuzzers begin with: good inputs, and the bad ones that were found once."""
+
+from collections.abc import Mapping, Sequence
+
+from describing import HOST_TOML
+from golden.case import CASES
+from unit.test_keys import GOOD
+
+from holdfast import extra_flags, keys, ownership, tpm
+from holdfast.description import raw_from_file
+from holdfast.ownership import Claim, Fence, Image
+
+APART = b"\x1e"  # between the keys of a description
+NAMES = [name.encode() for name in keys.KEYS]
+
+
+def joined(own: Mapping[str, bytes]) -> bytes:
+    return APART.join(b"%s=%s" % (key.encode(), value) for key, value in own.items())
+
+
+GOLDENS = [joined(raw_from_file(case.keys.read_text("utf-8"))) for case in CASES]
+FENCE = Fence(
+    epoch=3,
+    host="a",
+    boot_id="b",
+    machine_id="m",
+    images=(Image(disk="r", kind="rbd", id="rbd/f/p/i"),),
+    clients=("10.0.0.1:0/7",),
+)
+CLAIM = Claim(vm="7", lock="/kvm/7/lock", epoch=3, machine_id="m")
+HEADER = b'"header":{"cluster_id":"1","revision":"7"}'
+# Merge keys copy: these 500 bytes would be a billion nodes.
+BOMB = b"a0: &a0 {b: 1}\n" + b"".join(
+    b"a%d: &a%d {<<: [%s]}\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 10)
+)
+# The backing file's name stands at 2**63.
+QCOW2 = b"".join(
+    (
+        b"QFI\xfb",
+        (3).to_bytes(4, "big"),
+        (1 << 63).to_bytes(8, "big"),
+        bytes(3),
+        b"\x10" * 2,
+        bytes(84),
+    )
+)
+INTERFACES = (
+    b'\xff{"return":NUMBER}\n{"return":[{"hardware-address":"52:54:00:0:0:1",'
+    b'"ip-addresses":[{"ip-address":"10.0.0.1"}]}]}\n'
+)
+
+# fmt: off
+CORPORA: dict[str, Sequence[bytes]] = {
+    "keys": [*GOLDENS, b"ram=1G\x1eextra_flags="],
+    "defaults": [*GOLDENS[:20], b"title={{ vm * 9 }}"],
+    "extra_flags": [
+        b"-nodefaults -usbdevice tablet -device e1000,netdev=a", b"-smp 2 -cpu qemu64,+ssse3 -machine type=pc,accel=kvm",
+        b"""-chardev '{"string":",backend=file,path=/tmp/x,id=c0,host="}'""", b"", b" ", b"-set chardev.qmp.mux=on",
+        b"-device usb-tablet,id=a -global virtio-blk-pci.num-queues=1", b"-netdev user,id=u,restrict=on",
+        b"""-device '{"driver":"virtio-rng-pci","id":"a"}'""", b"-object rng-random,id=a,filename=/dev/urandom",
+        b"-chardev null,id=n -serial chardev:n", b"-nic none -net nic,model=e1000",
+    ],
+    "grammars": [f"{key}={value}".encode() for key, value in GOOD.items()],
+    "records": [
+        ownership.encode(FENCE), ownership.encode(CLAIM), tpm.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}',
+        b'{"machine":"q35","cpu":"max"}', b'["10.0.0.1:0/7"]', b'{"state":"crashed","keys":"k"}',
+    ],
+    "yaml": [b"a: 1\nb: [x, {c: d}]\n", BOMB, b"ram: 1G\ndisks: {root: {path: /a}}\n", b"a: &a [*a]"],
+    "url": [b"http://a/b?c#d", b"https://u:p@[::1]:80/", b"http://2130706433/", b"file:///x"],
+    "gateway": [
+        b"{%s}" % HEADER, b'{"message":"no healthy upstream"}', b'{"result":{%s,"ID":"7","TTL":"9"}}' % HEADER,
+        b'{%s,"responses":[{"response_range":{"kvs":[{"key":"YQ==","value":"Yg==","mod_revision":"5"}]}}]}' % HEADER,
+        b'{"result":{%s,"events":[{"kv":{"key":"YQ=="}}]}}' % HEADER, b'{"error":{"grpc_code":5,"message":"gone"}}',
+    ],
+    "monitor": [
+        b'{"event":"SHUTDOWN","data":{"guest":true,"reason":"guest-shutdown"}}', b'{"return":{},"id":1}', b"[" * 5000,
+        b'{"error":{"class":"GenericError","desc":"no"},"id":1}',
+    ],
+    "greeting": [b'{"QMP":{"version":{"qemu":{"micro":1,"minor":0,"major":10}}}}\n{"return":{},"id":1}'],
+    "agent": [INTERFACES, b'[{"hardware-address":"a","ip-addresses":[{"ip-address":"::1"}]}]'],
+    "qcow2": [QCOW2, QCOW2[:72], b"QFI\xfb" + bytes(100)],
+    "host.toml": [HOST_TOML.encode(), b'args_allowlist = ["any"]\n[network]\nports_per_vm = 9\n', b"open_screens = true"],
+    "environment": [b"VM=7\x1eTTL=10\x1eETCD_ENDPOINTS=http://a:2379,[::1]:1", b"LOCK=/kvm/7/lock\x1eVM_RAM=1G"],
+    "templates": [b"{{ vm }}.a", b"{{ 'a' * 10 }}{% if vm == '7' %}b{% endif %}", b"{{ vm.replace('a', 'b') | upper }}"],
+}
+WORDS: dict[str, Sequence[bytes]] = {
+    "keys": [*NAMES, APART],
+    "defaults": [b"{{ vm }}", b"{% if a %}", *NAMES],
+    "extra_flags": [
+        *(f"-{name} ".encode() for name in extra_flags.DENIED), b"driver=", b",file=/etc/passwd", b",path=x", b"tcp:a:1",
+        b"type=", b"hostfwd=tcp::1-:1", b",chardev=qmp", b"vfio-pci,host=03:00.0", b"usb-host", b"socket,id=a", b"-device ",
+        b"-netdev ",
+    ],
+    "grammars": NAMES,
+    "agent": [b'\xff{"return":NUMBER}\n'],
+    "host.toml": [b"pools", b"image_paths", b"[pools.a]\n", b"usb"],
+    "environment": [b"VM=", APART, b"KEY_PREFIX=", b"LOCK_WAIT="],
+    "templates": [b"{{ ", b" }}", b"|", b"replace('a','b')", b"__class__", b"{% for a in vm %}", b"**", b"~"],
+}
+# fmt: on

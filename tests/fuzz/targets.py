@@ -1,0 +1,240 @@
+"""What reads other people's words, each with what it may say to them: a fault of ours, and nothing else."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from describing import HOST_TOML
+from fuzz.agents import Agent
+from fuzz.corpus import CORPORA, WORDS
+
+from holdfast import (
+    args_allowlist,
+    document,
+    extra_flags,
+    keys,
+    last,
+    ownership,
+    pinned,
+    record,
+    settings,
+    tpm,
+)
+from holdfast.description import describe, raw_from_file
+from holdfast.description.template import rendered
+from holdfast.errors import HoldfastError
+from holdfast.grammar import Refused
+from holdfast.host_config import HostConfig
+from holdfast.monitor import Monitor
+from holdfast.network import agent
+from holdfast.qmp import Qmp
+from holdfast.record import Unreadable
+from holdfast.storage import qcow2
+from holdfast.store import NoAnswer, message
+from holdfast.store.message import Refusal
+from holdfast.txn import Item
+from holdfast.url import Target as Url
+
+OURS = (HoldfastError, Refused, Unreadable, NoAnswer, Refusal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """`weight`: how many executions for each one of the slowest, in a run of a given length."""
+
+    name: str
+    corpus: Sequence[bytes]
+    run: Callable[[bytes], object]
+    words: Sequence[bytes] = ()
+    weight: int = 10
+
+
+def text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
+
+
+def pairs(data: bytes) -> dict[str, bytes]:
+    """A description: a key a line, its value behind the first =."""
+    found = {}
+    for line in data.split(b"\x1e"):
+        name, _, value = line.partition(b"=")
+        found[name.decode(errors="replace")] = value
+    return found
+
+
+CONFIG = settings.parse({"VM": "7", "HOSTNAME": "a"}, host_toml=HOST_TOML)
+
+
+def description(data: bytes) -> None:
+    describe(CONFIG, pairs(data), {})
+
+
+def defaults(data: bytes) -> None:
+    describe(CONFIG, {"ram": b"1G"}, pairs(data))
+
+
+def flags(data: bytes) -> None:
+    """What passes has no word of what opens, connects or names: judged by text, not by our own tables."""
+    words = extra_flags.parse(text(data))
+    args_allowlist.permit(words, None)
+    args_allowlist.govern(words, HostConfig())
+    for option, value in zip(words, [*words[1:], ""], strict=False):
+        assert option not in FORBIDDEN, words
+        if option.lstrip("-") in ("append", "name", "smbios", "fw_cfg"):
+            continue
+        assert not any(word in value for word in HARMFUL), words
+        assert option != "-device" or not value.startswith(("vhost", "usb-host")), words
+
+
+FORBIDDEN = (
+    "-drive",
+    "-blockdev",
+    "-qmp",
+    "-mon",
+    "-spice",
+    "-vnc",
+    "-set",
+    "-tpmdev",
+    "-fsdev",
+    "-S",
+    "-gdb",
+)
+HARMFUL = (
+    "file=",
+    "path=",
+    "tcp:",
+    "unix:",
+    "socket",
+    "fd=",
+    "hostfwd",
+    "/etc",
+    "share-rw",
+)
+
+
+def grammars(data: bytes) -> None:
+    """Each key's own parser, of the value behind its name."""
+    name, _, value = data.partition(b"=")
+    row = keys.KEYS.get(name.decode(errors="replace"))
+    if row is not None:
+        row.parse(value.decode())
+
+
+def records(data: bytes) -> None:
+    item = Item(key="/kvm/7/x", value=data, mod_revision=1)
+    for read in (ownership.decode_fence, ownership.decode_claim, pinned.decode, _tpm):
+        with suppress(*OURS):
+            read(data)
+    ownership.decode_lock(data)
+    last.crash(item, "k")
+    with suppress(*OURS):
+        ownership.number(item)
+    record.decode_copies({"7": [text(data)], text(data[:20]): ["[]"]})
+
+
+def _tpm(data: bytes) -> object:
+    return tpm.unpack(data, b"")
+
+
+def yaml(data: bytes) -> None:
+    with suppress(*OURS):
+        document.mapping(data.decode())
+    raw_from_file(data.decode())
+
+
+def url(data: bytes) -> None:
+    Url.parsed(text(data))
+
+
+def gateway(data: bytes) -> None:
+    for decode in (
+        message.reply,
+        message.lease,
+        message.remaining,
+        message.revision,
+        message.token,
+    ):
+        with suppress(*OURS), message.understood():
+            decode(message.answer(200, data))
+    with message.understood():
+        message.change(data)
+
+
+class _Loop:
+    def watch(self, *_: object) -> None: ...
+
+    def forget(self, *_: object) -> None: ...
+
+
+def monitor(data: bytes) -> None:
+    qmp = Qmp()
+    try:
+        qmp.theirs.sendall(data + b"\n")
+        Monitor(qmp, _Loop(), lambda event, data: None).hear()  # type: ignore[arg-type]
+    finally:
+        qmp.close()
+
+
+def greeting(data: bytes) -> None:
+    """Of a QEMU that is being started."""
+    qmp = Qmp()
+    with qmp._ours, qmp.theirs.dup() as theirs:
+        theirs.sendall(data + b"\n")
+        theirs.shutdown(1)
+        with suppress(HoldfastError):
+            qmp.connect(5.0)
+
+
+AGENT = Agent()
+
+
+def guest(data: bytes) -> None:
+    AGENT.say(data)
+    agent.interfaces(AGENT.path)
+    with suppress(ValueError, RecursionError):
+        agent.parsed(json.loads(data))
+
+
+SCRATCH = Path(tempfile.mkdtemp(prefix="holdfast-fuzz-"))
+
+
+def header(data: bytes) -> None:
+    disk = SCRATCH / "disk.qcow2"
+    disk.write_bytes(data)
+    qcow2.header(disk)
+    qcow2.parent(disk)
+
+
+def host_toml(data: bytes) -> None:
+    settings.parse({"VM": "7"}, host_toml=text(data))
+
+
+def environment(data: bytes) -> None:
+    settings.parse({name: text(value) for name, value in pairs(data).items()})
+
+
+def template(data: bytes) -> None:
+    rendered(text(data), vm="7", host="a", key="title")
+
+
+RUNS: dict[str, tuple[int, Callable[[bytes], object]]] = {
+    "keys": (4, description),
+    "defaults": (3, defaults),
+    "extra_flags": (10, flags),
+    "grammars": (40, grammars),
+    "records": (10, records),
+    "yaml": (1, yaml),
+    "url": (20, url),
+    "gateway": (10, gateway),
+    "agent": (2, guest),
+    "host.toml": (4, host_toml),
+    "environment": (10, environment),
+    "templates": (1, template),
+}
+TARGETS = tuple(
+    Target(name=name, corpus=CORPORA[name], run=run, words=WORDS.get(name, ()), weight=weight)
+    for name, (weight, run) in RUNS.items()
+)
