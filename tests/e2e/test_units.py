@@ -91,7 +91,7 @@ def test_our_own_unit(run: Runner, etcd: Etcd, ceph: Ceph, disk: str, tmp_path: 
     etcd.put("9", ram="192", mac=MAC, rbd=disk, spice_port=str(SPICE_PORT), stop_timeout="30")
     unit = UNIT.read_text(encoding="utf-8").replace("\\\n", " ")
     environ = dict(re.findall(r"(?m)^Environment=(\w+)=(.*)$", unit))
-    found = re.search(r"(?m)^ExecStart=/usr/bin/docker run (.*)$", unit)
+    found = re.search(r"(?m)^ExecStartPre=/usr/bin/docker run --detach (.*)$", unit)
     assert found
     command = re.sub(r"\$\{(\w+)\}", lambda name: environ[name[1]], found[1])
     command = command.replace("%i", "9").replace("%H", "host-a")
