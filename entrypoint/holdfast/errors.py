@@ -12,7 +12,7 @@ HoldfastError
 The numbers are those of sysexits(3) where it has one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -84,6 +84,18 @@ class OwnershipLost(HoldfastError):
 class HostLacks(HoldfastError):
     status = 77
 
+    @classmethod
+    def all(cls, lacks: Iterable["HostLacks"]) -> "HostLacks":
+        """Several, each with what to do about it on the line after it."""
+        together = cls("; ".join(lack.message for lack in lacks))
+        together._lines = [line for lack in lacks for line in lack.lines()]
+        return together
+
+    _lines: list[str] | None = None
+
+    def lines(self) -> list[str]:
+        return super().lines() if self._lines is None else self._lines
+
 
 class ConfigError(BadInput):
     status = 78
@@ -120,3 +132,15 @@ def shortened(value: str) -> str:
     """
     text = ascii(value) if not value.isprintable() else repr(value)
     return text if len(text) <= SHOWN_VALUE_LENGTH else text[: SHOWN_VALUE_LENGTH - 4] + "...'"
+
+
+def together(checks: Iterable[Callable[[], object]]) -> None:
+    """Whoever mends one thing a try would need as many starts as there are lacks."""
+    lacks = []
+    for check in checks:
+        try:
+            check()
+        except HostLacks as lack:
+            lacks.append(lack)
+    if lacks:
+        raise lacks[0] if len(lacks) == 1 else HostLacks.all(lacks)

@@ -13,7 +13,7 @@ from typing import Any
 
 from holdfast import capacity, hostdev, limits, log, pinned, qemu, virtiofs
 from holdfast.confinement import Identity, confined, identity
-from holdfast.errors import InternalError, LockHeld
+from holdfast.errors import HostLacks, InternalError, LockHeld
 from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.machine import Accelerator, Machine, RbdImage, Spice, Vnc
@@ -28,6 +28,10 @@ from holdfast.storage import local
 from holdfast.vault import Vault
 
 LOCKED = re.compile(r'Failed to get ".*" lock.*image \[/dev/fdset/(\d+)\]')
+NO_MEMORY = re.compile(
+    r"cannot set up guest memory|Cannot allocate memory|unable to map backing store"
+)
+MORE_MEMORY = "Lower ram (with hugepages: ask for fewer), or run the VM on a host with more room (the key `host`)."
 GREETING = 60.0  # seconds until QEMU must have opened its disks and speak QMP
 
 
@@ -103,6 +107,10 @@ class Launch:
                 raise self._in_use(int(locked[1]), wiring) from error
             if pinned.UNKNOWN in said:
                 raise pinned.unknown(self._plan.machine) from error
+            if NO_MEMORY.search(said):
+                raise HostLacks(
+                    f"ram: this host has no room for it now: {said}", hint=MORE_MEMORY
+                ) from error
             hint = limits.MORE_TASKS if "qemu_thread_create" in said else ""
             raise Stillborn(f"QEMU did not start: {said}", hint=hint) from error
         log.info("QEMU is up, paused", version=qmp.version, pid=child.pid, uid=self._who.uid)

@@ -5,7 +5,7 @@ import resource
 import subprocess
 
 from holdfast import cgroup
-from holdfast.errors import HostLacks
+from holdfast.errors import HostLacks, together
 from holdfast.headroom import GIB, MIB, most
 from holdfast.machine import Machine, RbdImage
 
@@ -13,6 +13,7 @@ from holdfast.machine import Machine, RbdImage
 # librados has a dozen threads or two in each of the two.
 TASKS = 16
 TASKS_FOR_CEPH = 32
+FILES = 128  # the launcher, and a QEMU with few disks
 LOCKED_BESIDE = GIB  # memory of devices and adapters, which others are shown, too
 MORE_TASKS = (
     "Raise `--pids-limit` of docker run, `TasksMax=` of the unit or `ulimit -u`: "
@@ -26,7 +27,8 @@ def check(machine: Machine) -> None:
     ceph = any(isinstance(disk.backend, RbdImage) for disk in machine.storage)
     if machine.pci:
         allow_locked(most(machine) + LOCKED_BESIDE)
-    check_tasks(TASKS + (machine.cpus_max or machine.cpus) + (TASKS_FOR_CEPH if ceph else 0))
+    tasks = TASKS + (machine.cpus_max or machine.cpus) + (TASKS_FOR_CEPH if ceph else 0)
+    together((check_files, lambda: check_tasks(tasks)))
 
 
 def check_tasks(needed: int) -> None:
@@ -36,6 +38,15 @@ def check_tasks(needed: int) -> None:
         raise HostLacks(
             f"only {least} processes and threads are allowed here, and this VM needs {needed}",
             hint=MORE_TASKS,
+        )
+
+
+def check_files() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if not enough(limit, FILES):
+        raise HostLacks(
+            f"only {limit} open files are allowed here, and a VM needs {FILES} at least",
+            hint=MORE_FILES,
         )
 
 

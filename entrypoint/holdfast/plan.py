@@ -13,11 +13,12 @@ from holdfast import (
     capacity,
     hostdev,
     qemu,
+    surroundings,
     time_fence,
     virtiofs,
 )
 from holdfast.description import Description
-from holdfast.errors import ConfigError, Fault, HostLacks
+from holdfast.errors import ConfigError, Fault, HostLacks, together
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.lan import Address, addresses
 from holdfast.machine import (
@@ -88,16 +89,25 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     adapted = adapted_to(machine) if machine.options else None
     disks = machine.storage if adapted is None else disks_of(adapted)
     missing = frozenset(disk.name for disk in disks if is_old_cdrom(disk))
-    capability.require(*capability.CONFINE)
-    check_accelerator(machine, adapted, host)
-    hostdev.check(machine)
-    capacity.check(machine)
-    check_firmware(machine)
-    check_tpm(machine)
+    present = [disk for disk in disks if disk.name not in missing]
     if adapted is None:
         qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
-    check_network(machine, adapted, settings)
-    check_files([disk for disk in disks if disk.name not in missing], machine, adapted, settings)
+    booted = adapted or machine
+    together(
+        (
+            lambda: capability.require(*capability.CONFINE),
+            lambda: check_accelerator(machine, adapted, host),
+            lambda: hostdev.check(machine),
+            lambda: capacity.check(machine),
+            lambda: check_firmware(machine),
+            lambda: check_tpm(machine),
+            lambda: check_network(machine, adapted, settings),
+            lambda: surroundings.check(
+                machine, present, (booted.kernel, booted.initrd), bridges_of(machine, adapted)
+            ),
+        )
+    )
+    check_files(present, machine, adapted, settings)
     in_common = check_shared(disks, settings)
     check_unlocked(disks, host, in_common)
     uring = adapted is None and aio.check(disks)
@@ -107,7 +117,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     return Plan(
         machine=machine,
         unknown=described.unknown,
-        disks=tuple(disk for disk in disks if disk.name not in missing),
+        disks=tuple(present),
         images=images(
             disks,
             machine_id=host.machine_id,

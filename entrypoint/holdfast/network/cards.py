@@ -5,10 +5,11 @@ import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 from holdfast import bridge, capability, device, tap
 from holdfast.capability import Capability
-from holdfast.errors import ConfigError, Fault, HostLacks
+from holdfast.errors import ConfigError, Fault, HostLacks, together
 from holdfast.host import Access
 from holdfast.machine import Nic, NicMode
 from holdfast.network import macvtap, ports, publication
@@ -30,14 +31,19 @@ def check(
     """
     ports.require_right(nics)
     taps = [nic for nic in nics if nic.mode is NicMode.macvtap]
+    checks: list[Callable[[], object]] = []
     if bridges or taps:
-        capability.require(Capability.NET_ADMIN)
+        checks.append(lambda: capability.require(Capability.NET_ADMIN))
     if bridges:
-        device.require(device.TUN)
+        checks.append(lambda: device.require(device.TUN))
     for card, name in bridges.items():
-        bridge.check(name, permitted=permitted(name), key=f"nics/{card}/bridge")
-    for nic in taps:
-        check_device(nic)
+        checks.append(
+            partial(bridge.check, name, permitted=permitted(name), key=f"nics/{card}/bridge")
+        )
+    checks += [partial(check_device, nic) for nic in taps]
+    if taps:
+        checks.append(macvtap.check)
+    together(checks)
     for nic in nics:
         check_vlan(nic)
     check_mtu(nics)

@@ -4,6 +4,7 @@ Unlike a tap, the link stays when its descriptor closes. So it is removed at a s
 has left is removed by any later start on this host. A link is in use while its name is announced.
 """
 
+import errno
 import hashlib
 import os
 import socket
@@ -19,12 +20,50 @@ from holdfast.network.announced import announce
 
 PREFIX = "hf-"
 NAME_LENGTH = 15  # IFNAMSIZ, less the closing NUL
+DEVICES = "/proc/devices"
+NO_LINK = (1 << 20) - 1  # the last minor number there is
 CLASS = Path("/sys/class/net")
 
 
 def link_name(vm: str, nic: str) -> str:
     """The same one at every start, so that `ip link` can be asked for it."""
     return (PREFIX + hashlib.sha256(f"{vm}/{nic}".encode()).hexdigest())[:NAME_LENGTH]
+
+
+def check(*, devices: str = DEVICES) -> None:
+    """Whether the tap of a link will open. Only a node tells what the device cgroup allows: one of a
+    minor number that no link has opens for nobody, but is refused in another way.
+    """
+    if (major := _major(Path(devices).read_text(encoding="ascii"))) is None:
+        return  # the module comes with the first link
+    node = f"/dev/.holdfast-macvtap-{os.urandom(4).hex()}"
+    try:
+        os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(major, NO_LINK))
+        try:
+            os.close(os.open(node, os.O_RDWR | os.O_CLOEXEC))
+        finally:
+            os.unlink(node)  # noqa: PTH108 - beside mknod
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.ENODEV):
+            raise _closed(major, "*", error) from error
+
+
+def _major(devices: str) -> int | None:
+    r"""Of the tap devices of macvtap links, as /proc/devices has it.
+
+    >>> _major("Character devices:\n  1 mem\n241 macvtap\n\nBlock devices:\n  7 loop\n")
+    241
+    """
+    pairs = (line.split() for line in devices.splitlines())
+    return next((int(pair[0]) for pair in pairs if pair[1:] == ["macvtap"]), None)
+
+
+def _closed(major: int, minor: str, error: OSError) -> HostLacks:
+    return HostLacks(
+        f"the tap device {major}:{minor} of a macvtap link cannot be opened: {error.strerror}",
+        hint=f"Add `--device-cgroup-rule 'c {major}:* rwm'` (and `--cap-add MKNOD`, where it was "
+        "dropped) to docker run.",
+    )
 
 
 def connect(vm: str, nic: Nic, life: ExitStack) -> tuple[int, ...]:
@@ -82,8 +121,4 @@ def _opened(name: str) -> int:
         finally:
             os.unlink(node)  # noqa: PTH108 - beside mknod
     except OSError as error:
-        raise HostLacks(
-            f"the tap device {major}:{minor} of a macvtap link cannot be opened: {error.strerror}",
-            hint=f"Add `--device-cgroup-rule 'c {major}:* rwm'` (and `--cap-add MKNOD`, where it was "
-            "dropped) to docker run.",
-        ) from error
+        raise _closed(int(major), minor, error) from error
