@@ -12,6 +12,11 @@
  * needed for what is shown here.
  *
  * A client that can never write again is forgotten: its address in a record means nothing any more.
+ *
+ * Switches for what lies past one tree of one etcd: TREES, two VMs of two trees (or two etcds) name one image;
+ * IMAGE, the claim in the image; LOOKS, what lists the clients of an image lists all, and is asked; CLONES,
+ * each VM has a disk of its own, and one carries old copies of the other's record; RESTORE, an etcd that comes
+ * back with what it knew earlier, or with nothing.
  */
 
 #ifndef LAUNCHERS
@@ -55,17 +60,29 @@ byte faults = FAULTS;
 #else
 #define VM(i) 0
 #endif
-#if VMS == 2 && DISKS == 2
-#define HOME(v) (v)
+#if VMS == 2 && (DISKS == 2 || defined(TREES) || defined(CLONES))
+#define HOME(v) (v)     /* the key of the claim: with TREES one image, and a claim in either tree */
 #else
 #define HOME(v) 0
+#endif
+#if DISKS == 2 || defined(TREES) || defined(CLONES)
+#define CLAIMS 2
+#else
+#define CLAIMS 1
 #endif
 #if DISKS == 2
 #define HOT(i) hot[i]
 #define DISK(i) (hot[i] -> 1 : HOME(VM(i)))
 #else
 #define HOT(i) false
-#define DISK(i) 0
+#define DISK(i) HOME(VM(i))
+#endif
+#if DISKS == 2
+#define LIES(i) DISK(i)
+#elif defined(CLONES)
+#define LIES(i) VM(i)
+#else
+#define LIES(i) 0
 #endif
 
 /* ---- etcd ---- */
@@ -77,7 +94,7 @@ byte lock[VMS];        /* ABSENT, launcher + 1, or GHOST */
 byte epoch[VMS];
 bool recorded[VMS];    /* the key `fence` is there ... */
 byte fence[VMS];       /* ... and names these clients */
-byte claim[DISKS];     /* ABSENT or VM + 1 */
+byte claim[CLAIMS];    /* ABSENT or VM + 1 */
 
 #define STALE 0        /* written again since it was seen */
 #define SAME 1         /* as it was seen, or as we wrote it */
@@ -107,19 +124,58 @@ bool vmof[CLIENTS];      /* VM */
 #if DISKS == 2
 bool on[CLIENTS];      /* disk */
 #define ON(x) on[x]
+#elif defined(CLONES)
+#define ON(x) OF(x)
 #else
 #define ON(x) 0
 #endif
 byte newest[VMS * DISKS];  /* the highest epoch of the VM that has written the disk */
+#ifdef CLONES
+#define NEWEST(v, d) newest[v]
+#else
 #define NEWEST(v, d) newest[(v) * DISKS + (d)]
+#endif
+
+#ifdef IMAGE
+/* The claim in the image, changed by compare-and-set only. Its value is never used twice, so that comparing
+ * it says what comparing a revision of etcd's would. */
+byte mark;             /* ABSENT or VM + 1 */
+byte named_there;      /* the clients that it names */
+#endif
+#ifdef CLONES
+byte carried;          /* clients of VM 0 that VM 1's disk names in copies, since it was cloned */
+#endif
+#ifdef RESTORE
+/* Epochs are numbers that come again, and an owner of the past may be believed again. So a client's stamp, and
+ * what is compared with it, is when its launcher got the claim in the image, in true order. */
+byte turns;
+byte turn[LAUNCHERS];
+byte marked_epoch;
+#define TURN(i) turn[i]
+bool shot;             /* etcd as it was at one moment (before: empty) ... */
+bool restored;         /* ... and is again */
+byte shot_lock, shot_epoch, shot_fence, shot_claim;
+bool shot_recorded;
+bool eclean = true, fclean = true, cclean = true;  /* not written since */
+bool eshot[LAUNCHERS]; /* what was seen and has been written since the snapshot: whether the old is as seen */
+byte fshot[LAUNCHERS];
+byte cshot[LAUNCHERS];
+#else
+#define TURN(i) own[i]
+#endif
 
 bool older_has_written;    /* the invariant's negation */
 bool owner_was_shut_out;   /* by somebody with an older epoch */
+#ifdef RESTORE
+bool newer_was_hidden;     /* by the records that an older owner wrote back */
+bool owner_was_killed;     /* by itself, though etcd knew of no higher epoch */
+#endif
 
 /* ---- launchers ---- */
 
 mtype = { DOWN, STANDBY, TAKE, RAISE, CLAIM, TAKE_OVER, GATHER, VERIFY, BLOCK, STORAGE, OWN_WRITER,
-          WORK, RECORD, CONT, RUN, RESTART, PARTING, RELEASE, ABANDON, AGAIN, EARLY };
+          WORK, RECORD, CONT, RUN, RESTART, PARTING, RELEASE, ABANDON, AGAIN, EARLY,
+          LOOK, MARK, MARKING, NAME, UNMARK, WRITE_BACK, WATCHERS };
 
 #define FENCED (CLIENTS + 1)  /* a client of ours that somebody has shut out, as we may not know yet */
 #define LIVE(h) (h != 0 && h != FENCED)
@@ -134,6 +190,14 @@ byte csaw[LAUNCHERS];      /* the claim of the VM's own disk */
 byte gathered[LAUNCHERS];  /* to be shut out */
 byte worker[LAUNCHERS];    /* the storage process: its client + 1, 0 or FENCED */
 byte qemu[LAUNCHERS];
+#ifdef IMAGE
+byte isaw[LAUNCHERS];      /* the claim in the image */
+#endif
+#ifdef RESTORE
+byte writers[LAUNCHERS];   /* the record as we wrote it last */
+bool ended[LAUNCHERS];     /* QEMU has, and is restarted in place, when the records are back */
+byte eread[LAUNCHERS];     /* the epoch as a standby read it */
+#endif
 #if DISKS == 2
 byte added[LAUNCHERS];     /* QEMU's client of the disk that was added */
 bool hot[LAUNCHERS];       /* this is about the disk that is being added */
@@ -157,11 +221,11 @@ byte joined[LAUNCHERS];
 #define KSIGHT_OF_CLAIM(k) (khot[k] -> khclaim[k] : kclaim[k])
 #define KDISK(k) (khot[k] -> 1 : HOME(VM(sender[k])))
 #else
-#define CLAIMED(i) HOLDS(csaw[i], claim[0])
-#define KCLAIMED(k) HOLDS(kclaim[k], claim[0])
+#define CLAIMED(i) HOLDS(csaw[i], claim[HOME(VM(i))])
+#define KCLAIMED(k) HOLDS(kclaim[k], claim[HOME(VM(sender[k]))])
 #define SIGHT_OF_CLAIM(i) csaw[i]
 #define KSIGHT_OF_CLAIM(k) kclaim[k]
-#define KDISK(k) 0
+#define KDISK(k) HOME(VM(sender[k]))
 #endif
 #define RECORD_SAME(i) HOLDS(fsaw[i], recorded[VM(i)])
 
@@ -179,6 +243,12 @@ byte khclaim[COPIES];
 #if VMS == 2
 byte kxfence[COPIES];
 #endif
+#ifdef IMAGE
+byte kmark[COPIES];
+#ifdef RESTORE
+byte kepoch[COPIES];
+#endif
+#endif
 #ifdef M_EPOCH_UNCOMPARED
 byte read[LAUNCHERS];      /* the epoch as a standby read it */
 byte kepoch[COPIES];
@@ -195,10 +265,20 @@ inline drop(k)
 #if VMS == 2
 	kxfence[k] = 0;
 #endif
-#ifdef M_EPOCH_UNCOMPARED
+#ifdef IMAGE
+	kmark[k] = 0;
+#endif
+#if defined(M_EPOCH_UNCOMPARED) || (defined(IMAGE) && defined(RESTORE))
 	kepoch[k] = 0;
 #endif
 }
+
+/* A request of Ceph's: nothing that happens in etcd makes it fail. */
+#ifdef IMAGE
+#define TO_IMAGE(k) (kind[k] == MARK || kind[k] == NAME || kind[k] == UNMARK)
+#else
+#define TO_IMAGE(k) false
+#endif
 
 /* What a mutant leaves out of the compares. */
 #ifdef M_DELETE_UNGUARDED
@@ -233,7 +313,7 @@ inline lock_gone(v)
 	lock[v] = ABSENT;
 	for (m : 0 .. COPIES - 1) {
 		if
-		:: kind[m] && VM(sender[m]) == v && kind[m] != TAKE && kind[m] != AGAIN &&
+		:: kind[m] && VM(sender[m]) == v && kind[m] != TAKE && kind[m] != AGAIN && !TO_IMAGE(m) &&
 		   !UNGUARDED_DELETE(m) && !UNGUARDED_RAISE(m) -> drop(m)
 		:: else
 		fi
@@ -266,6 +346,9 @@ inline squeeze(v)
 inline epoch_written(v)
 {
 	for (j : 0 .. LAUNCHERS - 1) {
+#ifdef RESTORE
+		if :: esaw[j] -> eshot[j] = eclean :: else fi;
+#endif
 		if :: VM(j) == v -> esaw[j] = false :: else fi;
 #if VMS == 2
 		if :: VM(j) != v -> xesaw[j] = false :: else fi;
@@ -273,7 +356,7 @@ inline epoch_written(v)
 	}
 	for (m : 0 .. COPIES - 1) {
 		if
-		:: kind[m] && VM(sender[m]) == v &&
+		:: kind[m] && VM(sender[m]) == v && !TO_IMAGE(m) &&
 		   !UNGUARDED_DELETE(m) && !UNGUARDED_RAISE(m) && !UNGUARDED_AGAIN(m) -> drop(m)
 #if VMS == 2
 		:: kind[m] == TAKE_OVER && VM(sender[m]) != v -> drop(m)
@@ -281,12 +364,18 @@ inline epoch_written(v)
 		:: else
 		fi
 	}
+#ifdef RESTORE
+	eclean = false;
+#endif
 	squeeze(v)
 }
 
 inline fence_written(v)
 {
 	for (j : 0 .. LAUNCHERS - 1) {
+#ifdef RESTORE
+		if :: fsaw[j] == SAME -> fshot[j] = (fclean -> SAME : STALE) :: else fi;
+#endif
 		if :: VM(j) == v && fsaw[j] == SAME -> fsaw[j] = STALE :: else fi;
 #if VMS == 2
 		if :: VM(j) != v && xfsaw[j] == SAME -> xfsaw[j] = STALE :: else fi;
@@ -301,11 +390,25 @@ inline fence_written(v)
 		:: else
 		fi
 	}
+#ifdef RESTORE
+	fclean = false
+#endif
 }
+
+#ifdef IMAGE
+inline mark_written()
+{
+	for (j : 0 .. LAUNCHERS - 1) { if :: isaw[j] == SAME -> isaw[j] = STALE :: else fi }
+	for (m : 0 .. COPIES - 1) { if :: kind[m] && TO_IMAGE(m) && kmark[m] == SAME -> drop(m) :: else fi }
+}
+#endif
 
 inline claim_written(d)
 {
 	for (j : 0 .. LAUNCHERS - 1) {
+#ifdef RESTORE
+		if :: csaw[j] == SAME -> cshot[j] = (cclean -> SAME : STALE) :: else fi;
+#endif
 		if :: HOME(VM(j)) == d && csaw[j] == SAME -> csaw[j] = STALE :: else fi;
 #if DISKS == 2
 		if :: d == 1 && hsaw[j] == SAME -> hsaw[j] = STALE :: else fi
@@ -324,6 +427,9 @@ inline claim_written(d)
 			fi
 		fi
 	}
+#ifdef RESTORE
+	cclean = false
+#endif
 }
 
 /* ---- clients ---- */
@@ -350,15 +456,35 @@ inline forget(c)
 #endif
 	}
 	for (m : 0 .. COPIES - 1) { kset[m] = kset[m] & ~BIT(c) }
+#ifdef IMAGE
+	named_there = named_there & ~BIT(c);
+#endif
+#ifdef CLONES
+	carried = carried & ~BIT(c);
+#endif
+#ifdef RESTORE
+	shot_fence = shot_fence & ~BIT(c);
+	for (j : 0 .. LAUNCHERS - 1) { writers[j] = writers[j] & ~BIT(c) }
+#endif
 }
 
 inline shut_out(i, c)
 {
-#if !defined(MUTANT) || defined(M_VERIFY_BEFORE_GATHER) || defined(M_FENCE_BEFORE_CLAIM)
+#if !defined(MUTANT) || defined(M_VERIFY_BEFORE_GATHER) || defined(M_FENCE_BEFORE_CLAIM) || \
+	defined(M_OLD_COPIES_BELIEVED) || defined(M_FOREIGN_IGNORED) || defined(M_FENCE_BEFORE_MARK) || \
+	defined(M_VERIFIED_AT_ETCD_ONLY)
 	if
-	:: OF(c) == VM(i) && stamp[c] > own[i] -> owner_was_shut_out = true
+	:: OF(c) == VM(i) && stamp[c] > TURN(i) -> owner_was_shut_out = true
 	:: else
 	fi;
+#ifdef RESTORE
+	for (j : 0 .. LAUNCHERS - 1) {  /* it goes on with what etcd has forgotten */
+		if
+		:: j != i && qemu[j] == c + 1 && pc[j] == RUN && own[j] >= own[i] -> owner_was_shut_out = true
+		:: else
+		fi
+	}
+#endif
 #if VMS == 2
 	for (j : 0 .. LAUNCHERS - 1) {
 		if
@@ -383,7 +509,7 @@ inline shut_out(i, c)
 
 inline connected(i, handle, d, how)
 {
-	state[x] = how; stamp[x] = own[i]; handle = x + 1;
+	state[x] = how; stamp[x] = TURN(i); handle = x + 1;
 #if VMS == 2
 	vmof[x] = VM(i);
 #endif
@@ -438,6 +564,13 @@ inline leave(i, where)
 {
 	kill_all(i);
 	own[i] = 0; esaw[i] = false; fsaw[i] = 0; csaw[i] = 0; gathered[i] = 0;
+#ifdef IMAGE
+	isaw[i] = 0;
+#endif
+#ifdef RESTORE
+	turn[i] = 0; writers[i] = 0; eread[i] = 0; ended[i] = false; eshot[i] = false; fshot[i] = 0; cshot[i] = 0;
+	if :: shot_lock == i + 1 -> shot_lock = GHOST :: else fi;  /* that attempt's lock is nobody's any more */
+#endif
 #if DISKS == 2
 	hot[i] = false; hsaw[i] = UNNAMED;
 #endif
@@ -483,6 +616,21 @@ inline fail(i)
 #define ALL_WRITERS(i) (BITS(qemu[i]) | BITS(ADDED(i)))
 #else
 #define ALL_WRITERS(i) (fence[VM(i)] | BITS(qemu[i]) | BITS(ADDED(i)))
+#endif
+
+#ifdef IMAGE
+/* Whom the claim in the image names: all who may still write, of us and of those before us. */
+#ifdef M_STORAGE_UNNAMED
+#define CLAIMANTS(i) gathered[i]
+#else
+#define CLAIMANTS(i) (gathered[i] | BITS(worker[i]))
+#endif
+#define NAMED(i) (named_there | fence[VM(i)] | BITS(worker[i]) | BITS(qemu[i]) | BITS(ADDED(i)))
+#ifdef RESTORE
+#define PUT_MARK(v, e, set) mark = (v) + 1; marked_epoch = e; named_there = set
+#else
+#define PUT_MARK(v, e, set) mark = (v) + 1; named_there = set
+#endif
 #endif
 
 #ifdef M_TAKE_OVER_NOT_JOINED
@@ -535,6 +683,17 @@ inline send(i, k)
 #if VMS == 2
 		if :: k == TAKE_OVER -> kxfence[m] = xfsaw[i] :: else fi;
 #endif
+#ifdef IMAGE
+		if
+		:: k == MARK || k == NAME || k == UNMARK ->
+			kmark[m] = isaw[i]; kclaim[m] = UNNAMED;
+			if :: k == MARK -> kset[m] = CLAIMANTS(i) | (isaw[i] == SAME -> named_there : 0) :: k == NAME -> kset[m] = NAMED(i) :: else fi;
+#ifdef RESTORE
+			kepoch[m] = own[i]
+#endif
+		:: else
+		fi;
+#endif
 #ifdef M_EPOCH_UNCOMPARED
 		if :: k == RAISE -> kepoch[m] = read[i] + 1 :: else fi
 #endif
@@ -568,6 +727,14 @@ inline runs(i)
 	pc[i] = RUN
 }
 
+#ifdef IMAGE
+#define FROM_READ LOOK
+#define FROM_QEMU NAME
+#else
+#define FROM_READ TAKE
+#define FROM_QEMU RECORD
+#endif
+
 inline unclaim(i)
 {
 #if DISKS == 2
@@ -583,6 +750,15 @@ inline mark_orphan(handle)
 }
 
 /* QEMU is there, paused; or it has opened the disk that is added. */
+/* It has the image; what was connected before, and could not write, is of this tenure. */
+inline turned(i)
+{
+#ifdef RESTORE
+	turns++; turn[i] = turns;
+#endif
+	if :: LIVE(worker[i]) -> stamp[worker[i] - 1] = TURN(i); superseded[worker[i] - 1] = false :: else fi
+}
+
 inline spawn(i)
 {
 #if DISKS == 2
@@ -597,8 +773,10 @@ inline spawn(i)
 #endif
 #ifdef M_RECORD_AFTER_CONT
 	pc[i] = CONT
+#elif defined(LOOKS) && !defined(M_NO_SECOND_LOOK)
+	pc[i] = WATCHERS
 #else
-	pc[i] = RECORD
+	pc[i] = FROM_QEMU
 #endif
 }
 
@@ -613,6 +791,13 @@ inline lowest(set)
 	do :: !(set & BIT(x)) -> x++ :: else -> break od
 }
 
+#ifdef RESTORE
+inline written_back(i)
+{
+	pc[i] = (ended[i] -> RESTART : RUN); ended[i] = false
+}
+#endif
+
 /* The order of the steps, as it is and as a mutant has it. */
 #ifdef M_FENCE_BEFORE_CLAIM
 #define FROM_EPOCH GATHER
@@ -621,7 +806,11 @@ inline lowest(set)
 #else
 #define FROM_EPOCH CLAIM
 #define FROM_BLOCK STORAGE
+#if defined(IMAGE) && !defined(M_FENCE_BEFORE_MARK)
+#define FROM_CLAIM MARK
+#else
 #define FROM_CLAIM FIRST
+#endif
 #endif
 #ifdef M_VERIFY_BEFORE_GATHER
 #define FIRST VERIFY
@@ -629,6 +818,13 @@ inline lowest(set)
 #else
 #define FIRST GATHER
 #define THEN VERIFY
+#endif
+#ifdef M_FENCE_BEFORE_MARK
+#undef FROM_BLOCK
+#define FROM_BLOCK MARK
+#define FROM_MARK STORAGE
+#else
+#define FROM_MARK FIRST
 #endif
 
 proctype Launcher(byte i)
@@ -648,7 +844,34 @@ end:	do
 #ifdef M_EPOCH_UNCOMPARED
 		read[i] = epoch[VM(i)];
 #endif
+#ifdef RESTORE
+		eread[i] = epoch[VM(i)];
+#endif
+#if defined(CLONES) && !defined(M_OLD_COPIES_BELIEVED)
+		/* Copies that etcd's record does not bear out: it waits for a person. */
+		pc[i] = (VM(i) == 1 && (carried & ~fence[VM(i)]) -> STANDBY : TAKE) }
+#else
+		pc[i] = FROM_READ }
+#endif
+
+#ifdef IMAGE
+	/* Step 0: whose is the image? Another tree's, or of an epoch that this etcd does not know: it waits. */
+#ifdef M_FOREIGN_IGNORED
+#define WAITS(i) false
+#elif defined(RESTORE)
+#define WAITS(i) (mark && marked_epoch > eread[i])
+#else
+#define WAITS(i) (mark && mark != VM(i) + 1)
+#endif
+	:: d_step { pc[i] == LOOK && !WAITS(i) -> isaw[i] = SIGHT(mark);
+#ifdef RESTORE
+		eread[i] = 0;
+#endif
 		pc[i] = TAKE }
+#ifdef RESTORE
+	:: d_step { pc[i] == LOOK && !esaw[i] && WAITS(i) -> leave(i, STANDBY) }  /* a change: it reads again */
+#endif
+#endif
 
 	/* Step 1: the lock. The code also compares the record, and takes it as gathered from there on. */
 #ifdef GATHER_AT_LOCK
@@ -678,6 +901,9 @@ end:	do
 #else
 		:: d_step { OURS(i) ->
 			epoch[VM(i)]++; own[i] = epoch[VM(i)];
+#ifdef RESTORE
+			writers[i] = fence[VM(i)];
+#endif
 			epoch_written(VM(i)); esaw[i] = true; pc[i] = FROM_EPOCH }
 		:: d_step { !OURS(i) -> pc[i] = ABANDON }
 #endif
@@ -745,6 +971,34 @@ end:	do
 		fi }
 #endif
 
+#ifdef IMAGE
+	/* The claim in the image, as it was read before the lock. Who fails has shut nobody out. It names the process
+	 * that makes it, as that may write the image afterwards. */
+	:: d_step { pc[i] == MARK && !worker[i] && FAULT -> SPEND; connect(i, worker[i], DISK(i), MUTE); skip }
+	:: atomic { pc[i] == MARK ->
+		send(i, MARK);
+		if
+		:: d_step { HOLDS(isaw[i], mark) ->
+#ifdef M_MARK_CHECKED
+			pc[i] = MARKING }
+#else
+			gathered[i] = gathered[i] | named_there;
+			PUT_MARK(VM(i), own[i], CLAIMANTS(i));
+			mark_written(); isaw[i] = SAME; turned(i);
+			pc[i] = FROM_MARK }
+#endif
+		:: d_step { !HOLDS(isaw[i], mark) -> pc[i] = ABANDON }
+		:: d_step { FAULT -> SPEND; pc[i] = ABANDON }
+		fi }
+#ifdef M_MARK_CHECKED
+	:: d_step { pc[i] == MARKING ->
+		gathered[i] = gathered[i] | named_there;
+		PUT_MARK(VM(i), own[i], CLAIMANTS(i));
+		mark_written(); isaw[i] = SAME;
+		pc[i] = FROM_MARK }
+#endif
+#endif
+
 	/* Step 3: gather, then make sure that we are the owner, then shut out what was gathered. */
 #if defined(M_NO_FENCE) || defined(M_FENCE_BEFORE_LOCK)
 	:: d_step { pc[i] == FIRST -> fsaw[i] = SIGHT(recorded[VM(i)]); pc[i] = STORAGE }
@@ -754,6 +1008,9 @@ end:	do
 #ifdef GATHER_AT_LOCK
 			if
 			:: !HOT(i)
+#if defined(M_FENCE_BEFORE_MARK)
+				-> gathered[i] = gathered[i] | named_there
+#endif
 			:: else ->
 				fsaw[i] = SIGHT(recorded[VM(i)]);
 				gathered[i] = fence[VM(i)]
@@ -762,20 +1019,30 @@ end:	do
 			fsaw[i] = SIGHT(recorded[VM(i)]);
 			gathered[i] = fence[VM(i)];
 #endif
+#ifdef M_OLD_COPIES_BELIEVED
+			if :: VM(i) == 1 -> gathered[i] = gathered[i] | carried :: else fi;
+#endif
 			pc[i] = (THEN == VERIFY -> VERIFY : BLOCK)
 		};
+#ifndef LOOKS
 		if
 		:: true
 		:: d_step {  /* lockers of the disk whose watcher has become invisible */
 			for (j : 0 .. CLIENTS - 1) {
-				if :: state[j] == OPEN && ON(j) == DISK(i) -> gathered[i] = gathered[i] | BIT(j) :: else fi
+				if :: state[j] == OPEN && ON(j) == LIES(i) -> gathered[i] = gathered[i] | BIT(j) :: else fi
 			}
 			skip }
 		fi;
+#endif
 		d_step { gathered[i] = gathered[i] & ~(BITS(qemu[i]) | BITS(ADDED(i))) } }
+#if defined(IMAGE) && !defined(M_VERIFIED_AT_ETCD_ONLY) && !defined(M_FENCE_BEFORE_MARK)
+#define VERIFIED(i) (OURS(i) && HOLDS(isaw[i], mark))
+#else
+#define VERIFIED(i) OURS(i)
+#endif
 	:: d_step { pc[i] == VERIFY ->
 		if
-		:: OURS(i) -> pc[i] = (THEN == VERIFY -> BLOCK : GATHER)
+		:: VERIFIED(i) -> pc[i] = (THEN == VERIFY -> BLOCK : GATHER)
 		:: else -> fsaw[i] = STALE; fail(i)  /* what was read may be a newer owner's */
 		fi;
 		skip }
@@ -785,13 +1052,21 @@ end:	do
 #endif
 
 	/* Step 4: our own writer before QEMU: it is recorded before it writes. */
+#ifdef IMAGE
+	:: d_step { pc[i] == STORAGE && worker[i] == FENCED -> fail(i); skip }
+	:: d_step { pc[i] == STORAGE && LIVE(worker[i]) -> pc[i] = OWN_WRITER }
+	:: d_step { pc[i] == STORAGE && !worker[i] -> spawn(i); skip }
+#else
 	:: d_step { pc[i] == STORAGE -> spawn(i); skip }  /* nothing to create, import or grow */
+#endif
 #ifdef M_STORAGE_UNRECORDED
 	:: d_step { pc[i] == STORAGE && FAULT ->
 		SPEND; connect(i, worker[i], DISK(i), OPEN); pc[i] = WORK }
 #else
+#if !defined(LOOKS) && !defined(IMAGE)  /* it would write before anybody looks: the claim is the only barrier there */
 	:: d_step { pc[i] == STORAGE && FAULT ->
 		SPEND; connect(i, worker[i], DISK(i), MUTE); pc[i] = OWN_WRITER }
+#endif
 #endif
 #ifdef M_RECORD_UNCOMPARED
 #define MAY_RECORD(i) OURS(i)
@@ -803,6 +1078,9 @@ end:	do
 		if
 		:: d_step { MAY_RECORD(i) ->
 			named = WITH_WORKER(i); put_record(VM(i), named); fsaw[i] = SAME;
+#ifdef RESTORE
+			writers[i] = fence[VM(i)];
+#endif
 			let_write(worker[i]);
 			pc[i] = WORK }
 		:: d_step { !MAY_RECORD(i) -> fail(i); skip }
@@ -811,12 +1089,38 @@ end:	do
 	:: d_step { pc[i] == WORK -> close(worker[i]); spawn(i); skip }
 	:: d_step { pc[i] == WORK && FAULT -> SPEND; fail(i); skip }
 
+#ifdef LOOKS
+	/* Step 5: who has the image open must be QEMU, and nobody else. */
+	:: d_step { pc[i] == WATCHERS ->
+		used = 0;
+		for (j : 0 .. CLIENTS - 1) { used = used || (state[j] && j + 1 != qemu[i] && j + 1 != worker[i]) }
+		if :: used -> pc[i] = ABANDON :: else -> pc[i] = FROM_QEMU fi }
+#endif
+#ifdef IMAGE
+	/* Step 5: QEMU's clients, into the image's claim. */
+	:: atomic { pc[i] == NAME ->
+		send(i, NAME);
+		if
+#ifdef M_NAME_UNCOMPARED
+		:: d_step { named = NAMED(i); PUT_MARK(VM(i), own[i], named); mark_written(); isaw[i] = SAME; pc[i] = RECORD }
+#else
+		:: d_step { HOLDS(isaw[i], mark) ->
+			named = NAMED(i); PUT_MARK(VM(i), own[i], named); mark_written(); isaw[i] = SAME; pc[i] = RECORD }
+		:: d_step { !HOLDS(isaw[i], mark) -> fail(i); skip }
+#endif
+		:: d_step { FAULT -> SPEND; fail(i); skip }
+		fi }
+#endif
+
 	/* Step 6: all who may write are in the record, only then `cont`. */
 	:: atomic { pc[i] == RECORD ->
 		send(i, RECORD);
 		if
 		:: d_step { MAY_RECORD(i) && CLAIMED(i) ->
 			named = ALL_WRITERS(i); put_record(VM(i), named); fsaw[i] = SAME;
+#ifdef RESTORE
+			writers[i] = fence[VM(i)];
+#endif
 #ifdef M_RECORD_AFTER_CONT
 			runs(i) }
 #else
@@ -854,9 +1158,47 @@ end:	do
 		:: FAULT -> d_step { SPEND }; send(i, AGAIN)
 		fi }
 
+#ifdef RESTORE
+	/* etcd knows less than the owner: it writes its own records back, if nobody has written meanwhile. */
+#define AS_READ(i) ((lock[VM(i)] == ABSENT || LOCKED(i)) && esaw[i] && RECORD_SAME(i) && CLAIMED(i))
+#define FORGOTTEN(i) ((lock[VM(i)] == ABSENT || LOCKED(i)) && epoch[VM(i)] <= own[i] && !AS_READ(i))
+	:: d_step { (pc[i] == RUN || pc[i] == RESTART) && restored && FORGOTTEN(i) ->
+		ended[i] = pc[i] == RESTART;
+		esaw[i] = true; fsaw[i] = SIGHT(recorded[VM(i)]); csaw[i] = SIGHT(claim[HOME(VM(i))]);
+		pc[i] = WRITE_BACK }
+#ifdef M_WRITE_BACK_UNCOMPARED
+#define MAY_WRITE_BACK(i) true
+#else
+#define MAY_WRITE_BACK(i) AS_READ(i)
+#endif
+	:: atomic { pc[i] == WRITE_BACK ->
+		if
+		:: d_step { MAY_WRITE_BACK(i) ->
+			newer_was_hidden = newer_was_hidden || epoch[VM(i)] > own[i];
+			assert(!newer_was_hidden);
+			epoch[VM(i)] = own[i]; epoch_written(VM(i)); esaw[i] = true;
+			named = writers[i]; put_record(VM(i), named); fsaw[i] = SAME;
+			claim[HOME(VM(i))] = VM(i) + 1; claim_written(HOME(VM(i))); csaw[i] = SAME;
+			lock[VM(i)] = i + 1; written_back(i) }
+		:: d_step { !MAY_WRITE_BACK(i) -> esaw[i] = false; fsaw[i] = STALE; csaw[i] = STALE; written_back(i) }
+		:: d_step { FAULT -> SPEND; esaw[i] = false; fsaw[i] = STALE; csaw[i] = STALE; written_back(i) }
+		fi }
+#ifdef M_JUDGED_BY_REVISION
+#define NEWER_OWNER(i) !esaw[i]
+#else
+#define NEWER_OWNER(i) (!esaw[i] && epoch[VM(i)] > own[i])
+#endif
+#else
+#define NEWER_OWNER(i) !esaw[i]
+#endif
+
 	/* Another epoch, or shut out: killed. The lock, if it is there, ends with its lease. */
 	:: d_step { (pc[i] == RUN || pc[i] == RESTART) &&
-		(!esaw[i] || (pc[i] == RUN && (qemu[i] == FENCED || ADDED(i) == FENCED))) ->
+		(NEWER_OWNER(i) || (pc[i] == RUN && (qemu[i] == FENCED || ADDED(i) == FENCED))) ->
+#ifdef RESTORE
+		owner_was_killed = owner_was_killed || (LIVE(qemu[i]) && epoch[VM(i)] <= own[i]);
+		assert(!owner_was_killed);
+#endif
 		if :: LOCKED(i) -> lock[VM(i)] = GHOST :: else fi;
 		leave(i, STANDBY) }
 
@@ -906,7 +1248,24 @@ end:	do
 		kill_all(i);
 		pc[i] = PARTING }
 	:: d_step { pc[i] == PARTING && gathered[i] -> lowest(gathered[i]); shut_out(i, x); skip }
+#ifdef IMAGE
+	:: d_step { pc[i] == PARTING && !gathered[i] -> pc[i] = UNMARK }
+	/* The image is let go after its last writer, and before etcd's records. */
+	:: atomic { pc[i] == UNMARK ->
+		send(i, UNMARK);
+		if
+		:: d_step { HOLDS(isaw[i], mark) ->
+			mark = ABSENT; named_there = 0;
+#ifdef RESTORE
+			marked_epoch = 0;
+#endif
+			mark_written(); isaw[i] = NONE; pc[i] = RELEASE }
+		:: d_step { !HOLDS(isaw[i], mark) -> pc[i] = ABANDON }
+		:: d_step { FAULT -> SPEND; pc[i] = ABANDON }
+		fi }
+#else
 	:: d_step { pc[i] == PARTING && !gathered[i] -> pc[i] = RELEASE }
+#endif
 	:: d_step { pc[i] == PARTING && FAULT -> SPEND; pc[i] = ABANDON }
 #define MAY_RELEASE(i) (OURS(i) && CLAIMED(i))
 	:: atomic { pc[i] == RELEASE && !MAY_LOCK_AGAIN(i) ->
@@ -934,6 +1293,11 @@ end:	do
 		lock[VM(i)] = GHOST;
 		leave(i, STANDBY) }
 
+#ifdef M_MARK_RELEASED_EARLY
+	:: d_step { pc[i] == RUN && FAULT && HOLDS(isaw[i], mark) ->
+		SPEND; mark = ABSENT; named_there = 0; mark_written(); isaw[i] = NONE }
+#endif
+
 	/* A crash of the launcher or its host, at any step. What was let write may go on, or be frozen. */
 	:: atomic { pc[i] != STANDBY && pc[i] != DOWN && FAULT ->
 		d_step { SPEND; if :: LOCKED(i) -> lock[VM(i)] = GHOST :: else fi };
@@ -955,6 +1319,11 @@ end:	do
 #define EXPIRES(v) d_step { RUNS_OUT(v) -> lock_gone(v); skip } \
 	:: d_step { lock[v] != ABSENT && lock[v] != GHOST && FAULT -> SPEND; lock_gone(v); skip }
 
+#ifdef LOOKS  /* who has it open and may not write yet looks again before he does */
+#define REPLACED(j) (state[j] == OPEN)
+#else
+#define REPLACED(j) state[j]
+#endif
 #define OLDER(c) (superseded[c] || stamp[c] < NEWEST(OF(c), ON(c)))
 
 inline write(c)
@@ -965,7 +1334,7 @@ inline write(c)
 	NEWEST(OF(c), ON(c)) = stamp[c];
 	for (j : 0 .. CLIENTS - 1) {
 		if
-		:: j != c && state[j] && ON(j) == ON(c) &&
+		:: j != c && REPLACED(j) && ON(j) == ON(c) &&
 		   (OF(j) != OF(c) || stamp[j] < stamp[c] || (stamp[j] == stamp[c] && orphan[j] && !orphan[c])) ->
 			superseded[j] = true
 		:: else
@@ -975,6 +1344,26 @@ inline write(c)
 
 /* A write that can change nothing in the model is left out. */
 #define WRITES(c) d_step { state[c] == OPEN && (!written[c] || OLDER(c)) -> write(c); skip }
+
+#ifdef RESTORE
+#define KEPOCH(k) kepoch[k]
+/* etcd as it was at the snapshot, or empty. Its servers were stopped, so no request to it is under way. */
+inline restore()
+{
+	lock[0] = shot_lock; epoch[0] = shot_epoch; recorded[0] = shot_recorded; fence[0] = shot_fence; claim[0] = shot_claim;
+	for (j : 0 .. LAUNCHERS - 1) {
+		esaw[j] = (esaw[j] -> eclean : eshot[j]);
+		fsaw[j] = (fsaw[j] == SAME -> (fclean -> SAME : STALE) : (fsaw[j] == STALE -> fshot[j] : fsaw[j]));
+		csaw[j] = (csaw[j] == SAME -> (cclean -> SAME : STALE) : (csaw[j] == STALE -> cshot[j] : csaw[j]));
+		eshot[j] = false; fshot[j] = 0; cshot[j] = 0
+	}
+	for (m : 0 .. COPIES - 1) { if :: kind[m] && !TO_IMAGE(m) -> drop(m) :: else fi }
+	restored = true; shot = true;
+	shot_lock = 0; shot_epoch = 0; shot_recorded = false; shot_fence = 0; shot_claim = 0
+}
+#else
+#define KEPOCH(k) 0
+#endif
 
 inline arrive(k)
 {
@@ -997,6 +1386,16 @@ inline arrive(k)
 	:: kind[k] == AGAIN && lock[VM(e)] == ABSENT &&
 	   (UNGUARDED_AGAIN(k) || (HOLDS(kfence[k], recorded[VM(e)]) && KCLAIMED(k))) ->
 		lock[VM(e)] = (own[e] && esaw[e] -> e + 1 : GHOST)
+#ifdef IMAGE
+	:: kind[k] == MARK && HOLDS(kmark[k], mark) -> PUT_MARK(VM(e), KEPOCH(k), kset[k]); mark_written()
+	:: kind[k] == NAME && HOLDS(kmark[k], mark) -> PUT_MARK(VM(e), KEPOCH(k), kset[k]); mark_written()
+	:: kind[k] == UNMARK && HOLDS(kmark[k], mark) ->
+		mark = ABSENT; named_there = 0;
+#ifdef RESTORE
+		marked_epoch = 0;
+#endif
+		mark_written()
+#endif
 #if VMS == 2
 	:: kind[k] == TAKE_OVER && lock[1 - VM(e)] == ABSENT && HOLDS(kxfence[k], recorded[1 - VM(e)]) &&
 	   HOLDS(kfence[k], recorded[VM(e)]) && HOLDS(KSIGHT_OF_CLAIM(k), claim[KDISK(k)]) ->
@@ -1039,6 +1438,21 @@ end:	do
 #if CLIENTS > 7
 	:: WRITES(7)
 #endif
+#ifdef RESTORE
+	:: d_step { !shot && !restored ->
+		shot = true; shot_lock = lock[0]; shot_epoch = epoch[0]; shot_recorded = recorded[0];
+		shot_fence = fence[0]; shot_claim = claim[0];
+		eclean = true; fclean = true; cclean = true;
+		for (j : 0 .. LAUNCHERS - 1) { eshot[j] = false; fshot[j] = 0; cshot[j] = 0 }
+		skip }
+	:: d_step { !restored -> restore(); skip }
+#endif
+#ifdef CLONES
+	:: d_step { FAULT -> SPEND;  /* whatever of VM 0 the copies in its image may name */
+		carried = 0;
+		for (j : 0 .. CLIENTS - 1) { if :: state[j] && OF(j) == 0 -> carried = carried | BIT(j) :: else fi }
+		skip }
+#endif
 	:: DELIVERS(0)
 #if COPIES > 1
 	:: DELIVERS(1)
@@ -1070,6 +1484,14 @@ active proctype End()
 	                 || RUNS(2)
 #endif
 	);
+#ifdef LOOKS  /* a client of the other tree's may stay for ever */
+	stands_still = false;
+#elif defined(TREES)  /* the other tree has the image, and has gone: a person decides */
+	stands_still = stands_still && mark != 2;
+#endif
+#ifdef RESTORE  /* the image knows of a later epoch, and its owner is gone: a person decides */
+	stands_still = stands_still && !(mark && marked_epoch > epoch[0]);
+#endif
 	assert(!stands_still)
 }
 #endif

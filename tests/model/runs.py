@@ -18,6 +18,8 @@ OLDER_WROTE = (
     "older_has_written"  # an older tenure wrote after a newer one, or two VMs wrote a disk
 )
 SHUT_OUT = "owner_was_shut_out"  # an older owner, or another VM, put the owner on the blocklist
+KILLED = "owner_was_killed"  # by itself, though etcd knew of no higher epoch
+HIDDEN = "newer_was_hidden"  # a newer owner, by the records that an older one wrote back
 STANDS_STILL = "stands_still"  # nothing is left to do, and the VM does not run
 
 
@@ -91,8 +93,24 @@ THREE = Run(
     name="three launchers, three faults",
     switches={"FAULTS": 3, "EPOCHS": 9, "LAUNCHERS": 3, "CLIENTS": 5},
 )
+# Past one tree of one etcd.
+BOTH = {"VMS": 2, "GATHER_AT_LOCK": 1, "CLIENTS": 5}
+FEW = {"FAULTS": 3, "EPOCHS": 9}
+CLAIMED = {**BOTH, "TREES": 1, "IMAGE": 1}
+LOOKED = {**BOTH, "TREES": 1, "LOOKS": 1}
+CLONED = {**BOTH, "CLONES": 1}
+RESTORED = {"IMAGE": 1, "GATHER_AT_LOCK": 1, "RESTORE": 1}
+TREES = Run(name="two trees, claim in the image, three faults", switches={**CLAIMED, **FEW})
+LOOKS = Run(name="two trees, the second look, two epochs", switches={**LOOKED, "EPOCHS": 2})
+CLONES = Run(name="a clone with old copies, three faults", switches={**CLONED, **FEW})
+RESTORE = Run(
+    name="etcd restored or wiped, two faults", switches={**RESTORED, "FAULTS": 2, "EPOCHS": 9}
+)
 
-SMALL = (CORE, COPIES, CODE, TWO_VMS, EPOCHS, TWO_EPOCHS, ADDED, PROGRESS, ENDS, THREE)
+SMALL = (
+    *(CORE, COPIES, CODE, TWO_VMS, EPOCHS, TWO_EPOCHS, ADDED, PROGRESS, ENDS, THREE),
+    *(TREES, LOOKS, CLONES, RESTORE),
+)
 
 LARGE = (
     Run(name="two launchers, three late copies", switches={**ANY, "COPIES": 3}),
@@ -116,6 +134,20 @@ LARGE = (
     Run(
         name="the VM runs again, ten faults",
         switches={**PROGRESS.switches, "FAULTS": 10, "EPOCHS": 14},
+        collapse=True,
+    ),
+    Run(name="two trees, claim in the image", switches={**CLAIMED, **ANY}),
+    Run(name="two trees, the second look", switches={**LOOKED, **ANY}),
+    Run(name="a clone with old copies", switches={**CLONED, **ANY}),
+    Run(name="one tree, claim in the image", switches={**ANY, "IMAGE": 1, "GATHER_AT_LOCK": 1}),
+    Run(
+        name="etcd restored or wiped, three faults",
+        switches={**RESTORED, "FAULTS": 3, "EPOCHS": 9, "CLIENTS": 5},
+        collapse=True,
+    ),
+    Run(
+        name="etcd restored or wiped, two epochs",
+        switches={**RESTORED, "EPOCHS": 2, "CLIENTS": 5},
         collapse=True,
     ),
     # These have not come to an end yet: docs/reliability.md says how far they came.
@@ -161,6 +193,18 @@ MUTANTS = (
     Mutant(name="VERIFY_BEFORE_GATHER", base=CORE, violates=SHUT_OUT),
     Mutant(name="FENCE_BEFORE_CLAIM", base=TWO_VMS, violates=SHUT_OUT),
     Mutant(name="LEASE_STAYS", base=PROGRESS, violates=STANDS_STILL),
+    # past one tree of one etcd
+    Mutant(name="MARK_CHECKED", base=TREES),
+    Mutant(name="MARK_RELEASED_EARLY", base=TREES),
+    Mutant(name="FOREIGN_IGNORED", base=TREES, violates=SHUT_OUT),
+    Mutant(name="FENCE_BEFORE_MARK", base=TREES, violates=SHUT_OUT),
+    Mutant(name="NO_SECOND_LOOK", base=LOOKS),
+    Mutant(name="OLD_COPIES_BELIEVED", base=CLONES, violates=SHUT_OUT),
+    Mutant(name="NAME_UNCOMPARED", base=RESTORE),
+    Mutant(name="STORAGE_UNNAMED", base=RESTORE),
+    Mutant(name="VERIFIED_AT_ETCD_ONLY", base=RESTORE, violates=SHUT_OUT),
+    Mutant(name="JUDGED_BY_REVISION", base=RESTORE, violates=KILLED),
+    Mutant(name="WRITE_BACK_UNCOMPARED", base=RESTORE, violates=HIDDEN),
 )
 
 
