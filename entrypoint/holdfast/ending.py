@@ -16,12 +16,15 @@ class How(StrEnum):
     forced = "ended after stop_timeout"
     lost = "ownership lost"
     died = "QEMU ended by itself"
+    starved = (
+        "the kernel killed QEMU for want of memory: raise the container's limit, or lower ram"
+    )
     panicked = "the guest's kernel panicked"
     crash_loop = "crashed again and again"
     off_loop = "guest powered off again and again"
 
 
-CRASHES = frozenset({How.died, How.panicked, How.crash_loop, How.off_loop})
+CRASHES = frozenset({How.died, How.starved, How.panicked, How.crash_loop, How.off_loop})
 OFF = frozenset({How.powered_off, How.rebooted})  # by its own user: nobody starts it again
 
 

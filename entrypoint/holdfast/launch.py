@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from holdfast import capacity, hostdev, limits, log, pinned, qemu, virtiofs
+from holdfast import capacity, cgroup, hostdev, limits, log, pinned, qemu, virtiofs
 from holdfast.confinement import Identity, confined, identity
 from holdfast.errors import HostLacks, InternalError, LockHeld
 from holdfast.fence import Fence
@@ -39,6 +40,10 @@ class Stillborn(InternalError):
     """QEMU ended before it was ready. Its own words are in the message."""
 
 
+class Starved(Stillborn):
+    """The kernel killed it for want of memory."""
+
+
 class ImageInUse(LockHeld):
     """Another QEMU has a disk open: not a fault of the keys, but of the moment."""
 
@@ -61,6 +66,7 @@ class Launch:
         self._who = who
         self._rundir = rundir
         self._vault = vault
+        self._kills = 0  # for want of memory, before QEMU was started
         self.helpers: list[Child] = []  # that serve devices of this QEMU
         self._made_ticket = ""
 
@@ -78,6 +84,7 @@ class Launch:
             command = confined(argv, self._who, os.getpid())
             if tenure is not None:
                 tenure.admit_writes()
+            self._kills = cgroup.oom_kills()
             with capacity.on_cpus(machine.cpu_set):
                 child = Child("qemu", command, passed(wiring), timezone=machine.guest.timezone)
             stack.callback(child.close)
@@ -87,6 +94,10 @@ class Launch:
             if not nic.link:
                 qmp.call("set_link", timeout=GREETING, name=f"nic-{nic.name}", up=False)
         return child, qmp
+
+    def starved(self, status: int) -> bool:
+        """Whether the kernel killed QEMU for want of memory."""
+        return status == -signal.SIGKILL and cgroup.oom_kills() > self._kills
 
     def _argv(self, wiring: Wiring) -> list[str]:
         if self._plan.adapted is not None:
@@ -101,12 +112,15 @@ class Launch:
         try:
             qmp.connect(GREETING)
         except (Disconnected, QmpError) as error:
+            starved = self.starved(child.end())
             child.close()
             said = "; ".join(child.said) or error.message
             if locked := LOCKED.search(said):
                 raise self._in_use(int(locked[1]), wiring) from error
             if pinned.UNKNOWN in said:
                 raise pinned.unknown(self._plan.machine) from error
+            if starved:
+                raise Starved("QEMU was killed while it started") from error
             if NO_MEMORY.search(said):
                 raise HostLacks(
                     f"ram: this host has no room for it now: {said}", hint=MORE_MEMORY

@@ -27,7 +27,9 @@ class Restarts:
             return self._again(self._offs, MOST_OFFS, replace(ending, how=How.off_loop), now)
         if not ending.crashed or self.machine.on_crash is not OnCrash.restart:
             return ending
-        return self._again(self._crashes, MOST, replace(ending, how=How.crash_loop), now)
+        # Want of memory keeps its name and its status, which say what is wrong.
+        over = ending if ending.how is How.starved else replace(ending, how=How.crash_loop)
+        return self._again(self._crashes, MOST, over, now)
 
     def _again(self, before: list[float], most: int, over: Ending, now: float) -> Ending | None:
         before[:] = [when for when in before if when > now - WITHIN]

@@ -1,5 +1,6 @@
 """One QEMU after another in one place: paused, the record, only then the guest; and again after a crash."""
 
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from holdfast import hearsay, log, pinned
 from holdfast.ending import Ending, How
 from holdfast.events import Events
 from holdfast.fence import Fence
-from holdfast.launch import GREETING, Launch
+from holdfast.launch import GREETING, Launch, Starved
 from holdfast.machine import Accelerator, Pinned
 from holdfast.plan import Plan
 from holdfast.process import Child
@@ -44,7 +45,7 @@ class Runs:
         """How the last QEMU ended. Whatever is raised, none is left."""
         restarts = Restarts(machine=self.plan.machine)
         while True:
-            ending = self._run()
+            ending = self._told_why(self._run())
             if judged := restarts.judge(ending, time.monotonic()):
                 return judged
             log.warning(f"{ending}: starting QEMU again in place", restarts=restarts.number)
@@ -58,7 +59,11 @@ class Runs:
     def _run(self) -> Ending:
         with ExitStack() as stack:
             # What follows is loaded while QEMU opens its disks (see Launch.spawn).
-            child, qmp = self.launch.spawn(stack, self.tenure)
+            try:
+                child, qmp = self.launch.spawn(stack, self.tenure)
+            except Starved as error:
+                log.warning(error.message)
+                return Ending(how=How.starved, qemu=-signal.SIGKILL)
             try:
                 self._admit(child, qmp, stack)
             except Disconnected as error:  # killed before its guest ran: a crash like any other
@@ -77,6 +82,10 @@ class Runs:
                 keeper=self.tenure.keeper if self.tenure else None,
             )
             return supervisor.run(self.launch.helpers, self.rundir.path / "agent")
+
+    def _told_why(self, ending: Ending) -> Ending:
+        starved = ending.how is How.died and self.launch.starved(ending.qemu)
+        return replace(ending, how=How.starved) if starved else ending
 
     def _admit(self, child: Child, qmp: Qmp, stack: ExitStack) -> None:
         if self.tenure is not None:

@@ -105,12 +105,60 @@ def test_a_weight_is_written_where_there_is_one(group: dict[str, str]) -> None:
     assert weight.read_text().startswith("300")
 
 
+@pytest.fixture(params=["a container's view", "a host's view"])
+def group_1(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Version 1: an engine mounts a container's group as if it were the root."""
+    inside = request.param == "a host's view"
+    for controller in ("memory", "cpu", "pids"):
+        (tmp_path / "fs-1" / controller / ("docker/7" if inside else "")).mkdir(parents=True)
+    own = tmp_path / "own-1"
+    own.write_text("9:memory:/docker/7\n7:cpu,cpuacct:/docker/7\n6:pids:/docker/7\n0::/\n")
+    return {"root": str(tmp_path / "fs-1"), "own": str(own)}
+
+
+def file_1(group: dict[str, str], controller: str, name: str) -> Path:
+    (found,) = cgroup.folders_1(controller, **group)
+    return found / name
+
+
+def test_both_dialects_say_the_same(group: dict[str, str], group_1: dict[str, str]) -> None:
+    inner = Path(group["root"]) / "system.slice/kvm.service"
+    assert cgroup.oom_kills(**group) == cgroup.oom_kills(**group_1) == 0
+    (inner / "memory.events").write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
+    file_1(group_1, "memory", "memory.oom_control").write_text(
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"
+    )
+    assert cgroup.oom_kills(**group) == cgroup.oom_kills(**group_1) == 2
+
+    stat = file_1(group_1, "memory", "memory.stat")
+    stat.write_text(f"cache 0\nhierarchical_memory_limit {(1 << 63) - 4096}\n")
+    assert cgroup.memory_max(**group_1) is None
+    stat.write_text("cache 0\nhierarchical_memory_limit 4294967296\n")
+    assert cgroup.memory_max(**group) == cgroup.memory_max(**group_1) == 4 * 1024**3
+
+    (inner / "pids.max").write_text("40\n")
+    file_1(group_1, "pids", "pids.max").write_text("40\n")
+    assert cgroup.pids_max(**group) == cgroup.pids_max(**group_1) == 40
+
+    (inner / "cpu.weight").write_text("100\n")
+    file_1(group_1, "cpu", "cpu.shares").write_text("1024\n")
+    assert cgroup.set_cpu_weight(200, **group) == cgroup.set_cpu_weight(200, **group_1) == ""
+    assert (inner / "cpu.weight").read_text().startswith("200")
+    assert file_1(group_1, "cpu", "cpu.shares").read_text().startswith("2048")
+
+
+@pytest.mark.parametrize("text", ["", "oom_kill\n", "oom_kill x\n", "\xff"])
+def test_files_that_say_nothing(group_1: dict[str, str], text: str) -> None:
+    file_1(group_1, "memory", "memory.oom_control").write_text(text)
+    assert cgroup.oom_kills(**group_1) == 0
+
+
 def test_without_version_2_there_is_neither(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.write_text("1:cpu:/\n")
     nowhere = {"root": str(tmp_path), "own": str(own)}
     assert cgroup.memory_max(**nowhere) is None
-    assert cgroup.set_cpu_weight(1, **nowhere) == "there is no cgroup of version 2 here"
+    assert cgroup.set_cpu_weight(1, **nowhere) == "there is no control group of CPUs here"
     own.write_text("0::/gone\n")
     assert cgroup.memory_max(**nowhere) is None
 

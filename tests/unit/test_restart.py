@@ -33,6 +33,15 @@ def test_one_restart_too_many_is_a_crash_loop() -> None:
     assert judged.status == 70
 
 
+def test_want_of_memory_is_called_that_however_often_it_came() -> None:
+    starved = Ending(how=How.starved, qemu=-9)
+    restarts = Restarts(machine=machine())
+    assert [restarts.judge(starved, number) for number in range(MOST)] == [None] * MOST
+    assert restarts.judge(starved, MOST) == starved
+    assert (starved.crashed, starved.status) == (True, 137)
+    assert "memory" in str(starved)
+
+
 def test_crashes_long_ago_do_not_count() -> None:
     restarts = Restarts(machine=machine())
     for number in range(10):
