@@ -29,6 +29,15 @@ def identity(mounts: str = MOUNTS) -> str:
     return found[1][:CONTAINER_ID] if found else ""
 
 
+def unreached(address: str, key: str) -> str:
+    """What to know of a server on this address, in a container with a network of its own."""
+    if not (
+        engine() and is_container_id(os.uname().nodename) and address.startswith(("127.", "::1"))
+    ):
+        return ""
+    return f"; only from inside this container: `-p` leads there with {key}=0.0.0.0"
+
+
 def command(words: str) -> str:
     """A command of ours, as the operator can give it on the host."""
     found = engine()

@@ -260,11 +260,16 @@ class Launch:
         """A screen asks for a password unless the operator has said that it need not."""
         if server is None or server.password is None:
             return ""
+        from holdfast.container import unreached  # noqa: PLC0415 - only for a guest with a screen
+
         longest = None if kind == "SPICE" else 8  # all that VNC heeds
         path = self._rundir.secret(
             f"{kind.lower()}-password", server.password or self._made()[:longest]
         )
-        log.info(f"{kind} on {server.addr}:{server.port}; its password is in {path}")
+        log.info(
+            f"{kind} on {server.addr}:{server.port}; its password is in {path}"
+            f"{unreached(server.addr, f'{kind.lower()}_addr')}"
+        )
         return path
 
     def _certificate(self, server: Spice | Vnc | None) -> str:

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from launcher import Followed
 pytestmark = pytest.mark.e2e
 
 README = Path(__file__).parents[2] / "README.md"
+OPERATIONS = README.parent / "docs" / "operations.md"
 BUILDS_OR_WATCHES = ("docker build ", "docker logs ", "ssh ")
 VOLUMES = ("holdfast-etcd", "holdfast-pool")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBxWcKcGcTnGZ0C1kcWc7N3mU1q5y2yWwP9Fz2n3YV5k somebody\n"
@@ -82,9 +83,9 @@ def pasted(lines: str, clone: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def blocks() -> list[str]:
+def blocks(document: Path = README) -> list[str]:
     return re.findall(
-        r"^```sh\n(.*?)^```", README.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
+        r"^```sh\n(.*?)^```", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
     )
 
 
@@ -107,5 +108,23 @@ def test_the_example_runs(clone: Path) -> None:
     pasted("\n".join(line for line in again if not keys.match(line)), clone)
     with closing(Followed(["docker", "logs", "--follow", "kvm-7"], os.environ)) as shown:
         assert shown.ready()["boot"] == "2"
-        docker("stop", "kvm-7")
-        shown.ends()
+        with typed("poweroff\n"):
+            shown.says("the VM is switched off", timeout=60)
+    docker("stop", "kvm-7")
+    assert (
+        docker("exec", "etcd", "etcdctl", "get", "--print-value-only", "/kvm/7/power") == "off\n"
+    )
+
+
+@contextmanager
+def typed(text: str) -> Iterator[None]:
+    """At the guest's console, by the line of docs/operations.md; it wants a terminal, which a test has not."""
+    (line,) = [one for one in blocks(OPERATIONS) if one.startswith("sudo socat")]
+    line = line.replace("sudo ", "exec ").replace("-,raw,echo=0,escape=0x1d", "-")
+    with subprocess.Popen(["bash", "-euc", line], stdin=subprocess.PIPE, text=True) as typing:
+        assert typing.stdin
+        typing.stdin.write(text)
+        typing.stdin.flush()
+        yield
+        typing.stdin.close()
+        typing.wait(timeout=30)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import host_config, keys, pool
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/**/*.md")]
@@ -57,3 +59,60 @@ def test_each_line_that_starts_a_vm_keeps_its_disks() -> None:
     assert len(found) >= 5
     assert [run for run in found if POOL not in run and "/etc/ceph" not in run] == []
     assert [run for run in starts(text(ROOT / "README.md")) if POOL not in run] == []
+
+
+# -- docs/from-nomad.md
+
+# Every option that the three drivers have: 2015's, today's `qemu`, and nomad-driver-virt with its plugin's own.
+OPTIONS = """
+image_source checksum accelerator host_port guest_ports
+image_path emulator machine_type accelerator drive_interface graceful_shutdown guest_agent args port_map
+image_paths args_allowlist emulators_allowlist
+artifact artifact.options.checksum network.dns user kill_timeout kill_signal env volume_mount
+resources.memory resources.memory_max resources.cores resources.cpu
+driver.qemu driver.qemu.version driver.qemu.emulators driver.virt
+provider uri password allow_insecure_readonly_mounts data_dir use_thin_copy primary_disk_size
+storage_pools.default storage_pools.directory storage_pools.ceph path pool hosts
+storage_pools.ceph.authentication username secret
+hostname os.arch os.machine cmds default_user_password default_user_authorized_ssh_key user_data timezone image
+disk.kind disk.bus_type disk.devname disk.driver disk.pool disk.format disk.size disk.sparse disk.chained
+disk.primary disk.read_only disk.source.image disk.source.volume disk.source.format disk.volume
+network_interface.bridge.name network_interface.bridge.ports
+network_interface.macvtap.device network_interface.macvtap.mode
+"""
+
+
+def rows() -> list[list[str]]:
+    """The cells of all tables: theirs, ours, what differs."""
+    lines = text(ROOT / "docs" / "from-nomad.md").splitlines()
+    cells = [
+        re.split(r" *\| *", line.strip("|").strip()) for line in lines if line.startswith("|")
+    ]
+    return [row for row in cells if row[0] not in ("theirs", "---")]
+
+
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_each_option_of_nomads_drivers_has_a_row() -> None:
+    theirs = {word for row in rows() for word in quoted(row[0])}
+    assert set(OPTIONS.split()) - theirs == set()
+
+
+def test_each_row_of_nomads_names_what_there_is() -> None:
+    assert all(len(row) == 3 for row in rows())
+    pools = {name for kind in pool.NAMES.values() for name in kind}
+    for _, ours, differs in rows():
+        known = (
+            pools | set(host_config.NAMES) if "host.toml" in ours else {*keys.KEYS, *keys.WRITTEN}
+        )
+        assert not [word for word in quoted(ours) if word not in known], ours
+        assert quoted(ours) or (ours == "-" and differs), "not ours: but why?"
+
+
+def test_what_is_said_of_keys_exists() -> None:
+    """Anywhere in the page: a key that was renamed leaves no ghost."""
+    named = re.findall(r"`((?:disks|nics|shares)/[^`]*)`", text(ROOT / "docs" / "from-nomad.md"))
+    assert named
+    assert [name for name in named if not keys.find(name)] == []

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from describing import faults, machine
+from describing import HOST_TOML, described, faults, machine
 from golden.case import CASES
 
 from holdfast.args_allowlist import permit
@@ -181,3 +181,43 @@ def test_v19_a_share_is_in_a_golden() -> None:
     assert {"shares-pc", "shares-q35"} <= {case.name for case in CASES}
     with pytest.raises(ConfigError):
         machine({"shares/a/path": "/not/allowed"})
+
+
+# The examples of nomad-driver-virt, carried over by docs/from-nomad.md: their image, their disks, their network.
+TOML = 'image_paths = ["/images", "/dev"]\nshare_paths = ["/srv"]\n' + HOST_TOML.replace(
+    "\n[", '\ndefault_pool = "default"\n[', 1
+).replace('image_paths = ["/images"]\n', "")
+FOCAL = {
+    "ram": "2048",
+    "cpus": "2",
+    "disks/root/source/image": "/images/focal-server-cloudimg-amd64.img",
+}
+SERVED = {"nics/nic0/ports": "8000:8000", "cmds": "python3 -m http.server 8000",
+          "default_user_password": "password"}  # fmt: skip
+JOBS = {
+    "basic": {**FOCAL, **SERVED, "hostname": "virt-example"},
+    "chained image": {**FOCAL, "disks/root/chained": "on", "disks/root/size": "40GiB"},
+    "raw": {**FOCAL, "disks/root/format": "raw", "disks/root/size": "20GB"},
+    "raw, all its room taken": {**FOCAL, "disks/root/sparse": "off", "disks/root/size": "40GiB"},
+    "qcow2": {**FOCAL, "disks/root/format": "qcow2"},
+    "clone of a volume": {"disks/root/source/volume": "focal", "disks/root/format": "qcow2"},
+    "second disk": {**FOCAL, "disks/data/size": "20GiB"},
+    "ceph": {**FOCAL, "disks/root/pool": "far", "disks/root/size": "40GiB"},
+    "ceph, chained": {**FOCAL, "disks/root/pool": "far", "disks/root/chained": "on"},
+    "ceph, clone of a volume": {"disks/root/pool": "far", "disks/root/source/volume": "focal.img"},
+    "ceph, chained volume": {"disks/root/pool": "far", "disks/root/source/volume": "focal.img",
+                             "disks/root/chained": "on"},
+    "directory mounted": {**FOCAL, "shares/virt-data/path": "/srv/data", "shares/virt-data/mount": "/data"},
+    "block device": {**FOCAL, "disks/vdb/path": "/dev/loop9"},
+    "macvtap": {**FOCAL, "nics/nic0/mode": "macvtap", "nics/nic0/device": "eth0", "nics/nic0/macvtap_mode": "bridge"},
+    "2015's": {"disks/root/source/image": "https://dl.example/linux.img", "nics/nic0/ports": "22000:22",
+               "disks/root/source/checksum": "md5:" + 32 * "0", "accelerator": "tcg"},
+    "args": {**FOCAL, "extra_flags": "-nodefaults -nodefconfig"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_their_jobs_as_keys(job: str) -> None:
+    found = described(JOBS[job], host_toml=TOML)
+    assert not found.unknown
+    assert command_line(found.machine, HOST)

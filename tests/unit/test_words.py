@@ -4,6 +4,7 @@ import ast
 import errno
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from describing import described, faults
@@ -222,6 +223,26 @@ def test_a_command_for_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setattr("holdfast.container.engine", lambda engine=engine: engine)
         assert container.command("holdfast claim ls") == f"{before}holdfast claim ls"
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "address", "said"),
+    [
+        ("docker", "0123456789ab", "127.0.0.1", "`-p` leads there with vnc_addr=0.0.0.0"),
+        ("docker", "0123456789ab", "::1", "vnc_addr=0.0.0.0"),
+        ("docker", "0123456789ab", "192.0.2.1", ""),
+        ("docker", "host-a", "127.0.0.1", ""),
+        ("", "0123456789ab", "127.0.0.1", ""),
+    ],
+)
+def test_a_screen_that_nobody_reaches(
+    engine: str, name: str, address: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.container.engine", lambda: engine)
+    monkeypatch.setattr("holdfast.container.os.uname", lambda: SimpleNamespace(nodename=name))
+    found = container.unreached(address, "vnc_addr")
+    assert said in found
+    assert bool(said) is bool(found)
 
 
 def test_what_a_user_of_ceph_needs() -> None:
