@@ -53,9 +53,11 @@ def _why(one: Address, item: Item, ours: Collection[str]) -> str:
 
 
 def _of(owner: Claim, one: Address) -> str:
+    from holdfast.container import command  # noqa: PLC0415 - only for this advice
+
     return (
         f"{one.id.rpartition('/')[2]} is VM {owner.vm}'s, and two in one LAN would take each other's answers. "
-        f"If that VM is gone for good: holdfast claim release {one.id} --yes"
+        f"If that VM is gone for good: {command(f'holdfast claim release {one.id} --yes')}"
     )
 
 
