@@ -35,7 +35,7 @@ def unreached(address: str, key: str) -> str:
         engine() and is_container_id(os.uname().nodename) and address.startswith(("127.", "::1"))
     ):
         return ""
-    return f"; only from inside this container: `-p` leads there with {key}=0.0.0.0"
+    return f"; only from inside this container: `-p` leads there with {key}=0.0.0.0, which wants TLS (screen_tls of host.toml)"
 
 
 def command(words: str) -> str:
