@@ -82,7 +82,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, guest: Path, etcd_server: 
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(guest / "disk.raw", tmp_path / "var/lib/holdfast/images/disk.raw")
     (tmp_path / "etc/machine-id").write_text("0" * 31 + "9\n", encoding="ascii")
-    env = f"ETCD_ENDPOINTS={etcd_server.url}\nMEMORY=1g\n"
+    env = f"# systemd takes quotes off\nETCD_ENDPOINTS='{etcd_server.url}'\nMEMORY=\"1g\"\n"
     (tmp_path / "etc/holdfast/kvm.env").write_text(env, encoding="ascii")
     text = (UNITS / "kvm@.service").read_text(encoding="utf-8")
     text = text.replace("RestartSec=10", "RestartSec=1")

@@ -272,6 +272,19 @@ def image_command(shelf: Shelf, *arguments: str) -> list[dict[str, object]]:
     return found
 
 
+def test_an_operator_fetches_one_file_of_an_archive(shelf: Shelf) -> None:
+    image = as_qcow2(shelf.root / "image")
+    archive = shelf.root / "images.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(image, "disk.img")
+        tar.add(__file__, "readme")
+    checksum = f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
+    (row,) = image_command(
+        shelf, "fetch", str(archive), "--member", "disk.img", "--checksum", checksum
+    )
+    assert (row["where"], row["size"]) == ("cache", 4 * MIB)
+
+
 def test_an_operator_fetches_lists_and_prunes(shelf: Shelf) -> None:
     image = as_qcow2(shelf.root / "image")
     (row,) = image_command(shelf, "fetch", str(image))

@@ -393,6 +393,18 @@ def test_the_variables_of_a_uefi_follow_the_vm(launch: Launch, site: Site) -> No
 # -- clean and unclean ends
 
 
+def test_an_operator_shuts_a_client_out(launch: Launch, site: Site) -> None:
+    """Only with consent: it is for a year."""
+    words = ("fence", "shut-out", site.vm, "--address", "10.9.9.9:0/4711")
+    environ = {"CEPH_CONF": str(site.conf), "ETCD_ENDPOINTS": site.etcd.url}
+    asked = launch(environ, *words)
+    assert asked.ends() == 64
+    assert f"holdfast fence shut-out {site.vm} --address 10.9.9.9:0/4711 --yes" in asked.log
+    assert "10.9.9.9:0/4711" not in site.ceph.ceph("osd", "blocklist", "ls")
+    assert launch(environ, *words, "--yes").ends() == 0
+    assert "10.9.9.9:0/4711" in site.ceph.ceph("osd", "blocklist", "ls")
+
+
 def test_a_killed_host_is_shut_out_by_the_next_one(launch: Launch, site: Site) -> None:
     site.put(ram="192", rbd=site.image)
     first = launch(site.host)

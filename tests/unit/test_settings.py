@@ -27,6 +27,18 @@ def test_an_empty_variable_counts_as_unset() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environ", "hint"),
+    [
+        ({"VM": '"7"'}, "docker's --env-file and -e take quotes literally"),
+        ({"VM": "7", "TTL": "'10'"}, "docker's --env-file and -e take quotes literally"),
+    ],
+)
+def test_what_an_engine_made_of_a_value(environ: Mapping[str, str], hint: str) -> None:
+    (line,) = faults(environ)
+    assert hint in line
+
+
+@pytest.mark.parametrize(
     ("environ", "vm", "prefix", "lock"),
     [
         ({"VM": "7"}, "7", "/kvm", "/kvm/7/lock"),

@@ -1,12 +1,13 @@
 """Where a value comes from: a variable, else the VM's own key, else `_defaults`."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
 from holdfast import keys
 from holdfast.description import template
+from holdfast.environment import advice
 from holdfast.errors import ConfigError, Fault, legible
 from holdfast.grammar import Refused, decoded
 from holdfast.keys import Key
@@ -100,7 +101,12 @@ class Sources:
         try:
             content = self.parsed(layer, name, row, raw)
         except Refused as refused:
-            self.faults.append(refusal(label, row, raw, refused))
+            fault = refusal(label, row, raw, refused)
+            if layer is Layer.variable and (
+                hint := advice(VARIABLES[name], raw.decode(errors="replace"))
+            ):
+                fault = replace(fault, rule=f"{fault.rule} ({hint})")
+            self.faults.append(fault)
             self.refused.add(purpose)
             return
         other = self.values.get(purpose)
