@@ -33,7 +33,7 @@ NAME_IT = (
 
 def run(arguments: Arguments, environ: Environment) -> int:
     """The way of a key: settings, host, then under the lock or alone; each step in its own module."""
-    from holdfast import probe, settings  # noqa: PLC0415 - `--help` and `version` need neither
+    from holdfast import outlet, probe, settings  # noqa: PLC0415 - `--help` and `version` need neither
     from holdfast.cli.subject import from_file, host_toml  # noqa: PLC0415
     from holdfast.run import alone, exclusively, replaced  # noqa: PLC0415
 
@@ -42,6 +42,7 @@ def run(arguments: Arguments, environ: Environment) -> int:
     if not config.vm and not config.options:
         raise UsageError("no VM is named", hint=NAME_IT)
     log.configure(level=config.log_level, as_json=config.log_format == "json")
+    log.through(outlet.outlet(2))
     with events.Events() as queue:
         host = probe.probe(config.host)
         config = replace(config, arch=host.arch)
@@ -163,12 +164,18 @@ def unexpected(error: Exception) -> int:
 
     if lack := exhausted(error):
         return told(lack)
-    sys.excepthook(type(error), error, error.__traceback__)
+    import traceback  # noqa: PLC0415
+
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        log.error(line)
     return InternalError.status
 
 
 def leave(status: int) -> None:
     """At once: a thread that waits for an answer must not keep the usual exit waiting."""
+    log.catch_up()
+    if outlet := sys.modules.get("holdfast.outlet"):  # of a VM that ran
+        outlet.close_all()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     os._exit(status)

@@ -4,13 +4,16 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from holdfast import log
 
-PATIENCE = 2.0  # it may not be installed
+PATIENCE = (
+    2.0  # for all that is said: it may not be installed, and QEMU serves one client at a time
+)
 LONGEST = 1 << 20  # what a guest says is taken in up to here
 
 
@@ -39,7 +42,10 @@ def shut_down(path: Path, otherwise: Callable[[], None]) -> threading.Thread:
             otherwise()
 
     asking = threading.Thread(target=run, name="agent", daemon=True)
-    asking.start()
+    try:
+        asking.start()
+    except RuntimeError:  # no thread to be had: a limit of processes
+        otherwise()
     return asking
 
 
@@ -50,24 +56,29 @@ def _talk(path: Path, request: dict[str, object], *, lines: int) -> list[Any]:
     requests = b"\xff" + json.dumps(greeting).encode() + json.dumps(request).encode()
     try:
         with socket.socket(socket.AF_UNIX) as agent:
+            until = time.monotonic() + PATIENCE
             agent.settimeout(PATIENCE)
             agent.connect(str(path))
             agent.sendall(requests)
-            return _answers(agent, number, lines)
-    except (OSError, ValueError) as error:
+            return _answers(agent, number, lines, until)
+    except (OSError, ValueError, RecursionError) as error:
         raise Mute(f"the guest's agent does not answer: {error}") from error
 
 
-def _answers(agent: socket.socket, number: int, count: int) -> list[Any]:
+def _answers(agent: socket.socket, number: int, count: int, until: float) -> list[Any]:
     """From the one on that repeats our number: an earlier client's may come before."""
-    said = b""
+    said = bytearray()
     while len(said) < LONGEST:
-        data = agent.recv(65536)
-        if not data:
+        if (left := until - time.monotonic()) <= 0:
+            raise TimeoutError("it takes too long")
+        agent.settimeout(left)
+        if not (data := agent.recv(65536)):
             break
         said += data
+        if b"\n" not in data:
+            continue  # no line has become whole: nothing to look at again
         _, delimiter, ours = said.rpartition(b"\xff")
-        lines = ours.split(b"\n")
+        lines = ours.split(b"\n", count)
         if delimiter and len(lines) > count:
             answers = [json.loads(line) for line in lines[:count]]
             if isinstance(answers[0], dict) and answers[0].get("return") == number:

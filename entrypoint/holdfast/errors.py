@@ -31,7 +31,7 @@ class HoldfastError(Exception):
 
     def lines(self) -> list[str]:
         """The text for the operator, one finding a line."""
-        return [self.message, *([self.hint] if self.hint else [])]
+        return [self.message, *self.hint.splitlines()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class BadInput(HoldfastError):
     def lines(self) -> list[str]:
         if not self.faults:
             return super().lines()
-        return [*map(str, self.faults), *([self.hint] if self.hint else [])]
+        return [*map(str, self.faults), *self.hint.splitlines()]
 
 
 class UsageError(BadInput):

@@ -16,6 +16,7 @@ from holdfast.hearsay import Allowance, names
 from holdfast.lock import Hold
 from holdfast.ownership import Verdict
 from holdfast.status import Status, now
+from holdfast.thread import PAUSE, Thread, described
 from holdfast.txn import Reply
 from holdfast.vault import Vault, call_on
 from holdfast.watch import Watch
@@ -37,7 +38,7 @@ class Finding(Enum):
     unguarded = auto()  # the guard of a VM that needs one has ended
 
 
-class Keeper(threading.Thread):
+class Keeper(Thread):
     """`hold_on`: run on without etcd, as nobody can start the VM without raising the epoch there."""
 
     def __init__(
@@ -47,7 +48,7 @@ class Keeper(threading.Thread):
         notify: Callable[[Finding], None],
         status: Status,
     ) -> None:
-        super().__init__(name="keeper", daemon=True)
+        super().__init__("keeper")
         self.hold_on = False
         self._hold = hold
         self._notify = notify
@@ -67,7 +68,7 @@ class Keeper(threading.Thread):
             Allowance(burst=2),
             Allowance(burst=10),
         )
-        self._looked = boottime()
+        self._looked = self._turned = boottime()
         self._renew_at = hold.renewal()
         self._watched = {hold.names.lock, hold.names.epoch, hold.names.power}
         self._watch = Watch(
@@ -132,6 +133,10 @@ class Keeper(threading.Thread):
     def last_resort(self) -> float:
         return self._hold.last_resort()
 
+    def stuck(self) -> bool:
+        """Whether this thread has not come round for longer than any request may take."""
+        return boottime() - self._turned > 2 * self._hold.times.ttl
+
     def in_doubt(self) -> bool:
         return boottime() > self._hold.deadline()
 
@@ -152,7 +157,7 @@ class Keeper(threading.Thread):
         if not keys or self._pending or keys & self._watched:
             self._wake.set()
 
-    def run(self) -> None:
+    def work(self) -> None:
         while not self._closed:
             try:
                 self._turn()
@@ -161,6 +166,10 @@ class Keeper(threading.Thread):
                 self._tell(error.message)
             except HoldfastError as error:
                 log.warning(error.message)
+            except Exception as error:  # noqa: BLE001 - a fault of ours is as an etcd that is away
+                self._tell(described(error))
+                self._renew_at = max(self._renew_at, boottime() + PAUSE)
+            self._turned = boottime()
             self._wake.wait(max(0.0, self._renew_at - boottime()))
             self._wake.clear()
 

@@ -1,12 +1,10 @@
 """From a plan to a QEMU that waits for `cont`: volumes, taps, seed, descriptors, spawn."""
 
-import fcntl
 import os
 import re
 import signal
 import socket
 import stat
-import subprocess
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +12,13 @@ from typing import Any
 
 from holdfast import capacity, cgroup, hostdev, limits, log, pinned, qemu, virtiofs
 from holdfast.confinement import Identity, confined, identity
+from holdfast.console import Console
 from holdfast.errors import HostLacks, InternalError, LockHeld
 from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.machine import Accelerator, Machine, RbdImage, Spice, Vnc
 from holdfast.network import ports
+from holdfast.outlet import outlet
 from holdfast.plan import Plan
 from holdfast.process import Child, uid_map_end
 from holdfast.qemu import system
@@ -79,6 +79,8 @@ class Launch:
         with ExitStack() as descriptors:
             qmp = Qmp()
             stack.callback(qmp.close)
+            self.console = Console(self._rundir, outlet(1))
+            stack.callback(self.console.close)
             wiring = replace(self._wire(descriptors, qmp), taps=self._taps(descriptors, stack))
             argv = self._argv(wiring)
             command = confined(argv, self._who, os.getpid())
@@ -143,8 +145,8 @@ class Launch:
     def _wire(self, descriptors: ExitStack, qmp: Qmp) -> Wiring:
         wiring = Wiring(
             qmp=qmp.theirs.fileno(),
-            console=self._listen("console", descriptors),
-            console_log=self._console_log(descriptors),
+            console=self._end(self.console.output, descriptors),
+            console_input=self._end(self.console.input, descriptors),
             disks=self._disks(descriptors),
             parents=self._parents(descriptors),
             missing=self._plan.missing,
@@ -287,30 +289,9 @@ class Launch:
         self._made_ticket = self._made_ticket or secrets.token_urlsafe(12)
         return self._made_ticket
 
-    def _console_log(self, descriptors: ExitStack) -> int:
-        """Our stdout, for what the guest prints. QEMU wants a descriptor that is write-only, and not
-        one of the first three.
-        """
-        try:
-            if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
-                descriptor = os.dup(1)
-            else:
-                descriptor = os.open(
-                    "/proc/self/fd/1", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
-                )
-        except OSError:
-            return self._piped(descriptors)
+    def _end(self, descriptor: int, descriptors: ExitStack) -> int:
         descriptors.callback(os.close, descriptor)
         return descriptor
-
-    def _piped(self, descriptors: ExitStack) -> int:
-        """A socket (systemd's journal) cannot be opened again: a cat stands between."""
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        descriptors.callback(os.close, reader)
-        descriptors.callback(os.close, writer)
-        # It ends by itself when QEMU closes the other end.
-        subprocess.Popen(["cat"], stdin=reader, start_new_session=True)
-        return writer
 
 
 def _load_the_rest() -> None:
@@ -324,7 +305,7 @@ def passed(wiring: Wiring) -> list[int]:
         wiring.qmp,
         wiring.agent,
         wiring.console,
-        wiring.console_log,
+        wiring.console_input,
         wiring.seed,
         wiring.tpm,
         wiring.iommu,

@@ -1,9 +1,16 @@
-"""Holdfast's own lines, on stderr: one a phase, with the time. The guest's console is on stdout."""
+"""Holdfast's own lines, on stderr: one a phase, with the time. The guest's console is on stdout.
+
+What stands in them may come from a guest, a key, the network: nothing in it can begin a line or move a cursor.
+"""
 
 import json
 import sys
 import time
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.outlet import Outlet
 
 
 class Level(IntEnum):
@@ -13,7 +20,8 @@ class Level(IntEnum):
     error = 40
 
 
-LONGEST = 16 * 1024  # characters of one line
+# Bytes of one line: with its end it is as much as a pipe takes whole or not at all (pipe(7), PIPE_BUF).
+LONGEST = 4095
 
 _started = time.monotonic()
 _threshold = Level.info
@@ -47,12 +55,54 @@ def _write(level: Level, message: str, fields: dict[str, object]) -> None:
     message = plain(message)
     fields = {name: _plain_field(value) for name, value in fields.items()}
     line = _json_line(level, message, fields) if _as_json else _text_line(level, message, fields)
-    try:
-        # One write a line: threads and QEMU share the descriptor.
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody reads the log any more; the VM matters more
+    show(line.encode(errors="replace")[:LONGEST] + b"\n")
+
+
+class _Sink:
+    """Until `outlet` is there, stderr as any program has it."""
+
+    outlet: "Outlet | None" = None
+    unshown = 0  # lines
+
+    def show(self, data: bytes) -> None:
+        if self.outlet is None:
+            self._wait_for(data)
+        elif not self.caught_up() or self.outlet.write(data) < len(data):
+            self.unshown += 1
+
+    def caught_up(self) -> bool:
+        if self.unshown and self.outlet is not None:
+            text = f"{self.unshown} lines were not taken by stderr, and are lost"
+            line = (_json_line if _as_json else _text_line)(Level.warning, text, {})
+            if not self.outlet.write(line.encode() + b"\n"):
+                return False
+            self.unshown = 0
+        return True
+
+    def _wait_for(self, data: bytes) -> None:
+        try:
+            sys.stderr.write(data.decode(errors="replace"))
+            sys.stderr.flush()
+        except OSError:
+            pass  # nobody reads the log any more; the VM matters more
+
+
+_sink = _Sink()
+
+
+def through(outlet: "Outlet") -> None:
+    """From now on nobody is waited for who does not read."""
+    _sink.outlet = outlet
+
+
+def show(data: bytes) -> None:
+    """A line, or what draws on a terminal. Threads and QEMU's helpers share the descriptor: one write each."""
+    _sink.show(data)
+
+
+def catch_up() -> None:
+    """Say what was not shown, if somebody reads again."""
+    _sink.caught_up()
 
 
 def plain(text: str) -> str:
@@ -82,8 +132,12 @@ def _json_line(level: Level, message: str, fields: dict[str, object]) -> str:
         + f".{time.time_ns() // 1_000_000 % 1000:03d}Z"
     )
     elapsed = round(time.monotonic() - _started, 3)
+    line = {"time": stamp, "elapsed": elapsed, "level": level.name, "message": message, **fields}
+    text = json.dumps(line)
+    if len(text) <= LONGEST:
+        return text
     return json.dumps(
-        {"time": stamp, "elapsed": elapsed, "level": level.name, "message": message, **fields}
+        {**line, "message": message[: LONGEST // 12], **dict.fromkeys(fields, "...")}
     )
 
 

@@ -1,6 +1,7 @@
 """QEMU's monitor as part of the supervisor's loop: commands that never wait, and events."""
 
 from collections.abc import Callable
+from typing import Any
 
 from holdfast import log
 from holdfast.errors import InternalError
@@ -17,6 +18,7 @@ class Monitor:
         self._qmp = qmp
         self._events = events
         self._told = told
+        self._asked: dict[object, Callable[[Any], None]] = {}
 
     def watch(self) -> None:
         self._events.watch(self._qmp.fileno(), self.hear)
@@ -27,18 +29,32 @@ class Monitor:
         except InternalError as error:
             log.warning(error.message)
 
+    def ask(self, command: str, then: Callable[[Any], None], **arguments: object) -> None:
+        """`then` gets the answer, or None for a refusal; nothing where QEMU does not answer."""
+        try:
+            self._asked[self._qmp.send(command, **arguments)] = then
+        except InternalError as error:
+            log.debug(error.message)
+
     def hear(self) -> None:
         try:
             messages = self._qmp.read()
-        except Disconnected:
+        except Disconnected as error:
+            log.debug(error.message)
             self.forget()
             return
         for message in messages:
-            event, data = message.get("event", ""), message.get("data", {})
-            log.debug(f"QEMU event {event}", **data)
+            self._heard(message)
+
+    def _heard(self, message: Message) -> None:
+        event, data = message.get("event", ""), message.get("data", {})
+        if event:
+            log.debug(f"QEMU event {event} {data}")
             self._told(event, data)
-            if "error" in message:
-                log.warning(f"QEMU: {message['error']['desc']}")
+        elif (number := message.get("id")) and isinstance(number, int) and number in self._asked:
+            self._asked.pop(number)(message.get("return"))
+        elif "error" in message:
+            log.warning(f"QEMU: {message['error'].get('desc')}")
 
     def forget(self) -> None:
         try:

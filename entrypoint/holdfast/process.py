@@ -3,15 +3,22 @@
 import contextlib
 import os
 import subprocess
+import time
+from collections import deque
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from holdfast import log
 
+PIECE = 64 * 1024  # read at once; then whatever else has happened has its turn
+REST = 0.005  # seconds after a whole piece: it has more to say than anybody will read
+LONGEST_LINE, KEPT_LINES = 1024, 50
+LINES_A_SECOND = 20
+
 
 class Child:
     """A process that we started, with a command of `confinement`. What it says goes to the log, a
-    line each, after its name.
+    line each, after its name; it is less trusted than we are, and may say anything, without end.
     """
 
     def __init__(
@@ -38,26 +45,53 @@ class Child:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         self.output = self._process.stdout.fileno()
         os.set_blocking(self.output, False)
-        self.said: list[str] = []
+        self.said: deque[str] = deque(maxlen=KEPT_LINES)
         self._rest = b""
+        self._second, self._lines = 0, 0
 
     def listen(self) -> None:
         """Log what has been said since the last time."""
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self.output, 65536):
-                *lines, self._rest = (self._rest + data).split(b"\n")
-                for line in lines:
-                    self._say(line.decode(errors="replace"))
+        if len(self._hear()) == PIECE:
+            time.sleep(REST)
+
+    def _hear(self) -> bytes:
+        try:
+            data = os.read(self.output, PIECE)
+        except BlockingIOError:
+            return b""
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[:LONGEST_LINE]  # of a line without end its beginning
+        for line in lines:
+            self._say(line[:LONGEST_LINE].decode(errors="replace"))
+        return data
 
     def _say(self, line: str) -> None:
         self.said.append(line)
-        log.warning(f"{self.name}: {line}")
+        now = int(time.monotonic())
+        if now != self._second:
+            self._tell_of_others()
+            self._second, self._lines = now, 0
+        self._lines += 1
+        if self._lines <= LINES_A_SECOND:
+            log.warning(f"{self.name}: {line}")
+
+    def _tell_of_others(self) -> None:
+        if self._lines > LINES_A_SECOND:
+            log.warning(f"{self.name}: {self._lines - LINES_A_SECOND} more lines in that second")
+
+    def _last_words(self) -> None:
+        """What a pipe holds; a child of its own may still write into it."""
+        for _ in range(16):
+            if not self._hear():
+                break
+        self._tell_of_others()
+        self._lines = 0
 
     def reap(self) -> int | None:
         """The exit status as subprocess gives it (negative: the signal), or None while it lives."""
         status = self._process.poll()
         if status is not None:
-            self.listen()
+            self._last_words()
         return status
 
     def kill(self) -> None:
@@ -67,7 +101,7 @@ class Child:
         """Kill it if it lives; the exit status."""
         self.kill()
         status = self._process.wait()
-        self.listen()
+        self._last_words()
         return status
 
     def close(self) -> None:

@@ -10,6 +10,9 @@ from holdfast.errors import InternalError
 
 Message = dict[str, Any]
 
+LARGEST = 8 << 20  # bytes of a message
+SHAPES = {"event": str, "data": dict, "error": dict, "QMP": dict}
+
 
 class QmpError(InternalError):
     """QEMU refused a command."""
@@ -28,7 +31,7 @@ class Qmp:
 
     def __init__(self) -> None:
         self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._buffer = b""
+        self._buffer = bytearray()
         self._messages: deque[Message] = deque()
         self._number = 0
         self.version = ""
@@ -46,8 +49,7 @@ class Qmp:
         deadline = time.monotonic() + timeout
         greeting = self._next(deadline)
         self.call("qmp_capabilities", timeout=deadline - time.monotonic())
-        version = greeting["QMP"]["version"]["qemu"]
-        self.version = f"{version['major']}.{version['minor']}.{version['micro']}"
+        self.version = _version(greeting)
 
     def send(self, command: str, **arguments: Any) -> int:
         self._number += 1
@@ -72,8 +74,8 @@ class Qmp:
             events.append(message)
         self._messages.extendleft(reversed(events))
         if "error" in message:
-            raise QmpError(f"QEMU refuses {command}: {message['error']['desc']}")
-        return message["return"]
+            raise QmpError(f"QEMU refuses {command}: {message['error'].get('desc')}")
+        return message.get("return")
 
     def read(self) -> list[Message]:
         """All that has come; raises Disconnected at the end."""
@@ -106,5 +108,32 @@ class Qmp:
             raise Disconnected(f"QEMU's monitor is gone: {error}") from error
         if not data:
             raise Disconnected("QEMU has closed its monitor")
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        self._messages.extend(json.loads(line) for line in lines if line.strip())
+        first, *others = data.split(b"\n")
+        self._buffer += first
+        for line in others:
+            if whole := self._buffer.strip():
+                self._messages.append(_message(whole))
+            self._buffer = bytearray(line)
+        if len(self._buffer) > LARGEST:
+            raise Disconnected("QEMU's monitor says something without end")
+
+
+def _message(line: bytes | bytearray) -> Message:
+    """A guest may have broken out into QEMU: what it says is looked at like anybody's."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Disconnected(f"QEMU's monitor does not speak JSON: {error}") from error
+    if not isinstance(found, dict) or any(
+        name in found and not isinstance(found[name], kind) for name, kind in SHAPES.items()
+    ):
+        raise Disconnected("QEMU's monitor does not speak QMP")
+    return found
+
+
+def _version(greeting: Message) -> str:
+    try:
+        version = greeting["QMP"]["version"]["qemu"]
+        return f"{version['major']}.{version['minor']}.{version['micro']}"
+    except (LookupError, TypeError) as error:
+        raise Disconnected("QEMU's monitor does not say which QEMU it is") from error

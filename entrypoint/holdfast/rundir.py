@@ -103,10 +103,13 @@ class RunDirectory:
         return str(target)
 
 
-def beat() -> None:
-    """The sign of life that the image's health check looks for."""
+def beat(*, well: bool = True) -> None:
+    """The sign of life that the image's health check looks for; taken away where something ails."""
     try:
-        ROOT.mkdir(parents=True, exist_ok=True)
-        HEALTH.touch()
+        if well:
+            ROOT.mkdir(parents=True, exist_ok=True)
+            HEALTH.touch()
+        else:
+            HEALTH.unlink(missing_ok=True)
     except OSError:
         pass  # a full or read-only /run must not end a VM

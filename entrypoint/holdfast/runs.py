@@ -50,7 +50,13 @@ class Runs:
                 return judged
             log.warning(f"{ending}: starting QEMU again in place", restarts=restarts.number)
             last = {"when": now(), "why": str(ending)}
-            self.status.report(state="restarting", restarts=restarts.number, last_restart=last)
+            self.status.report(
+                state="restarting",
+                restarts=restarts.number,
+                last_restart=last,
+                trouble="",
+                broken="",
+            )
             try:
                 self._clear(ending)
             except Stopped:
@@ -81,7 +87,8 @@ class Runs:
                 stop_timeout=self.plan.machine.stop_timeout,
                 keeper=self.tenure.keeper if self.tenure else None,
             )
-            return supervisor.run(self.launch.helpers, self.rundir.path / "agent")
+            launch = self.launch
+            return supervisor.run(launch.helpers, self.rundir.path / "agent", launch.console)
 
     def _told_why(self, ending: Ending) -> Ending:
         starved = ending.how is How.died and self.launch.starved(ending.qemu)

@@ -22,6 +22,7 @@ from holdfast.plan import Plan
 from holdfast.rundir import BEAT, beat
 from holdfast.settings import Settings
 from holdfast.store import Store
+from holdfast.thread import ended
 from holdfast.txn import Range, Reply
 from holdfast.vault import Vault
 from holdfast.watch import Watch
@@ -298,7 +299,8 @@ class Standby:
 def doze(events: Events, deadline: float, *, wake: Callable[[object], bool]) -> None:
     """Until an event that counts, or the deadline. Raises Stopped for a stop signal."""
     while (now := time.monotonic()) < deadline:
-        beat()
+        log.catch_up()
+        beat(well=not ended)
         for event in (found := events.wait(min(deadline, now + BEAT))):
             if event in STOP_SIGNALS:
                 raise Stopped

@@ -28,6 +28,7 @@ class Status:
         self._turn = threading.Lock()
         self.news = False  # since the key was written
         self.hearsay = False  # likewise, of what the guest alone has caused
+        self.stale = ""  # why the file is not what it should be
         self.wake: Callable[[], None] = self.show
 
     def report(self, **facts: object) -> None:
@@ -69,10 +70,18 @@ class Status:
             self._figures |= figures
             if self._directory is None:
                 return
-            unfinished = self._directory / f".{FILE}"
-            with suppress(OSError):
-                unfinished.write_bytes(_encoded({**self._facts, **self._figures}) + b"\n")
-                unfinished.replace(self._directory / FILE)
+            try:
+                self._write(self._directory, _encoded({**self._facts, **self._figures}) + b"\n")
+                self.stale = ""
+            except OSError as error:
+                self.stale = f"{FILE} cannot be written, and is gone: {error.strerror}"
+                with suppress(OSError):  # none at all says more than one of some time ago
+                    (self._directory / FILE).unlink()
+
+    def _write(self, directory: Path, data: bytes) -> None:
+        unfinished = directory / f".{FILE}"
+        unfinished.write_bytes(data)
+        unfinished.replace(directory / FILE)
 
 
 def _encoded(facts: dict[str, object]) -> bytes:

@@ -7,14 +7,17 @@ from pathlib import Path
 
 from holdfast import agent, log
 from holdfast.clock import boottime
+from holdfast.console import Console
 from holdfast.ending import Ending, How
 from holdfast.events import STOP_SIGNALS, Events
+from holdfast.health import Health
 from holdfast.keeper import Finding, Keeper
 from holdfast.lifecycle import Action, Event, State, step
 from holdfast.monitor import Monitor
 from holdfast.process import Child, reap_orphans
+from holdfast.pulse import LOOK
 from holdfast.qmp import Message, Qmp
-from holdfast.rundir import BEAT, beat
+from holdfast.rundir import beat
 from holdfast.status import Status
 from holdfast.timers import Timers
 from holdfast.trouble import Trouble
@@ -64,6 +67,7 @@ class Supervisor:
         self._timers = Timers()
         self._exit: int | None = None
         self._helpers: list[Child] = []
+        self._broken: list[str] = []
         self._acts: dict[Action, Callable[[], None]] = {
             Action.cont: lambda: self._monitor.command("cont"),
             Action.powerdown: self._power_down,
@@ -71,14 +75,16 @@ class Supervisor:
             Action.kill: self._child.kill,
         }
 
-    def run(self, helpers: Sequence[Child], agent_path: Path) -> Ending:
+    def run(self, helpers: Sequence[Child], agent_path: Path, console: Console) -> Ending:
         """Until QEMU is reaped. No exception leaves it running: the caller closes every Child."""
         self._agent_path = agent_path
+        self._health = Health(self._monitor, self._status, self._keeper, console)
         self._helpers = list(helpers)
         for child in (self._child, *helpers):
             self._events.watch(child.output, child.listen)
         self._monitor.watch()
-        self._timers.set(self._live, 0)
+        console.watch(self._events)
+        beat()
         self._reap()  # its exit may have come before anybody listened
         for event in self._events.wait(
             time.monotonic()
@@ -92,6 +98,7 @@ class Supervisor:
         for child in (self._child, *self._helpers):
             self._events.forget(child.output)
         self._monitor.forget()
+        console.forget()
         return Ending(how=self._how or How.died, qemu=self._exit, asked=self._asked)
 
     def _begin(self) -> None:
@@ -100,6 +107,7 @@ class Supervisor:
             self._lose("the lease could not be renewed while the VM was starting")
         else:
             self._go(Event.start)
+        self._timers.set(self._look, LOOK)
 
     # -- what happens
 
@@ -146,7 +154,8 @@ class Supervisor:
         if self._state is not State.running or self._how is not None:
             return  # it ends with QEMU
         log.error(f"{helper.name} has ended: its device hangs until the VM is started anew")
-        self._status.report(broken=helper.name)
+        self._broken.append(helper.name)
+        self._status.report(broken=", ".join(self._broken))
 
     def _overdue(self) -> None:
         if self._state is State.stopping:
@@ -187,15 +196,15 @@ class Supervisor:
         if self._state is State.running:
             self._monitor.command("cont")
 
-    def _live(self) -> None:
-        beat()
-        self._timers.set(self._live, BEAT)
+    def _look(self) -> None:
+        self._health.look()
+        self._timers.set(self._look, LOOK)
 
     # -- QEMU's monitor
 
     def _told(self, event: str, data: Message) -> None:
-        if event == "SHUTDOWN" and self._how is None and data.get("reason") in GUEST:
-            self._how = GUEST[data["reason"]]
+        if event == "SHUTDOWN" and self._how is None and str(data.get("reason")) in GUEST:
+            self._how = GUEST[str(data["reason"])]
             log.info(self._how.value)
         elif event == "BLOCK_IO_ERROR":
             self._failed(
@@ -218,6 +227,7 @@ class Supervisor:
         left = ": it is left as it is, for the operator (on_crash)" if paused else ""
         log.error(f"the guest's kernel has panicked{left}")
         if paused:
+            self._health.ails("guest", "the guest's kernel has panicked")
             self._go(Event.panic)
 
     def _bitten(self, action: str) -> None:
@@ -233,11 +243,14 @@ class Supervisor:
             log.error(line)
         self._timers.set(self._resume, RESUME_AGAIN)
         self._timers.drop(self._recover)
-        self._status.report(state="paused", trouble=f"disk {node}: {reason}")
+        self._health.ails("disk", f"disk {node}: {reason}")
+        self._status.report(state="paused")
 
     def _recover(self) -> None:
+        for ailment in ("disk", "guest"):
+            self._health.recovers(ailment)
         if self._state is State.running:
-            self._status.report(state="running", trouble="")
+            self._status.report(state="running")
             if line := self._trouble.over():
                 log.info(line)
 

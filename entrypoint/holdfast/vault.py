@@ -10,6 +10,7 @@ from typing import Self
 from holdfast import log, tpm
 from holdfast.confinement import Identity, confined
 from holdfast.process import Child
+from holdfast.thread import Thread
 
 STATE = (
     "tpm2-00.permall"  # swtpm's name for all that must be kept; it writes it whole, or not at all
@@ -84,11 +85,11 @@ class Vault:
                 self._seen = changed
 
 
-class Shelf(threading.Thread):
+class Shelf(Thread):
     """Without etcd: a file, written whenever the state has changed, and once more at the end."""
 
     def __init__(self, path: Path, key: bytes) -> None:
-        super().__init__(name="tpm", daemon=True)
+        super().__init__("tpm")
         self._path = path
         self._over = threading.Event()
         self.vault = Vault(path.read_bytes() if path.exists() else b"", key)
@@ -102,7 +103,7 @@ class Shelf(threading.Thread):
         self.join()
         self._keep()
 
-    def run(self) -> None:
+    def work(self) -> None:
         while not self._over.wait(PAUSE):
             self._keep()
 

@@ -1,18 +1,19 @@
 """Watches on etcd that survive breaks of their stream and compactions of the store."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Self
 
+from holdfast import log
 from holdfast.errors import HoldfastError
 from holdfast.store import Changes, NoAnswer, Store
+from holdfast.thread import Thread, described
 from holdfast.txn import Range
 
 OnChange = Callable[[frozenset[str]], None]
 
 
-class Watch(threading.Thread):
+class Watch(Thread):
     """A watch on several prefixes that survives breaks of its stream and compactions of the store.
 
     `on_change` gets the keys that changed; none of them when etcd was away, or has forgotten what
@@ -32,7 +33,7 @@ class Watch(threading.Thread):
         delay: float = 0.0,
     ) -> None:
         """`delay` (seconds) loses nothing: the watch begins behind `revision`, whenever that is."""
-        super().__init__(name="watch", daemon=True)
+        super().__init__("watch")
         self._store = store
         self._prefixes = prefixes
         self._next = revision + 1
@@ -54,12 +55,17 @@ class Watch(threading.Thread):
         if self._changes is not None:
             self._changes.close()
 
-    def run(self) -> None:
+    def work(self) -> None:
         self._closed.wait(self._delay)
         while not self._closed.is_set():
             self._heard = False
-            with contextlib.suppress(NoAnswer, HoldfastError):
+            try:
                 self._follow()
+            except (NoAnswer, HoldfastError):
+                pass
+            except Exception as error:  # noqa: BLE001 - whoever listens must not be deaf from now on
+                log.error(f"watch: {described(error)}")
+                self._heard = False
             if self._closed.wait(self.PAUSE):
                 return
             if not self._heard:

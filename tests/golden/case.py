@@ -19,7 +19,7 @@ HOST = HERE / "host.json"
 HOST_TOML = HERE / "host.toml"
 
 # Descriptors as a launcher might have them; so high that a test can use the very same numbers.
-QMP, AGENT, CONSOLE, LOG, SEED, TPM, IOMMU, TAPS, DISKS, PARENTS, SHARES, USB, PCI = (
+QMP, AGENT, CONSOLE, TYPED, SEED, TPM, IOMMU, TAPS, DISKS, PARENTS, SHARES, USB, PCI = (
     110,
     111,
     112,
@@ -84,7 +84,7 @@ def wiring(machine: Machine) -> Wiring:
         qmp=QMP,
         agent=AGENT,
         console=CONSOLE,
-        console_log=LOG,
+        console_input=TYPED,
         taps=taps([nic for nic in machine.nics if nic.parent]),
         disks={name: DISKS + number for number, name in enumerate(local)},
         parents={disk.name: PARENTS + number for number, disk in enumerate(chained(machine))},

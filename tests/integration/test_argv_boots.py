@@ -19,7 +19,7 @@ from pathlib import Path
 
 import launcher
 import pytest
-from golden.case import AGENT, CASES, CONSOLE, DISKS, LOG, QMP, SEED, Case, wiring
+from golden.case import AGENT, CASES, CONSOLE, DISKS, QMP, SEED, TYPED, Case, wiring
 
 from holdfast import tpm
 from holdfast.machine import Accelerator, Disk, Format, LocalPath, RbdImage
@@ -155,12 +155,12 @@ def test_qemu_takes_every_golden(
 
 def hand_over(case: Case, descriptors: Descriptors, tmp_path: Path) -> None:
     wired = wiring(case.machine)
-    for number, name in ((AGENT, "agent"), (CONSOLE, "console")):
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(tmp_path / name))
-        listener.listen(1)
-        descriptors.put(listener.detach(), number)
-    descriptors.put(os.open(tmp_path / "console.log", os.O_WRONLY | os.O_CREAT, 0o600), LOG)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "agent"))
+    listener.listen(1)
+    descriptors.put(listener.detach(), AGENT)
+    descriptors.put(os.open(tmp_path / "console", os.O_WRONLY | os.O_CREAT, 0o600), CONSOLE)
+    descriptors.put(os.open(os.devnull, os.O_RDONLY), TYPED)
     if wired.seed is not None:
         descriptors.put(os.open(image(tmp_path / "seed.iso"), os.O_RDONLY), SEED)
     for disk in case.machine.storage:
@@ -383,12 +383,12 @@ def test_qemu_takes_what_argv_mode_makes_of_options(
     kernel.write_bytes(bzimage())
     found = adapt(shlex.split(options.format(file=path, kernel=kernel)))
     descriptors = Descriptors(stack)
-    descriptors.put(os.open(tmp_path / "console.log", os.O_WRONLY | os.O_CREAT, 0o600), LOG)
+    descriptors.put(os.open(tmp_path / "console", os.O_WRONLY | os.O_CREAT, 0o600), CONSOLE)
     descriptors.put(os.open(image(tmp_path / "seed.iso"), os.O_RDONLY), SEED)
     disks = {disk.name: DISKS + number for number, disk in enumerate(found.files)}
     for disk in found.files:
         descriptors.put(open_for_qemu(disk), disks[disk.name])
-    wired = Wiring(qmp=QMP, console_log=LOG, seed=SEED, disks=disks, confined=True, paused=True)
+    wired = Wiring(qmp=QMP, console=CONSOLE, seed=SEED, disks=disks, confined=True, paused=True)
     qemu = start([QEMU, *serve(found, wired, Accelerator.tcg)], descriptors)
     status = qemu.ask("query-status")
     assert isinstance(status, Mapping)

@@ -1,5 +1,6 @@
 """The guest's agent, played by a socket that answers as it does, or as it should not."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -86,14 +87,52 @@ def test_an_earlier_clients_answers_are_passed_over(played: Played) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"\xffnoise\n\n\n", b"[1]\n", b'{"error": {}}\n', b"x" * (agent.LONGEST + 9)],
-    ids=["nothing", "noise", "a list", "an error", "too much"],
-)
+    [
+        b"", b"\xffnoise\n\n\n", b"[1]\n", b'{"error": {}}\n', b"x" * (agent.LONGEST + 9), b"\n" * 1000,
+        b"[" * 200_000 + b"\n", b'{"a":' * 100_000 + b"\n",
+    ],
+    ids=["nothing", "noise", "a list", "an error", "too much", "lines", "deep", "deep objects"],
+)  # fmt: skip
 def test_what_is_no_answer(played: Played, said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent, "PATIENCE", 0.2)
     played.plays(lambda heard: greeted(heard) + said)
     with pytest.raises(agent.Mute):
         agent.ask(played.path, "guest-info")
+
+
+def test_an_answer_that_drips_has_one_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "PATIENCE", 0.5)
+    over = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "agent"))
+        listener.listen()
+
+        def drip() -> None:
+            client, _ = listener.accept()
+            with client, contextlib.suppress(OSError):
+                while not over.wait(0.05):  # each read is quick
+                    client.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        with pytest.raises(agent.Mute, match=r"too long|timed out"):
+            agent.ask(tmp_path / "agent", "guest-info")
+        over.set()
+        thread.join()
+
+
+def test_no_thread_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of processes: the power button is pressed in place of the agent."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    mute = threading.Event()
+    agent.shut_down(tmp_path / "agent", mute.set)
+    assert mute.is_set()
 
 
 def test_a_shutdown_has_no_answer(played: Played) -> None:

@@ -116,9 +116,9 @@ def test_who_opened_a_disk_knows_its_driver(path: str, wiring: Wiring, driver: s
     )
 
 
-def test_a_log_without_a_socket_still_gets_the_console() -> None:
-    argv = command_line(MACHINE, HOST, Wiring(console_log=5))
-    assert "null,id=console,logfile=/dev/fdset/5,logappend=on" in argv
+def test_the_console_is_two_pipes() -> None:
+    argv = command_line(MACHINE, HOST, Wiring(console=5, console_input=6))
+    assert "file,id=console,path=/dev/fdset/5,input-path=/dev/fdset/6,append=on" in argv
 
 
 def test_a_card_of_the_users_cannot_push_the_first_one_out_of_its_slot() -> None:

@@ -312,17 +312,17 @@ def test_dropped_options_are_translated_with_a_warning(option: str, today: str) 
 
 
 def test_nographic_keeps_its_meaning_without_a_monitor() -> None:
-    argv = served("-nographic", Wiring(console_log=3))
+    argv = served("-nographic", Wiring(console=3))
     assert argv[argv.index("-display") :] == [
         "-display", "none", "-monitor", "none",
-        "-chardev", "null,id=console,logfile=/dev/fdset/3,logappend=on", "-serial", "chardev:console",
+        "-chardev", "file,id=console,path=/dev/fdset/3,append=on", "-serial", "chardev:console",
     ]  # fmt: skip
     assert adapted("-nographic").warnings == ()
 
 
 @pytest.mark.parametrize("option", ["-serial stdio", "-nodefaults"])
 def test_a_serial_port_of_the_users_own_is_left_alone(option: str) -> None:
-    assert "chardev:console" not in served(option, Wiring(console_log=3))
+    assert "chardev:console" not in served(option, Wiring(console=3))
 
 
 @pytest.mark.parametrize(

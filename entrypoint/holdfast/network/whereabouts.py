@@ -17,6 +17,7 @@ from holdfast.machine import Nic
 from holdfast.network import agent, rtnetlink
 from holdfast.network.publication import Publication
 from holdfast.network.ruleset import Address
+from holdfast.thread import Thread
 
 SOON, LATER = 3.0, 60.0  # seconds between two looks
 EAGER = 100  # so many looks, or until all cards are known: a guest may boot slowly
@@ -25,11 +26,11 @@ Found = Mapping[str, tuple[Address, ...]]
 Tell = Callable[[Mapping[str, Sequence[str]]], None]
 
 
-class Whereabouts(threading.Thread):
+class Whereabouts(Thread):
     """`tell` gets the addresses by card, whenever they change."""
 
     def __init__(self, vm: str, nics: Sequence[Nic], socket: Path | None, tell: Tell) -> None:
-        super().__init__(name="whereabouts", daemon=True)
+        super().__init__("whereabouts")
         self._nics = [nic for nic in nics if nic.parent]
         self._socket = socket
         self._tell = tell
@@ -50,7 +51,7 @@ class Whereabouts(threading.Thread):
             self.join(PATIENCE + rtnetlink.PATIENCE)
         self._publication.close()
 
-    def run(self) -> None:
+    def work(self) -> None:
         pause, looks = SOON, 0
         while not self._closed.wait(pause):
             try:

@@ -58,7 +58,8 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
 def fdsets(wiring: Wiring) -> list[str]:
     """Files the launcher opened; QEMU opens them again by the name /dev/fdset/N."""
     named = (wiring.disks, wiring.parents, wiring.usb)
-    files = [*(end for ends in named for end in ends.values()), wiring.seed, wiring.console_log]
+    single = (wiring.seed, wiring.console, wiring.console_input)
+    files = [*(end for ends in named for end in ends.values()), *single]
     command = []
     for number in sorted({number for number in files if number is not None}):
         command += ["-add-fd", f"fd={number},set={number}"]

@@ -15,22 +15,17 @@ def console(machine: Machine, wiring: Wiring) -> list[str]:
 
 def console_chardev(wiring: Wiring) -> str:
     """A person who pastes the command gets the console on the terminal, and Ctrl-C ends QEMU."""
-    log = None if wiring.console_log is None else f"/dev/fdset/{wiring.console_log}"
-    append = None if log is None else True
-    if wiring.console is not None:
-        return listening("console", wiring.console, logfile=log, logappend=append)
-    if log is not None:
-        return keyed("null", id="console", logfile=log, logappend=append)
-    return keyed("stdio", id="console", signal=True)
+    if wiring.console is None:
+        return keyed("stdio", id="console", signal=True)
+    typed = None if wiring.console_input is None else f"/dev/fdset/{wiring.console_input}"
+    path = f"/dev/fdset/{wiring.console}"
+    # Without `append` QEMU would truncate it, which a pipe refuses.
+    return keyed("file", id="console", path=path, input_path=typed, append=True)
 
 
-def listening(
-    name: str, number: int, *, logfile: str | None = None, logappend: bool | None = None
-) -> str:
+def listening(name: str, number: int) -> str:
     """A unix socket that already listens: clients may come and go, the guest does not wait for one."""
-    return keyed(
-        "socket", id=name, fd=number, server=True, wait=False, logfile=logfile, logappend=logappend
-    )
+    return keyed("socket", id=name, fd=number, server=True, wait=False)
 
 
 def qmp(wiring: Wiring) -> list[str]:
@@ -67,6 +62,6 @@ def agent(machine: Machine, wiring: Wiring) -> list[str]:
 
 def first_serial(wiring: Wiring) -> list[str]:
     """The port QEMU gives every PC by itself, with our end in place of its own."""
-    if wiring.console is None and wiring.console_log is None:
+    if wiring.console is None:
         return []
     return ["-chardev", console_chardev(wiring), "-serial", "chardev:console"]

@@ -35,15 +35,16 @@ class Tap:
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
-    """`agent` and `console` are listening unix sockets, `qmp` is a connected one.
+    """`agent` is a listening unix socket, `qmp` is a connected one.
 
-    `console_log` is a write-only descriptor that gets all the guest prints on its serial port.
+    `console` is the end of a pipe that takes all the guest prints on its serial port, `console_input` that of one
+    which has what is typed there.
     """
 
     qmp: int | None = None
     agent: int | None = None
     console: int | None = None
-    console_log: int | None = None
+    console_input: int | None = None
     taps: Mapping[str, Tap] = field(default_factory=dict)  # by NIC name
     disks: Mapping[str, int] = field(default_factory=dict)  # by disk name, all but RBD
     parents: Mapping[str, int] = field(default_factory=dict)  # by disk name: what it sits on

@@ -23,7 +23,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._drawn:
-            sys.stderr.write("\n")
+            log.show(b"\n")
 
     def tell(self, doing: str, done: int, total: int) -> None:
         """`total` is 0 where nobody knows it."""
@@ -35,8 +35,7 @@ class Progress:
 
     def _draw(self, text: str) -> None:
         self._drawn = True
-        sys.stderr.write(f"\r{text}\x1b[K")
-        sys.stderr.flush()
+        log.show(f"\r{text}\x1b[K".encode())
 
 
 def bar(done: int, total: int) -> str:

@@ -5,6 +5,7 @@ import selectors
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
+LONGEST_LINE = 64 * 1024
 Attend = Callable[[], None]  # raises what ends the work
 
 
@@ -49,6 +50,9 @@ class Work:
                     if not data:
                         break
                     *lines, rest = (rest + data).split(b"\n")
+                    rest = rest[
+                        :LONGEST_LINE
+                    ]  # it reads what strangers wrote: nothing of it is endless
                     for line in lines:
                         yield line.decode(errors="replace")
         finally:

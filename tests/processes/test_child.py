@@ -1,0 +1,54 @@
+"""A process of ours that talks without end, or never ends a line."""
+
+import sys
+import time
+
+import pytest
+
+from holdfast.process import KEPT_LINES, LINES_A_SECOND, LONGEST_LINE, PIECE, Child
+
+pytestmark = pytest.mark.processes
+
+LINES = "import sys\nfor n in range(200_000): sys.stdout.write(f'line {n}\\n')\n"
+NO_LINE = (
+    "import sys\nfor n in range(2_000): sys.stdout.write('x' * 10_000)\nprint(); print('end')"
+)
+
+
+def heard(code: str) -> Child:
+    child = Child("talker", [sys.executable, "-c", code], [])
+    until = time.monotonic() + 60
+    while child.reap() is None and time.monotonic() < until:
+        child.listen()
+        time.sleep(0.001)
+    child.close()
+    return child
+
+
+def test_many_lines_are_neither_kept_nor_all_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    before = time.monotonic()
+    child = heard(LINES)
+    seconds = time.monotonic() - before
+    assert len(child.said) == KEPT_LINES
+    assert child.said[-1] == "line 199999"
+    said = capsys.readouterr().err
+    assert said.count(": line ") <= (seconds + 2) * LINES_A_SECOND
+    assert "more lines in that second" in said
+
+
+def test_of_a_line_without_end_the_beginning_is_kept() -> None:
+    child = heard(NO_LINE)
+    assert child.said[-1] == "end"
+    assert all(len(line) <= LONGEST_LINE for line in child.said)
+    assert len(child._rest) <= LONGEST_LINE
+
+
+def test_one_piece_a_turn() -> None:
+    """What else there is to do has its turn between them."""
+    child = Child("talker", [sys.executable, "-c", "while True: print('y' * 99)"], [])
+    try:
+        while not child.said:
+            child.listen()
+        assert len(child._hear()) <= PIECE
+    finally:
+        child.close()
