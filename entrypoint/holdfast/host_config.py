@@ -118,7 +118,7 @@ def parse(text: str | None, faults: list[Fault]) -> HostConfig:
 
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:  # of many brackets
         faults.append(Fault(key="host.toml", rule=f"is not TOML: {error}"))
         return HostConfig()
     reading = _Reading(table, faults)

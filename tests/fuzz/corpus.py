@@ -79,7 +79,7 @@ CORPORA: dict[str, Sequence[bytes]] = {
     "greeting": [b'{"QMP":{"version":{"qemu":{"micro":1,"minor":0,"major":10}}}}\n{"return":{},"id":1}'],
     "agent": [INTERFACES, b'[{"hardware-address":"a","ip-addresses":[{"ip-address":"::1"}]}]'],
     "qcow2": [QCOW2, QCOW2[:72], b"QFI\xfb" + bytes(100)],
-    "host.toml": [HOST_TOML.encode(), b'args_allowlist = ["any"]\n[network]\nports_per_vm = 9\n', b"open_screens = true"],
+    "host.toml": [HOST_TOML.encode(), b'args_allowlist = ["any"]\n[network]\nports_per_vm = 9\n', b"open_screens = true", b"a = " + b"[" * 3000],
     "environment": [b"VM=7\x1eTTL=10\x1eETCD_ENDPOINTS=http://a:2379,[::1]:1", b"LOCK=/kvm/7/lock\x1eVM_RAM=1G"],
     "templates": [b"{{ vm }}.a", b"{{ 'a' * 10 }}{% if vm == '7' %}b{% endif %}", b"{{ vm.replace('a', 'b') | upper }}"],
 }

@@ -57,8 +57,8 @@ ARM_BUSES = re.compile(
     r"fsi.*|aspeed.*|led|nand|cfam|dpcd|[a-z0-9_.]*\d[a-z0-9_.-]*|lsm303dlhc_mag"
 )
 REFUSED_PROPERTIES = words("""
-aer_log busnr cdat ebpf-rss-fds frudatafile guest-stats host i8042 iothread-vq-mapping pcap sdrfile tpmdev
-virtio-backend
+aer_log blob busnr cdat cmdlog debug ebpf-rss-fds frudatafile guest-stats guestdebug hash host i8042 iothread-vq-mapping log-scsi-req pcap rss
+sdrfile tpmdev virtio-backend
 """)
 PARTS = re.compile(
     r"child<.*|link<irq>|link<i8042>|link<device>"

@@ -121,6 +121,8 @@ def test_what_has_another_name_today(flags: str, today: str) -> None:
         ("-global migration.multifd=on", "migration.multifd"),
         ("-serial chardev:qmp", "-serial"),
         # floods, or is not known
+        ("-device qxl,guestdebug=9", "guestdebug"),
+        ("-global qxl-vga.cmdlog=1", "cmdlog"),
         ("-d exec,cpu", "-d"),
         ("-trace x", "-trace"),
         ("-shim x", "-shim"),

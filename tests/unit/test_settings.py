@@ -237,6 +237,7 @@ MONITORS = [
         ("image_paths = ['images']", "host.toml image_paths"),
         ("image_paths = ['/images/../etc']", "host.toml image_paths"),
         ("args_allowlist = true", "host.toml args_allowlist"),
+        ("a = " + "[" * 100_000, "host.toml: is not TOML"),
         ("local_devices = ['sdb']", "host.toml local_devices"),
         ("storage_fence = 'yes'", "host.toml storage_fence"),
         ("default_pool = 'a'", "host.toml default_pool"),

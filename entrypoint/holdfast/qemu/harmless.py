@@ -46,30 +46,31 @@ CHOICES: Mapping[str, frozenset[str]] = {
 PLAIN = _words("k uuid")  # a word of letters, digits, dot, - and _
 
 # Properties of devices, whichever has them: in none of DEVICES does one name a file, a socket, or what the
-# launcher made. `x-...` is QEMU's mark for what is no promise: none is here.
+# launcher made, nor fill the log, nor load a program into the kernel (rss). `x-...` is QEMU's mark for what is no
+# promise: none is here.
 PROPERTIES = _words("""
 acpi-index addr address aer aer_log_max always-plugged any_layout ats attached audiodev aw-bits bandwidth base_year
-baudbase big-endian-framebuffer blitter blob block-size bmc boot-bypass bootindex bootindexA bootindexB buffer bus
-bus-reserve bus_nr bypass_iommu caching-mode cad capareg chassis chassis_nr chmaps class cmd_per_lun cmdlog
+baudbase big-endian-framebuffer blitter block-size bmc boot-bypass bootindex bootindexA bootindexB buffer bus
+bus-reserve bus_nr bypass_iommu caching-mode cad capareg chassis chassis_nr chmaps class cmd_per_lun
 conditional-intr-mapping cryptodev csum ctrl_guest_offloads ctrl_mac_addr ctrl_rx ctrl_rx_extra ctrl_vlan ctrl_vq
-debug deflate-on-oom device-iotlb device_id device_rev disable-acs disable-legacy disable-modern disable_vnet_hdr
-display dma dma-drain dma-translation dma16 dma_mask driver duplex dynamic-memslots edid eim emergency-write
-endianness event_idx events extended-state extra_mac_registers failover failover_pair_id fallback fdtypeA fdtypeB
-filter firstport free-page-hint free-page-reporting freq fruareasize fs1gp fwrev1 fwrev2 global-vmstate granule gso
+deflate-on-oom device-iotlb device_id device_rev disable-acs disable-legacy disable-modern disable_vnet_hdr display
+dma dma-drain dma-translation dma16 dma_mask driver duplex dynamic-memslots edid eim emergency-write endianness
+event_idx events extended-state extra_mac_registers failover failover_pair_id fallback fdtypeA fdtypeB filter
+firstport free-page-hint free-page-reporting freq fruareasize fs1gp fwrev1 fwrev2 global-vmstate granule gso
 guest-stats-polling-interval guest_announce guest_csum guest_ecn guest_hwcursor guest_rsc_ext guest_tso4 guest_tso6
-guest_ufo guest_uso4 guest_uso6 guestdebug guid hash hba_serial hdm_for_passthrough head host_ecn host_mtu host_tso4
-host_tso6 host_ufo host_uso hostmem hotplug id in_order index indirect_desc init-vet instanceid intremap intrs
-io-reserve iobase iobase2 ioeventfd iommu_platform ioport iosize iothread ipmi_version irq jacks kbd-irq kbd-throttle
-log-scsi-req lost_tick_policy mac masterbus max-bytes max_cmds max_hostmem max_outputs max_ports max_sectors max_sge
-maxcurr maxframes mem-reserve memaddr membar memdev mfg_id migrate-extra migrate-timadj migrate_tso_props mixer mmio
-model modern-pio-notify mouse-irq mq mrg_rxbuf msi msix msos-desc multi multifunction name netdev node
-notify_on_empty nr num-ports num_queues numa_node old_msi_addr osk p2 p3 packed page-per-vq page-poison param_change
-period port port-power ports power_controller_present ppi prealloc pref32-reserve pref64-reserve primary-bus
-product_id prog_if pt qemu-4-0-config-size qemu-extended-regs queue_reset ram_size ram_size_mb readback refresh_rate
-requested-size reserved-regions revision rng rombar romfile romsize rsc_interval rss rx_queue_size sas_address
-sd-spec-version seg_max_adjust serial shpc size slave_addr slot slots sn snoop-control speed stale-tm status
-status-report streams subsys subsys_ven suppress-remote-wake surfaces tx tx_queue_size uhs unplugged-inaccessible
-usb_version use-disabled-flag use-started use-timer use_jbod use_msg vectors vendor version vgamem vgamem_mb
+guest_ufo guest_uso4 guest_uso6 guid hba_serial hdm_for_passthrough head host_ecn host_mtu host_tso4 host_tso6
+host_ufo host_uso hostmem hotplug id in_order index indirect_desc init-vet instanceid intremap intrs io-reserve
+iobase iobase2 ioeventfd iommu_platform ioport iosize iothread ipmi_version irq jacks kbd-irq kbd-throttle
+lost_tick_policy mac masterbus max-bytes max_cmds max_hostmem max_outputs max_ports max_sectors max_sge maxcurr
+maxframes mem-reserve memaddr membar memdev mfg_id migrate-extra migrate-timadj migrate_tso_props mixer mmio model
+modern-pio-notify mouse-irq mq mrg_rxbuf msi msix msos-desc multi multifunction name netdev node notify_on_empty nr
+num-ports num_queues numa_node old_msi_addr osk p2 p3 packed page-per-vq page-poison param_change period port
+port-power ports power_controller_present ppi prealloc pref32-reserve pref64-reserve primary-bus product_id prog_if
+pt qemu-4-0-config-size qemu-extended-regs queue_reset ram_size ram_size_mb readback refresh_rate requested-size
+reserved-regions revision rng rombar romfile romsize rsc_interval rx_queue_size sas_address sd-spec-version
+seg_max_adjust serial shpc size slave_addr slot slots sn snoop-control speed stale-tm status status-report streams
+subsys subsys_ven suppress-remote-wake surfaces tx tx_queue_size uhs unplugged-inaccessible usb_version
+use-disabled-flag use-started use-timer use_jbod use_msg vectors vendor version vgamem vgamem_mb
 virtio-pci-bus-master-bug-migration virtqueue_size vram64_size_mb vram_size vram_size_mb wakeup wheel-axis xmax xres
 xtsup ymax yres
 """)
