@@ -136,7 +136,7 @@ LARGE = (
         switches={**PROGRESS.switches, "FAULTS": 10, "EPOCHS": 14},
         collapse=True,
     ),
-    Run(name="two trees, claim in the image", switches={**CLAIMED, **ANY}),
+    Run(name="two trees, claim in the image", switches={**CLAIMED, **ANY}, collapse=True),
     Run(name="two trees, the second look", switches={**LOOKED, **ANY}),
     Run(name="a clone with old copies", switches={**CLONED, **ANY}),
     Run(name="one tree, claim in the image", switches={**ANY, "IMAGE": 1, "GATHER_AT_LOCK": 1}),
