@@ -198,7 +198,8 @@ COPY entrypoint/host.toml /usr/lib/holdfast/host.toml
 COPY --from=code /usr/bin/holdfast /usr/bin/holdfast
 COPY --from=code /usr/lib/python3/dist-packages/holdfast /usr/lib/python3/dist-packages/holdfast
 STOPSIGNAL SIGTERM
-# The launcher touches the file as long as it is in charge of itself; no Python is started to look.
+# The launcher touches the file as long as all is well: its guest runs and QEMU answers, or it rightly waits. It takes it
+# away when something ails; no Python is started to look.
 HEALTHCHECK --interval=20s --timeout=5s --start-period=60s \
   CMD ["sh", "-c", "test -n \"$(find /run/holdfast/health -mmin -1)\""]
 ENTRYPOINT ["holdfast"]

@@ -28,7 +28,7 @@ from holdfast.rundir import RunDirectory
 from holdfast.storage import local
 from holdfast.vault import Vault
 
-LOCKED = re.compile(r'Failed to get ".*" lock.*image \[/dev/fdset/(\d+)\]')
+LOCKED = re.compile(r'Failed to get (?:shared )?".*" lock.*image \[/dev/fdset/(\d+)\]')
 NO_MEMORY = re.compile(
     r"cannot set up guest memory|Cannot allocate memory|unable to map backing store"
 )

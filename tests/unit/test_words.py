@@ -15,6 +15,7 @@ from holdfast.endpoint import Endpoint
 from holdfast.errors import FOLDER, ConfigError, HostLacks, UsageError, reason
 from holdfast.grammar import Refused
 from holdfast.keys import abroad
+from holdfast.launch import LOCKED
 from holdfast.machine import Disk, LocalPath
 from holdfast.pool import monitors
 from holdfast.qemu.option import Option
@@ -323,3 +324,14 @@ def test_what_does_not_pass_is_not_promised() -> None:
         .heard("root", "Input/output error")
         .endswith("goes on when the disk does")
     )
+
+
+@pytest.mark.parametrize(
+    "lock", ['"write"', 'shared "write"', '"consistent read"', 'shared "resize"']
+)
+def test_a_lock_of_another_qemu_is_known_by_its_words(lock: str) -> None:
+    """block/file-posix.c says it in two ways, and the advice on a line of its own."""
+    said = f"-blockdev x: Failed to get {lock} lock; Is another process using the image [/dev/fdset/140]?"
+    found = LOCKED.search(said)
+    assert found
+    assert found[1] == "140"
