@@ -33,7 +33,7 @@ NAME_IT = (
 
 def run(arguments: Arguments, environ: Environment) -> int:
     """The way of a key: settings, host, then under the lock or alone; each step in its own module."""
-    from holdfast import outlet, probe, settings  # noqa: PLC0415 - `--help` and `version` need neither
+    from holdfast import outlet, probe, settings, stdin  # noqa: PLC0415 - `--help` and `version` need neither
     from holdfast.cli.subject import from_file, host_toml  # noqa: PLC0415
     from holdfast.run import alone, exclusively, replaced  # noqa: PLC0415
 
@@ -42,6 +42,7 @@ def run(arguments: Arguments, environ: Environment) -> int:
     if not config.vm and not config.options:
         raise UsageError("no VM is named", hint=NAME_IT)
     log.configure(level=config.log_level, as_json=config.log_format == "json")
+    typed = stdin.is_connected()  # before a closed one's number is given to something else
     log.through(outlet.outlet(2))
     with events.Events() as queue:
         host = probe.probe(config.host)
@@ -52,6 +53,8 @@ def run(arguments: Arguments, environ: Environment) -> int:
             return 0
         if config.exec_:
             return replaced(config, host, raw)
+        if typed:
+            log.info(stdin.advice(config.vm))
         if config.endpoints:
             return exclusively(config, host, queue)
         return alone(config, host, queue, raw)
