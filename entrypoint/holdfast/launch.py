@@ -8,7 +8,7 @@ import stat
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast import capacity, cgroup, hostdev, limits, log, pinned, qemu, virtiofs
 from holdfast.confinement import Identity, confined, identity
@@ -27,6 +27,9 @@ from holdfast.qmp import Disconnected, Qmp, QmpError
 from holdfast.rundir import RunDirectory
 from holdfast.storage import local
 from holdfast.vault import Vault
+
+if TYPE_CHECKING:
+    from holdfast.network.firewall import Firewall
 
 LOCKED = re.compile(r'Failed to get (?:shared )?".*" lock.*image \[/dev/fdset/(\d+)\]')
 NO_MEMORY = re.compile(
@@ -69,6 +72,7 @@ class Launch:
         self._kills = 0  # for want of memory, before QEMU was started
         self.helpers: list[Child] = []  # that serve devices of this QEMU
         self._made_ticket = ""
+        self._firewall: Firewall | None = None
 
     def spawn(self, stack: ExitStack, tenure: Fence | None = None) -> tuple[Child, Qmp]:
         """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""
@@ -82,6 +86,7 @@ class Launch:
             self.console = Console(self._rundir, outlet(1))
             stack.callback(self.console.close)
             wiring = replace(self._wire(descriptors, qmp), taps=self._taps(descriptors, stack))
+            self._fence_off(wiring, stack)
             argv = self._argv(wiring)
             command = confined(argv, self._who, os.getpid())
             if tenure is not None:
@@ -191,10 +196,8 @@ class Launch:
         ours, theirs = socket.socketpair()
         descriptors.enter_context(theirs)
         with ours:
-            # Another uid than QEMU's, whose group may pass through the run directory.
-            own = identity(f"{self._plan.machine.vm} tpm", uid_map_end=uid_map_end(), kvm_gid=None)
-            who = replace(own, gid=self._who.gid)
-            self.helpers.append(self._vault.serve(self._rundir.path / "tpm", who, ours.fileno()))
+            folder = self._rundir.path / "tpm"
+            self.helpers.append(self._vault.serve(folder, self._tpm_identity(), ours.fileno()))
         return theirs.fileno()
 
     def _shares(self, machine: Machine, descriptors: ExitStack) -> dict[str, int]:
@@ -219,6 +222,19 @@ class Launch:
         taps = cards.connect(machine.vm, machine.nics, bridges, vhost=vhost, life=life)
         descriptors.callback(cards.close, taps)
         return taps
+
+    def _fence_off(self, wiring: Wiring, life: ExitStack) -> None:
+        """Before QEMU is there: its options, too, may be a tenant's."""
+        from holdfast.network.firewall import Firewall  # noqa: PLC0415 - nothing of it is in a mere plan
+
+        self._firewall = self._firewall or Firewall(self._plan)
+        mute = [self._tpm_identity().uid] if self._vault is not None else []
+        self._firewall.around(self._who.uid, mute, dict(wiring.taps), life)
+
+    def _tpm_identity(self) -> Identity:
+        """Another uid than QEMU's, whose group may pass through the run directory."""
+        own = identity(f"{self._plan.machine.vm} tpm", uid_map_end=uid_map_end(), kvm_gid=None)
+        return replace(own, gid=self._who.gid)
 
     def _disks(self, descriptors: ExitStack) -> dict[str, int]:
         opened = {}

@@ -18,6 +18,7 @@ from holdfast import (
     virtiofs,
 )
 from holdfast.description import Description
+from holdfast.endpoint import Endpoint
 from holdfast.errors import ConfigError, Fault, HostLacks, together
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.lan import Address, addresses
@@ -30,6 +31,7 @@ from holdfast.machine import (
     Tpm,
 )
 from holdfast.machine.platform import FLASHES
+from holdfast.network_limits import NetworkLimits
 from holdfast.ownership import Image, images
 from holdfast.settings import Settings
 from holdfast.storage import aio, local, shared
@@ -66,6 +68,8 @@ class Plan:
     io_uring: bool
     image_cache: str
     share_paths: tuple[str, ...]
+    endpoints: tuple[Endpoint, ...]
+    network: NetworkLimits
 
     def close(self) -> None:
         if self.cluster is not None:
@@ -135,6 +139,8 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         io_uring=uring,
         image_cache=settings.host_config.image_cache,
         share_paths=settings.host_config.share_paths,
+        endpoints=settings.endpoints,
+        network=settings.host_config.network,
     )
 
 

@@ -9,6 +9,7 @@ import ctypes
 from holdfast.errors import HostLacks
 
 LIBRARY = "libnftables.so.1"
+AS_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
 
 
 class Nftables:
@@ -31,11 +32,24 @@ class Nftables:
         said = self._library.nft_ctx_get_error_buffer(self._context).decode(errors="replace")
         if failed:
             raise HostLacks(
-                f"nftables refuses the VM's ports: {' '.join(said.split())}",
+                f"nftables refuses: {' '.join(said.split())}",
                 hint="It takes CAP_NET_ADMIN, and a kernel of 5.12 or later with nf_tables and NAT.",
             )
         printed: bytes = self._library.nft_ctx_get_output_buffer(self._context)
         return printed.decode(errors="replace")
+
+    def elements(self, table: str, name: str) -> list[tuple[int, int]]:
+        """Of a set of numbers that expire: each with the seconds that are left to it."""
+        import json  # noqa: PLC0415 - nearly always there
+
+        self._library.nft_ctx_output_set_flags(self._context, AS_JSON)
+        try:
+            said = json.loads(self.run(f"list set {table} {name}"))
+        finally:
+            self._library.nft_ctx_output_set_flags(self._context, 0)
+        sets = [one["set"] for one in said["nftables"] if "set" in one]
+        given = [one["elem"] for found in sets for one in found.get("elem", ())]
+        return [(int(one["val"]), int(one.get("expires", 0))) for one in given]
 
     def close(self) -> None:
         self._library.nft_ctx_free(self._context)

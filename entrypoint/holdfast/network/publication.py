@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import log
 from holdfast.errors import HostLacks
 from holdfast.machine import Nic, NicMode
-from holdfast.network import rtnetlink
+from holdfast.network import rtnetlink, spoofing
 from holdfast.network.ruleset import Address, Way, ruleset
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ class Publication:
     """Opens nothing for a VM without such ports."""
 
     def __init__(self, vm: str, nics: Sequence[Nic]) -> None:
-        self._vm = vm
+        self._vm = vm or "qemu"
         self._nics = [nic for nic in nics if nic.ports and nic.mode is NicMode.bridge]
         self._nftables: Nftables | None = None
         self._led: tuple[Way, ...] | None = None
+        self._unled: set[str] = set()
 
     def lead(self, found: Mapping[str, Sequence[Address]]) -> None:
         """Raises HostLacks where this host cannot."""
@@ -42,6 +44,26 @@ class Publication:
             self._led = ways
             for way in ways:
                 log.info(f"port {way.port} of this host leads to {way.guest}")
+
+    def leased(self, nic: Nic) -> tuple[Address, ...]:
+        """What a DHCP server was last heard to give the card: neither the guest nor a neighbour says it."""
+        if self._nftables is None or nic not in self._nics:
+            return ()
+        table, noted = spoofing.table(self._vm), spoofing.lease_set(nic.name)
+        try:
+            found = self._nftables.elements(table, noted)
+        except HostLacks:
+            self._say_unled(nic)
+            return ()
+        youngest = sorted(found, key=lambda lease: lease[1], reverse=True)[:1]
+        return tuple(IPv4Address(number) for number, _ in youngest)
+
+    def _say_unled(self, nic: Nic) -> None:
+        if nic.name not in self._unled:
+            log.warning(
+                f"nics/{nic.name}/ports lead nowhere: this kernel does not note DHCP leases, and the key address is not set"
+            )
+        self._unled.add(nic.name)
 
     def close(self) -> None:
         """The kernel removes what we own."""

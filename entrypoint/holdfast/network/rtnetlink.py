@@ -11,14 +11,16 @@ from ipaddress import IPv4Address, ip_address
 
 from holdfast.network.ruleset import Address
 
-RTM_NEWROUTE, RTM_GETROUTE, RTM_NEWNEIGH, RTM_GETNEIGH = 24, 26, 28, 30
+RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE, RTM_NEWNEIGH, RTM_GETNEIGH = 22, 24, 26, 28, 30
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 REQUEST, DUMP = 0x001, 0x300
+IFA_ADDRESS, IFA_LOCAL = 1, 2
 NDA_DST, NDA_LLADDR = 1, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_VIA = 1, 4, 5, 18
 UNICAST, LOCAL = 1, 2  # rtm_type
 HEARD = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # NUD_REACHABLE, STALE, DELAY, PROBE, PERMANENT
 HEADER = struct.Struct("=IHHII")  # nlmsghdr
+INTERFACE = struct.Struct("=BBBBI")  # ifaddrmsg
 NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg
 ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg
 ATTRIBUTE = struct.Struct("=HH")  # rtattr
@@ -41,6 +43,17 @@ def heard_on(interface: str) -> tuple[tuple[Address, bytes], ...]:
         if where == index and state & HEARD and NDA_LLADDR in given:
             found.append((ip_address(given[NDA_DST]), given[NDA_LLADDR]))
     return tuple(found)
+
+
+def own_addresses() -> tuple[Address, ...]:
+    """Those of this host that others may know it by."""
+    found = set()
+    for message in _asked(RTM_GETADDR, REQUEST | DUMP, INTERFACE.pack(0, 0, 0, 0, 0)):
+        given = _attributes(message[INTERFACE.size :])
+        if packed := given.get(IFA_LOCAL) or given.get(IFA_ADDRESS):
+            found.add(ip_address(packed))
+    usable = (one for one in found if not (one.is_loopback or one.is_link_local))
+    return tuple(sorted(usable, key=lambda one: (one.version, int(one))))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ The table is owned (`flags owner`): nobody else can change it, `nft flush rulese
 and the kernel deletes it when the process that made it ends, however that ends.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -24,25 +24,21 @@ class Way:
 
 
 def ruleset(vm: str, ways: Iterable[Way]) -> str:
-    """One transaction: whatever the table was before, this is what it is afterwards."""
     ways = tuple(ways)
-    name = f"inet holdfast-{vm}"
-    gone = [f"table {name} {{ flags owner; }}", f"delete table {name}"]
-    if not ways:
-        return "\n".join([*gone, ""])
     led = [rule for way in ways for rule in dnat(way)]
-    return "\n".join(
-        [
-            *gone,
-            f"table {name} {{",
-            "  flags owner",
-            *chain("prerouting", "dstnat", led),  # from elsewhere
-            *chain("output", "-100", led),  # from this host itself
-            *chain("postrouting", "srcnat", masquerades(ways)),
-            "}",
-            "",
-        ]
-    )
+    chains = [
+        *chain("prerouting", "dstnat", led),  # from elsewhere
+        *chain("output", "-100", led),  # from this host itself
+        *chain("postrouting", "srcnat", masquerades(ways)),
+    ]
+    return owned(f"inet holdfast-{vm}", chains if ways else ())
+
+
+def owned(name: str, lines: Sequence[str]) -> str:
+    """One transaction: whatever the table was before, this is what it is afterwards. Without lines, none."""
+    gone = [f"table {name} {{ flags owner; }}", f"delete table {name}"]
+    made = [f"table {name} {{", "  flags owner", *lines, "}"] if lines else []
+    return "\n".join([*gone, *made, ""])
 
 
 def chain(hook: str, priority: str, rules: Iterable[str]) -> list[str]:

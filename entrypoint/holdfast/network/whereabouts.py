@@ -66,7 +66,10 @@ class Whereabouts(Thread):
         heard = agent.interfaces(self._socket) if self._socket else {}
         seen = {nic.name: usable(heard.get(nic.mac, ())) or neighbours(nic) for nic in self._nics}
         found = {name: addresses or self._found.get(name, ()) for name, addresses in seen.items()}
-        self._publication.lead({nic.name: own(nic) or found[nic.name] for nic in self._nics})
+        # Never what guest or neighbours say: that is for people to read.
+        self._publication.lead(
+            {nic.name: own(nic) or self._publication.leased(nic) for nic in self._nics}
+        )
         if found != self._found:
             self._found = found
             self._tell({name: [*map(str, there)] for name, there in found.items() if there})

@@ -1,0 +1,102 @@
+"""What QEMU and the guests on bridges may not reach: rules, as text from values only.
+
+QEMU is known by its uid, wherever its packets go; a guest on a bridge by its tap (see `spoofing`).
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from holdfast.network.ruleset import Address, owned
+from holdfast.network_limits import ETCD, Place
+
+# Where clouds answer a machine with its credentials: most of them, AWS's containers, Alibaba, Azure; AWS, Google.
+METADATA = (
+    "ip daddr { 169.254.169.254, 169.254.170.2, 100.100.100.200, 168.63.129.16 }",
+    "ip6 daddr { fd00:ec2::254, fd20:ce::254 }",
+)
+LOOPBACK = ("ip daddr 127.0.0.0/8", "ip6 daddr ::1")
+MONITORS = "tcp dport { 3300, 6789 }"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary:
+    """`etcd` are its addresses, `etcd_ports` beside the usual ones. `ceph`: QEMU opens images in Ceph itself;
+    `loopback`: through this host's loopback. `resolvers` may be asked for names. `answers`: QEMU
+    answers by UDP, as it does where it publishes such a port.
+    """
+
+    etcd: tuple[Address, ...] = ()
+    etcd_ports: tuple[int, ...] = ()
+    reachable: tuple[Place, ...] = ()
+    unreachable: tuple[Place, ...] = ()
+    resolvers: tuple[Address, ...] = ()
+    ceph: bool = False
+    loopback: bool = False
+    answers: bool = False
+
+
+def of_qemu(vm: str, uid: int, mute: Collection[int], boundary: Boundary) -> str:
+    """`mute` are the uids of helpers that have no business on a network.
+
+    Before anybody translates an address (priority -100): what is meant counts. Only what opens a
+    connection is judged: a listener of QEMU's answers with SYN and ACK, from wherever it is asked.
+    """
+    lines = [
+        "  chain output {",
+        "    type filter hook output priority -150",
+        f"    meta skuid {uid} jump qemu",
+        *(f"    meta skuid {one} reject" for one in mute),
+        "  }",
+        "  chain qemu {",
+        *(f"    {rule}" for rule in _qemu(boundary)),
+        "  }",
+    ]
+    return owned(f"inet holdfast-{vm}-qemu", lines)
+
+
+def _qemu(boundary: Boundary) -> Iterator[str]:
+    yield "tcp flags & (syn | ack) != syn accept"
+    if boundary.answers:
+        yield "ct state established,related accept"
+    for address in boundary.resolvers:
+        yield f"{to(address)} meta l4proto {{ tcp, udp }} th dport 53 accept"
+    yield from (f"{one} accept" for one in places(boundary.reachable))
+    yield from (f"{one} reject" for one in denied(boundary))
+    yield f"fib daddr type local {etcd_ports(boundary)} reject"
+    if not boundary.loopback:
+        yield from (f"{one} reject" for one in LOOPBACK)
+    if not boundary.ceph:
+        yield f"{MONITORS} reject"
+
+
+def of_guest(boundary: Boundary, own: Iterable[Address]) -> list[str]:
+    """For a tap's chain, whose last rules they are. `own` are this host's addresses."""
+    own_etcd = [f"{to(address)} {etcd_ports(boundary)}" for address in own]
+    return [
+        *(f"{one} return" for one in places(boundary.reachable)),
+        *(f"{one} drop" for one in (*denied(boundary), *own_etcd)),
+    ]
+
+
+def denied(boundary: Boundary) -> Iterator[str]:
+    yield from places(boundary.unreachable)
+    for address in boundary.etcd:
+        yield f"{to(address)} {etcd_ports(boundary)}"
+    yield from METADATA
+
+
+def places(given: Iterable[Place]) -> Iterator[str]:
+    for place in given:
+        family = "ip" if place.network.version == 4 else "ip6"  # noqa: PLR2004 - IPv4
+        port = f" meta l4proto {{ tcp, udp }} th dport {place.port}" if place.port else ""
+        yield f"{family} daddr {place.network}{port}"
+
+
+def to(address: Address) -> str:
+    return f"{'ip' if isinstance(address, IPv4Address) else 'ip6'} daddr {address}"
+
+
+def etcd_ports(boundary: Boundary) -> str:
+    ports = sorted({*ETCD, *boundary.etcd_ports})
+    return f"tcp dport {{ {', '.join(map(str, ports))} }}"

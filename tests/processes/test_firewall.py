@@ -1,0 +1,295 @@
+"""The rules around QEMU and its taps, in a network namespace of the test's own, with real frames and sockets."""
+
+import os
+import select
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+
+import pytest
+from processes import netns
+
+from holdfast import address, tap
+from holdfast.machine import Nic, NicMode
+from holdfast.network import cards, firewall, rtnetlink, spoofing
+from holdfast.network.boundary import Boundary, of_guest, of_qemu
+from holdfast.network.nftables import Nftables
+from holdfast.network.publication import Publication
+from holdfast.network_limits import Place
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(os.geteuid() != 0, reason=netns.NEEDS_ROOT),
+]
+
+FOLDER = Path(tap.ACL).parent
+MAC, OTHER = "52:54:00:00:00:07", "52:54:00:00:00:08"
+UID = 0x7000_0007
+VNET = bytes(10)  # the header before each frame of a tap
+ALL = b"\xff" * 6
+NOBODY = "0.0.0.0"  # noqa: S104 - who has no address yet
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[None]:
+    present = FOLDER.exists()
+    FOLDER.mkdir(exist_ok=True)
+    try:
+        with netns.namespaces():
+            netns.run("mount", "-t", "sysfs", "sysfs", "/sys")
+            netns.mount_tmpfs(FOLDER)
+            netns.add_bridge("br0")
+            netns.run("ip", "link", "set", "lo", "up")
+            netns.run("ip", "address", "add", "10.79.0.1/24", "dev", "br0")
+            yield
+    finally:
+        if not present:
+            FOLDER.rmdir()
+
+
+def card(name: str = "lan", mac: str = MAC, **given: object) -> Nic:
+    return Nic(**{"name": name, "mode": NicMode.bridge, "mac": mac, "bridge": "br0", **given})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def wires() -> Iterator[Mapping[str, int]]:
+    """Two guests' ends: `lan` under the rules of VM 7, `free` under none."""
+    given = [
+        card(address=(ip_interface("10.79.0.7/24"), ip_interface("fd00:79::7/64"))),
+        card("free", OTHER),
+    ]
+    with ExitStack() as life:
+        made = cards.connect("7", given, {"lan": "br0", "free": "br0"}, vhost=False, life=life)
+        life.callback(cards.close, made)
+        nftables = Nftables()
+        life.callback(nftables.close)
+        plugged = spoofing.Plugged(nic=given[0], tap=firewall.device_name(made["lan"].queues[0]))
+        boundary = Boundary(etcd=(ip_address("172.20.0.2"),), etcd_ports=(4001,))
+        rules = of_guest(boundary, rtnetlink.own_addresses())
+        nftables.run(spoofing.guarded("7", [plugged], rules, guard=True))
+        yield {name: tap.queues[0] for name, tap in made.items()}
+
+
+def octets(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def frame(protocol: int, payload: bytes, *, mac: str = MAC, to: bytes = ALL) -> bytes:
+    return to + octets(mac) + struct.pack("!H", protocol) + payload
+
+
+def arp(sender: str, mac: str = MAC) -> bytes:
+    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 2) + octets(mac) + ip_address(sender).packed
+    return body + ALL + ip_address("10.79.0.1").packed
+
+
+def ipv4(to: str, protocol: int, payload: bytes, sender: str = "10.79.0.7") -> bytes:
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0)
+    head += ip_address(sender).packed + ip_address(to).packed
+    total = sum(struct.unpack("!10H", head))
+    checksum = 0xFFFF - (total % 0xFFFF)  # br_netfilter, where it is loaded, wants a good one
+    return head[:10] + struct.pack("!H", checksum) + head[12:] + payload
+
+
+def udp(source: int, port: int, payload: bytes = b"") -> bytes:
+    return struct.pack("!HHHH", source, port, 8 + len(payload), 0) + payload
+
+
+def tcp(port: int) -> bytes:
+    return struct.pack("!HHIIBBHHH", 50000, port, 1, 0, 0x50, 0x02, 1024, 0, 0)
+
+
+def dhcp(kind: int, chaddr: str, yours: str = NOBODY) -> bytes:
+    return (
+        struct.pack("!BBBBIHH", 2, 1, 6, 0, 7, 0, 0)
+        + bytes(4)
+        + ip_address(yours).packed
+        + bytes(8)
+        + octets(chaddr).ljust(16, b"\0")
+        + bytes(192)
+        + b"\x63\x82\x53\x63"
+        + bytes((53, 1, kind, 255))
+    )
+
+
+def icmp6(kind: int, target: str) -> bytes:
+    body = struct.pack("!BBHI", kind, 0, 0, 0) + ip_address(target).packed
+    head = struct.pack("!IHBB", 0x6000_0000, len(body), 58, 255)
+    return head + ip_address("fe80::7").packed + ip_address("ff02::1").packed + body
+
+
+def passes(wires: Mapping[str, int], sent: bytes) -> bool:
+    """Whether the other guest hears it; a frame that is let through for certain comes behind it."""
+    marker = frame(0x88B5, os.urandom(8) + bytes(46))
+    deadline, heard = time.monotonic() + 10, b""
+    while marker not in heard and time.monotonic() < deadline:
+        os.write(wires["lan"], VNET + sent)
+        os.write(wires["lan"], VNET + marker)
+        while select.select([wires["free"]], [], [], 0.2)[0]:
+            heard += os.read(wires["free"], 4096)
+    assert marker in heard
+    return sent in heard
+
+
+IP, ARP, IP6 = 0x0800, 0x0806, 0x86DD
+TAGGED = struct.pack("!HH", 7, ARP)
+
+
+@pytest.mark.parametrize(
+    ("sent", "let_through"),
+    [
+        (frame(ARP, arp("10.79.0.7")), True),
+        (frame(ARP, arp(NOBODY)), True),
+        (frame(ARP, arp("10.79.0.8")), False),
+        (frame(ARP, arp("10.79.0.7", mac=OTHER)), False),
+        (frame(ARP, arp("10.79.0.7"), mac=OTHER), False),
+        (frame(0x8100, TAGGED + arp("10.79.0.8")), False),
+        (frame(0x88A8, struct.pack("!HH", 7, 0x8100) + TAGGED + arp("10.79.0.8")), False),
+        (frame(IP6, icmp6(136, "fd00:79::7")), True),
+        (frame(IP6, icmp6(136, "fe80::7")), True),
+        (frame(IP6, icmp6(136, "fd00:79::1")), False),
+        (frame(IP6, icmp6(134, "fd00:79::7")), False),
+        (frame(IP6, icmp6(137, "fd00:79::7")), False),
+        (frame(IP, ipv4("255.255.255.255", 17, udp(68, 67, dhcp(1, MAC)))), True),
+        (frame(IP, ipv4("255.255.255.255", 17, udp(68, 67, dhcp(1, OTHER)))), False),
+        (frame(IP, ipv4("255.255.255.255", 17, udp(67, 68, dhcp(5, OTHER, "10.79.0.66")))), False),
+        (frame(IP, ipv4("10.79.0.8", 6, tcp(2379))), True),  # another guest's own etcd
+        (frame(IP, ipv4("172.20.0.2", 6, tcp(80))), True),
+        (frame(IP, ipv4("172.20.0.2", 6, tcp(2379))), False),
+        (frame(IP, ipv4("172.20.0.2", 6, tcp(4001))), False),
+        (frame(IP, ipv4("10.79.0.1", 6, tcp(2380))), False),
+        (frame(IP, ipv4("169.254.169.254", 6, tcp(80))), False),
+    ],
+)
+def test_a_guest_speaks_as_itself_and_not_to_etcd(
+    wires: Mapping[str, int], sent: bytes, let_through: bool
+) -> None:
+    assert passes(wires, sent) is let_through
+
+
+def test_a_lease_is_what_the_server_says_to_this_card(wires: Mapping[str, int]) -> None:
+    """And not for longer than until it is somebody else's."""
+    nic = card(ports=(address.port("8080:80"),))
+    publication = Publication("7", [nic])
+    publication.lead({})
+
+    def said(kind: int, chaddr: str, yours: str) -> None:
+        answer = ipv4("255.255.255.255", 17, udp(67, 68, dhcp(kind, chaddr, yours)), "10.79.0.1")
+        os.write(wires["free"], VNET + frame(IP, answer, mac=OTHER))
+
+    def leases(wanted: str) -> bool:
+        deadline = time.monotonic() + 10
+        while (found := "".join(map(str, publication.leased(nic)))) != wanted:
+            if time.monotonic() > deadline:
+                return False
+        return found == wanted
+
+    said(2, MAC, "10.79.0.60")  # an offer
+    said(5, OTHER, "10.79.0.61")
+    said(5, MAC, "10.79.0.62")
+    assert leases("10.79.0.62")
+    said(5, OTHER, "10.79.0.62")
+    assert leases("")
+    publication.close()
+
+
+TRY = """
+import os, socket, sys
+os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[sys.argv[2]]
+with socket.socket(socket.AF_INET6 if ":" in sys.argv[3] else socket.AF_INET, kind) as one:
+    one.settimeout(10)
+    one.connect((sys.argv[3], int(sys.argv[4])))
+    one.send(b"?")
+    print(one.recv(16))
+"""
+
+
+def reaches(where: str, port: int, *, uid: int = UID, kind: str = "tcp") -> bool:
+    command = [sys.executable, "-c", TRY, str(uid), kind, where, str(port)]
+    return "!" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.fixture
+def services() -> Iterator[None]:
+    """Something that answers on each of these ports, at every address."""
+    with ExitStack() as stack:
+        for port in (53, 80, 2379, 3300, 8000):
+            for kind in ("TCP", "UDP"):
+                listens = f"{kind}6-LISTEN:{port},fork,reuseaddr,ipv6only=0"
+                one = subprocess.Popen(["socat", listens, "SYSTEM:head -c1 >/dev/null; printf !"])
+                stack.callback(one.wait)
+                stack.callback(one.terminate)
+        netns.run("ip", "address", "add", "169.254.169.254/32", "dev", "lo")
+        netns.run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
+        deadline = time.monotonic() + 10
+        while not all(reaches("127.0.0.1", port, uid=0) for port in (53, 80, 2379, 3300, 8000)):
+            assert time.monotonic() < deadline
+        yield
+
+
+@pytest.mark.usefixtures("services")
+def test_what_qemus_uid_may_reach() -> None:
+    assert reaches("127.0.0.1", 2379)  # before there are rules
+    nftables = Nftables()
+    places = (Place(network=ip_network("127.0.0.1/32"), port=8000),)
+    closed = (Place(network=ip_network("192.0.2.7/32"), port=8000),)
+    boundary = Boundary(
+        reachable=places, unreachable=closed, resolvers=(ip_address("127.0.0.1"),), answers=True
+    )
+    nftables.run(of_qemu("7", UID, [UID + 1], boundary))
+    for where, port in (("127.0.0.1", 80), ("::1", 80), (NOBODY, 80), ("127.9.9.9", 80), ("::ffff:127.0.0.1", 80),
+                        ("192.0.2.7", 2379), ("10.79.0.1", 2379), ("192.0.2.7", 3300), ("192.0.2.7", 8000),
+                        ("169.254.169.254", 80)):  # fmt: skip
+        assert not reaches(where, port), (where, port)
+        assert reaches(where, port, uid=0), (where, port)
+    assert not reaches("127.0.0.1", 80, kind="udp")
+    assert reaches("127.0.0.1", 53, kind="udp")
+    assert reaches("192.0.2.7", 80)
+    assert reaches("127.0.0.1", 8000)
+    assert not reaches("192.0.2.7", 80, uid=UID + 1)
+    nftables.run(of_qemu("7", UID, [], Boundary(ceph=True, loopback=True)))
+    assert reaches("127.0.0.1", 3300)
+    assert not reaches("127.0.0.1", 2379)
+    nftables.close()
+    assert reaches("127.0.0.1", 2379)
+
+
+@pytest.mark.usefixtures("services")
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_port_that_qemu_publishes_answers_on_loopback(kind: str) -> None:
+    """What was tried before closed it: all packets of the uid on lo."""
+    nftables = Nftables()
+    nftables.run(of_qemu("7", UID, [], Boundary(answers=True)))
+    listens = f"{kind.upper()}-LISTEN:8088,fork,reuseaddr"
+    with subprocess.Popen(
+        [
+            "setpriv",
+            f"--reuid={UID}",
+            "--clear-groups",
+            "socat",
+            listens,
+            "SYSTEM:head -c1 >/dev/null; printf !",
+        ]
+    ) as one:
+        deadline = time.monotonic() + 10
+        while not reaches("127.0.0.1", 8088, uid=0, kind=kind):
+            assert time.monotonic() < deadline
+        one.terminate()
+    nftables.close()
+
+
+def test_who_is_asked_for_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "resolv.conf"
+    file.write_text(
+        "# nameserver 1.1.1.1\nnameserver 127.0.0.11\nnameserver fe80::1%eth0\nnameserver\nnameserver x\n"
+    )
+    monkeypatch.setattr(firewall, "RESOLV_CONF", file)
+    assert [str(one) for one in firewall.resolvers()] == ["127.0.0.11", "fe80::1"]
+    monkeypatch.setattr(firewall, "RESOLV_CONF", tmp_path / "none")
+    assert list(firewall.resolvers()) == []
