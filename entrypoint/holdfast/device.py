@@ -20,7 +20,7 @@ MISC_MAJOR = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A character device. `group` None: the node is for everybody.
+    """A character device. `group` None: the node is for everybody, unless it is `private`.
 
     `number` is what sysfs says; None: the device is of the misc family, and /proc/misc says it.
     """
@@ -29,10 +29,11 @@ class Device:
     path: str
     group: str | None = None
     number: int | None = None
+    private: bool = False  # root's, and nobody else's
 
 
-# Opening tun gives no right by itself: what makes a tap is CAP_NET_ADMIN. So all may, as with udev.
-TUN = Device(name="tun", path="/dev/net/tun")
+# QEMU gets its taps as descriptors. Who can open tun can join a tap of several queues that has no owner.
+TUN = Device(name="tun", path="/dev/net/tun", private=True)
 VHOST_NET = Device(name="vhost-net", path="/dev/vhost-net", group="kvm")
 KVM = Device(name="kvm", path="/dev/kvm", group="kvm")
 
@@ -118,7 +119,8 @@ def _make_node(device: Device, number: int) -> None:
     try:
         if gid is not None:
             os.chown(draft, -1, gid)
-        Path(draft).chmod(0o666 if gid is None else 0o660)
+        shared = 0o666 if gid is None else 0o660
+        Path(draft).chmod(0o600 if device.private else shared)
         with suppress(FileExistsError):
             os.link(draft, device.path)
     finally:

@@ -90,6 +90,8 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
 
     if is_container_id(host.name):
         log.warning(f"HOSTNAME, {host.name}, is {CONTAINERS_NAME}. The next container has another")
+    if line := trusting(settings):
+        log.warning(line)
     times = LeaseTimes.of(settings.ttl, len(settings.endpoints))
     with connect(settings, timeout=times.request) as store:
         while True:
@@ -104,6 +106,16 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
             off = ending is not None and (ending.how in OFF or ending.how is How.switched_off)
             if ending and (ending.asked or not (settings.stay and off)):
                 return told(ending)
+
+
+def trusting(settings: Settings) -> str:
+    """Where etcd cannot know us by a password or a certificate, it knows nobody."""
+    if settings.etcd_username or settings.etcd_cert:
+        return ""
+    return (
+        "etcd asks nobody who he is: whoever reaches it, a guest too, may write every VM's keys. Give it users or "
+        "client certificates (docs/security.md), and ETCD_USERNAME or ETCD_CERT to the launchers"
+    )
 
 
 def told(ending: Ending) -> int:

@@ -66,6 +66,7 @@ def make_volumes(plan: Plan, who: Identity, attend: Attention) -> None:
     for disk in plan.disks:
         if done := made(disk, plan, who, attend):
             log.info(f"disk {disk.name}: {done} {disk.backend}", bytes=disk.size)
+        directory.keep_private(disk)
 
 
 def made(disk: Disk, plan: Plan, who: Identity, attend: Attention) -> str:

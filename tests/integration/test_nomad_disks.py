@@ -142,7 +142,7 @@ def test_v7_a_chained_volume_shares_its_parent(shelf: Shelf) -> None:
     assert len(shelf.files()) == 3
     (parent,) = shelf.pool.glob("golden-*")
     assert parent.name == f"golden-{hashlib.sha256(image.read_bytes()).hexdigest()}.qcow2"
-    assert parent.stat().st_mode & 0o777 == 0o444
+    assert parent.stat().st_mode & 0o777 == 0o400
     assert guest_sees(paths[0], "qcow2") == CONTENT + bytes(4 * MIB)
     assert [qcow2.parent(path) for path in paths] == [parent, parent]
     assert [path.stat().st_blocks * 512 < MIB for path in paths] == [True, True]

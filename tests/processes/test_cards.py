@@ -84,6 +84,26 @@ def test_a_tap_with_queues_is_on_the_bridge_and_up() -> None:
     assert links_of("master", "br0") == []
 
 
+JOIN = """
+import fcntl, os, struct, sys
+node = os.open("/dev/net/tun", os.O_RDWR)
+os.setgid(0x70000001); os.setuid(0x70000001)
+fcntl.ioctl(node, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x0002 | 0x1000 | 0x4000 | 0x0100))
+"""
+
+
+def test_nobody_joins_a_tap_with_queues() -> None:
+    """A broken-out QEMU, or another VM's by its options: it would be sent a share of the frames."""
+    with ExitStack() as life:
+        made = cards.connect("7", [nic(queues=2)], {"lan": "br0"}, vhost=False, life=life)
+        life.callback(cards.close, made)
+        name = fcntl.ioctl(made["lan"].queues[0], TUNGETIFF, bytes(40))[:16].rstrip(b"\0").decode()
+        done = subprocess.run(
+            [sys.executable, "-c", JOIN, name], capture_output=True, text=True, check=False
+        )
+        assert "Operation not permitted" in done.stderr
+
+
 def test_the_helpers_list_holds_for_such_taps_too() -> None:
     Path(tap.ACL).write_text("allow br1\n")
     with pytest.raises(HostLacks, match="access denied"):

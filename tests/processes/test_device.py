@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,13 @@ def test_a_node_has_the_number_that_sysfs_says(dev: Path) -> None:
     device.require(node)
     found = Path(node.path).stat()
     assert (found.st_rdev, found.st_mode & 0o777, found.st_gid) == (number, 0o660, 0)
+
+
+def test_tun_is_roots(dev: Path) -> None:
+    """Who can open it can join a tap of several queues that nobody owns."""
+    node = in_dev(dev)
+    device.require(replace(device.TUN, name=node.name, path=node.path))
+    assert Path(node.path).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_node_left_behind_by_another_device_is_not_taken(dev: Path) -> None:

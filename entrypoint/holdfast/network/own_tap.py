@@ -13,6 +13,7 @@ from holdfast.machine import Nic
 from holdfast.network import links
 
 TUNSETIFF = 0x400454CA
+TUNSETOWNER, TUNSETGROUP = 0x400454CC, 0x400454CE
 TAP, NO_PI, VNET_HDR, MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
 SIOCSIFFLAGS, SIOCSIFMTU, SIOCBRADDIF = 0x8914, 0x8922, 0x89A2
 SIOCGIFHWADDR, SIOCSIFHWADDR = 0x8927, 0x8924
@@ -43,6 +44,8 @@ def own_tap(nic: Nic) -> tuple[int, ...]:
             queues.append(os.open(device.TUN.path, os.O_RDWR | os.O_CLOEXEC))
             failed.callback(os.close, queues[-1])
             name = _attach(queues[-1], name, several=nic.queues > 1)
+            if len(queues) == 1:
+                _own(queues[0])
         try:
             _plug(name, nic)
         except OSError as error:
@@ -55,6 +58,14 @@ def _attach(descriptor: int, name: str, *, several: bool) -> str:
     flags = TAP | NO_PI | VNET_HDR | (MULTI_QUEUE if several else 0)
     answer = fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
     return answer[:16].rstrip(b"\0").decode()
+
+
+def _own(descriptor: int) -> None:
+    """Root's, before it has room for a second queue: what nobody owns anybody may join, and be sent a share of
+    its frames (tun_not_capable in drivers/net/tun.c). A descriptor that QEMU holds already is not asked.
+    """
+    for request in (TUNSETOWNER, TUNSETGROUP):
+        fcntl.ioctl(descriptor, request, 0)
 
 
 def _plug(name: str, nic: Nic) -> None:

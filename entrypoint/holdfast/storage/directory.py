@@ -1,9 +1,10 @@
 """Volumes in a directory pool: made when they are missing, grown when they are too small."""
 
 import os
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from holdfast.errors import HostLacks
@@ -41,13 +42,27 @@ def create(disk: Disk, fill: Fill) -> bool:
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """A name for a file that is on its way; whatever has it goes in the end."""
+    """A name for a file that is on its way; whatever has it goes in the end.
+
+    Whoever makes it, qemu-img too, makes it for root alone: all QEMUs may look at the pool.
+    """
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
+    before = os.umask(0o077)
     try:
         yield new
     finally:
+        os.umask(before)
         new.unlink(missing_ok=True)
+
+
+def keep_private(disk: Disk) -> None:
+    """What was made before volumes were root's alone."""
+    if isinstance(disk.backend, Volume):
+        with suppress(OSError):  # another owner's, on a server that knows no root
+            mode = stat.S_IMODE(Path(disk.backend.path).stat().st_mode)
+            if mode & 0o077:
+                Path(disk.backend.path).chmod(mode & 0o700)
 
 
 def allocate(path: Path, disk: Disk) -> None:

@@ -44,7 +44,7 @@ def provide(pool: Path, image: Path, cached: Cached, who: Identity, attend: Atte
     if not golden.exists():
         with directory.unfinished(golden) as new:
             convert(image, cached.format, new, Format.qcow2, who, attend)
-            new.chmod(0o444)
+            new.chmod(0o400)
             new.rename(golden)
     return golden
 
@@ -60,7 +60,7 @@ def convert(
     source: Path, was: Format, target: Path, form: Format, who: Identity, attend: Attend
 ) -> None:
     """The new file is the converter's until it is whole."""
-    new = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    new = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.fchown(new, who.uid, who.gid)
         with source.open("rb") as file:

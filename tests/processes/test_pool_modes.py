@@ -1,0 +1,53 @@
+"""Who may look at the files of a pool: root, and no other VM's QEMU."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.machine import Disk, Format, Volume
+from holdfast.storage import directory
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def disk(pool: Path, form: Format) -> Disk:
+    volume = Volume(pool="default", directory=str(pool), name=f"7-root.{form}")
+    return Disk(name="root", backend=volume, size=1 << 20, format=form)
+
+
+def test_a_volume_is_roots_alone(tmp_path: Path) -> None:
+    """Also while it is on its way, and whoever fills it."""
+    seen = []
+
+    def fill(path: Path, of: Disk) -> None:
+        subprocess.run(["touch", str(path)], check=True)
+        seen.append(path.stat().st_mode & 0o777)
+
+    directory.provide(disk(tmp_path, Format.raw), fill)
+    assert seen == [0o600]
+    directory.provide(disk(tmp_path, Format.qcow2), fill)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    (tmp_path / "later").touch()
+    assert (tmp_path / "later").stat().st_mode & 0o777 == 0o644
+
+
+def test_volumes_of_old_are_closed(tmp_path: Path) -> None:
+    old = disk(tmp_path, Format.raw)
+    assert isinstance(old.backend, Volume)
+    path = Path(old.backend.path)
+    path.touch()
+    path.chmod(0o644)
+    directory.keep_private(old)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.unlink()
+    directory.keep_private(old)
