@@ -222,6 +222,51 @@ def test_an_announcement_goes_with_its_socket() -> None:
     assert announced("port/") == []
 
 
+SQUAT = """
+import os, socket, sys
+os.setgid(0x70000001); os.setuid(0x70000001)
+taken = []
+for name in sys.argv[1:]:
+    taken.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    taken[-1].bind("\\0holdfast/" + name)
+print("bound", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_only_roots_announcements_count() -> None:
+    """Squatted names keep no VM from its ports, no link from being made or swept."""
+    names = ("port/x/8080:80/tcp", "port/x/5930/tcp", "port/7/8080:80/tcp", "link/hf-1")
+    with subprocess.Popen(
+        [sys.executable, "-c", SQUAT, *names],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as squatter:
+        assert squatter.stdin
+        assert squatter.stdout
+        assert squatter.stdout.readline() == "bound\n"
+        assert announced("port/") == []
+        with ExitStack() as stack:
+            ports.claim("7", ports.of_cards([nic(ports=(address.port("8080:80"),))]), stack)
+            assert announced("port/") == ["7/8080:80/tcp"]
+            stack.enter_context(announce("link/hf-1"))
+            with pytest.raises(LockHeld):
+                announce("link/hf-1")
+            squatter.stdin.close()
+            squatter.wait()
+            with pytest.raises(LockHeld):
+                announce("link/hf-1")  # though the plain name is free again
+        with announce("link/hf-1"):
+            assert announced("link/") == ["hf-1"]
+
+
+def test_a_malformed_announcement_is_nobodys() -> None:
+    with ExitStack() as stack:
+        stack.enter_context(announce("port/x/5930/tcp"))
+        ports.claim("7", ports.of_cards([nic(ports=(address.port("5930:80"),))]), stack)
+
+
 def test_the_longest_names_can_be_announced() -> None:
     long = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535:65535/udp"
     with ExitStack() as stack:

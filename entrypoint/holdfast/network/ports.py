@@ -3,13 +3,14 @@
 import errno
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from holdfast import address
 from holdfast.errors import HostLacks, LockHeld
+from holdfast.grammar import Refused
 from holdfast.machine import Machine, Nic, NicMode, Port, Protocol
 from holdfast.network.announced import announce, announced
 
@@ -90,8 +91,9 @@ def claim(vm: str, wanted: Iterable[Listener], stack: ExitStack) -> None:
 def _refuse_taken(vm: str, listener: Listener) -> None:
     for said in announced(KIND):
         other, _, text = said.partition("/")
-        if other != vm and listener.port.collides(address.port(text)):
-            raise _taken(listener, f"the VM {other} on this host publishes {text}")
+        with suppress(Refused):  # no word of a launcher
+            if other != vm and listener.port.collides(address.port(text)):
+                raise _taken(listener, f"the VM {other} on this host publishes {text}")
 
 
 def _taken(listener: Listener, why: str) -> LockHeld:
