@@ -82,6 +82,9 @@ RUN cd /usr/bin \
       /var/cache/* /var/log/* /var/lib/apt /var/lib/dpkg/*-old /etc/apt \
  && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
  && ldconfig
+# What the image is made of, for whoever compares it with Debian's security tracker.
+RUN mkdir -p /usr/lib/holdfast \
+ && dpkg-query --show --showformat='${Package}\t${Version}\t${Architecture}\n' >/usr/lib/holdfast/packages.tsv
 
 # ---- Holdfast ----
 FROM packages AS code

@@ -43,6 +43,15 @@ def test_dpkg_knows_what_is_there(image: Any) -> None:
     assert image.file("/usr/share/doc/qemu-system-x86/copyright").exists
 
 
+def test_the_list_of_packages_is_dpkgs(image: Any) -> None:
+    listed = image.file("/usr/lib/holdfast/packages.tsv").content_string.splitlines()
+    found = image.run(
+        "dpkg-query --show --showformat='${Package}\\t${Version}\\t${Architecture}\\n'"
+    )
+    assert len(listed) > 100
+    assert sorted(listed) == sorted(found.stdout.splitlines())
+
+
 ARCHIVED = """
 import sys
 sys.path.append("/usr/lib/python3/dist-packages")
