@@ -10,6 +10,7 @@ import pytest
 
 from holdfast import cli
 from holdfast.cli.arguments import Parser
+from holdfast.errors import UsageError
 
 TESTS = Path(__file__).parents[1]
 LONGEST = 15  # words of one call: a whole table of calls is no evidence
@@ -90,3 +91,14 @@ def test_the_parsers_were_found() -> None:
     assert ("host", "--json") in found
     assert ("fence", "shut-out") in found
     assert not any({"fence", "--nonsense"} <= call for call in CALLS)
+
+
+@pytest.mark.parametrize("default", [None, ""])
+def test_an_option_is_taken_once(default: str | None) -> None:
+    """Whatever stands in its place without it."""
+    parser = Parser("x", "y")
+    parser.add_argument("--member", default=default)
+    assert parser.parse_args([]).member == default
+    assert parser.parse_args(["--member", "a"]).member == "a"
+    with pytest.raises(UsageError, match="--member: is given twice"):
+        parser.parse_args(["--member", "a", "--member", "b"])

@@ -12,7 +12,7 @@ class Once(Action):
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option: str | None = None
     ) -> None:
-        if getattr(namespace, self.dest, None) is not None:
+        if getattr(namespace, self.dest, self.default) is not self.default:
             parser.error(f"{option}: is given twice")
         setattr(namespace, self.dest, values)
 
