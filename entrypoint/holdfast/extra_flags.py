@@ -10,6 +10,7 @@ from holdfast.grammar import Refused
 from holdfast.qemu.option import SWITCHES, Option, parts
 from holdfast.qemu.refused import HANDED, MONITOR, why
 
+DEEPEST = 16  # of JSON: QEMU's own has five
 LONGEST = 64 * 1024  # bytes, of all: no command line of QEMU's needs as much
 
 Pair = tuple[str, str]
@@ -151,17 +152,22 @@ def _members(text: str) -> list[Pair]:
 
     try:
         return list(_flat("", json.loads(text)))
+    except Refused:
+        raise
     except (ValueError, RecursionError):
         raise Refused("is not JSON", part=text) from None
 
 
-def _flat(path: str, value: object) -> Iterator[Pair]:
+def _flat(path: str, value: object, level: int = 0) -> Iterator[Pair]:
+    """Others read it after us, with less of the stack left."""
+    if level > DEEPEST:
+        raise Refused(f"is JSON nested deeper than {DEEPEST} levels", hidden=True)
     if isinstance(value, dict):
         for name, member in value.items():
-            yield from _flat(f"{path}.{name}", member)
+            yield from _flat(f"{path}.{name}", member, level + 1)
     elif isinstance(value, list):
         for member in value:
-            yield from _flat(path, member)
+            yield from _flat(path, member, level + 1)
     else:
         yield path.lstrip("."), str(value).lower() if isinstance(value, bool) else str(value)
 

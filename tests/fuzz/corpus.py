@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from describing import HOST_TOML
+from fuzz.mutation import NESTED
 from golden.case import CASES
 from unit.test_keys import GOOD
 
@@ -56,13 +57,14 @@ CORPORA: dict[str, Sequence[bytes]] = {
     "extra_flags": [
         b"-nodefaults -usbdevice tablet -device e1000,netdev=a", b"-smp 2 -cpu qemu64,+ssse3 -machine type=pc,accel=kvm",
         b"""-chardev '{"string":",backend=file,path=/tmp/x,id=c0,host="}'""", b"", b" ", b"-set chardev.qmp.mux=on",
+        *(b"-device '%s'" % nested for nested in NESTED), *(b"-object '{\"qom-type\":%s}'" % nested for nested in NESTED),
         b"-device usb-tablet,id=a -global virtio-blk-pci.num-queues=1", b"-netdev user,id=u,restrict=on",
         b"""-device '{"driver":"virtio-rng-pci","id":"a"}'""", b"-object rng-random,id=a,filename=/dev/urandom",
         b"-chardev null,id=n -serial chardev:n", b"-nic none -net nic,model=e1000",
     ],
     "grammars": [f"{key}={value}".encode() for key, value in GOOD.items()],
     "records": [
-        ownership.encode(FENCE), ownership.encode(CLAIM), tpm.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}',
+        ownership.encode(FENCE), ownership.encode(CLAIM), tpm.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}', *NESTED,
         b'{"machine":"q35","cpu":"max"}', b'["10.0.0.1:0/7"]', b'{"state":"crashed","keys":"k"}',
     ],
     "yaml": [b"a: 1\nb: [x, {c: d}]\n", BOMB, b"ram: 1G\ndisks: {root: {path: /a}}\n", b"a: &a [*a]"],

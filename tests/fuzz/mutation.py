@@ -15,6 +15,13 @@ EXTREMES = (
     b'""', b"[" * 3000, b'{"a":' * 3000, b"a" * 5000, b"file:", b"json:{", b"$(id)", b"-device", b"help", b"on", b"off", b"none",
 )  # fmt: skip
 
+# Whole, as no cut of a good input is: what parses, and then goes deeper than the next reader's stack.
+NESTED = tuple(
+    opening * depth + b"1" + closing * depth
+    for depth in (30, 300, 480, 600, 900, 980)
+    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}"), (b'{"a":[', b"]}"))
+)
+
 Change = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
 
 
@@ -76,7 +83,7 @@ def mutations(seed: int, corpus: Sequence[bytes], words: Sequence[bytes]) -> Ite
     """Without end: first what is in the corpus, as it is, then one to six changes of it."""
     yield from corpus
     chance = random.Random(seed)  # noqa: S311 - not for secrets
-    known = (*EXTREMES, *words)
+    known = (*EXTREMES, *NESTED, *words)
     while True:
         data = chance.choice(corpus)
         for _ in range(chance.choice((1, 1, 2, 3, 6))):

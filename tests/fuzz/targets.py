@@ -229,6 +229,8 @@ RUNS: dict[str, tuple[int, Callable[[bytes], object]]] = {
     "yaml": (1, yaml),
     "url": (20, url),
     "gateway": (10, gateway),
+    "monitor": (5, monitor),
+    "greeting": (5, greeting),
     "agent": (2, guest),
     "host.toml": (4, host_toml),
     "environment": (10, environment),

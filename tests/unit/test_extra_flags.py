@@ -136,6 +136,14 @@ def test_one_reader_of_one_text(option: str) -> None:
     assert option == "fsdev" or "does not read JSON" in line
 
 
+@pytest.mark.parametrize("depth", [17, 500, 900, 5000])
+@pytest.mark.parametrize("option", ["device", "netdev", "object"])
+def test_json_of_any_depth(option: str, depth: int) -> None:
+    flags = shlex.join([f"-{option}", '{"a":' * depth + "1" + "}" * depth])
+    (line,) = faults({"extra_flags": flags})
+    assert "JSON" in line
+
+
 def test_their_length_is_limited() -> None:
     flags = "-append a " * 10_000
     (line,) = faults({}, environ={"EXTRA_FLAGS": flags})

@@ -129,7 +129,7 @@ def scan(words: Sequence[str]) -> list[Option]:
 def parsed(text: str) -> dict[str, object]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{shortened(text)}: is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise UsageError(f"{shortened(text)}: is not a JSON object")
