@@ -57,6 +57,7 @@ class Hold:
         self._left: frozenset[str] = frozenset()  # claims on what an earlier owner had open
         self._addresses: tuple[str, ...] = ()  # of the LAN, that are to be ours alone
         self._stale: dict[str, int] = {}  # those of them that the VM's keys name no more
+        self._volumes: list[Put] = []  # their records, which go along with the next one of ours
         self.suspects: frozenset[str] = frozenset()  # storage clients of those before us
         self.timed = False  # only time guards a disk of ours,
         self.outlast = False  # or one that somebody before us may still write to
@@ -65,7 +66,11 @@ class Hold:
     # -- taking
 
     def take(
-        self, seen: Reply, images: Sequence[Image], addresses: Iterable[str] = ()
+        self,
+        seen: Reply,
+        images: Sequence[Image],
+        addresses: Iterable[str] = (),
+        volumes: Iterable[Unchanged] = (),
     ) -> Reply | None:
         """Step 1: the lock, if nothing that made us eligible has changed since `seen`.
 
@@ -74,6 +79,7 @@ class Hold:
         names = self.names
         judged = (names.epoch, names.fence, names.host, names.power, names.tpm)
         compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in judged]
+        compare += volumes
         self._fence = seen.revision_of(names.fence)
         left = seen.items.get(names.fence)
         self.suspects = clients_of(left)
@@ -114,10 +120,12 @@ class Hold:
         )
         self.standing = Standing(lock=self.standing.lock, epoch=written[self.names.epoch])
 
-    def claim(self, images: Sequence[Image], claims: Reply) -> None:
-        """Step 2: the disks are this VM's, before anybody is fenced because of them."""
+    def claim(self, images: Sequence[Image], claims: Reply, volumes: Iterable[Put] = ()) -> None:
+        """Step 2: the disks are this VM's, before anybody is fenced because of them. `volumes` are the
+        records of those that are about to be made.
+        """
         compare: list[Unchanged] = []
-        puts: list[Put] = []
+        puts: list[Put] = [*volumes]
         takeovers: dict[str, Takeover] = {}  # by VM: it may have left several disks
         for image in images:
             key = self._claim_key(image)
@@ -163,9 +171,14 @@ class Hold:
             compare = [*self._ours(), fence, *self._claimed(), *stale]
             self._unanswered.add(put.value)
             puts = [put, *([Put(key=self.names.pinned, value=pinned)] if pinned else [])]
+            puts += self._volumes
             written = self._write(compare, puts, [Delete(key=key) for key in self._stale])
-            self._fence, self._stale = written[self.names.fence], {}
+            self._fence, self._stale, self._volumes = written[self.names.fence], {}, []
             self._unanswered.clear()  # a late copy of one of them compares an older revision
+
+    def remember(self, volumes: Iterable[Put]) -> None:
+        """Volumes that are there now: written with the record that lets a guest run on them."""
+        self._volumes = [*volumes]
 
     def _read_back(self) -> None:
         """A record whose reply was lost may stand there now, or come late: nothing that compares
@@ -246,13 +259,22 @@ class Hold:
     # -- letting go
 
     def release(
-        self, last: bytes, *, clean: bool, power_off: bool = False, tpm: bytes = b""
+        self,
+        last: bytes,
+        *,
+        clean: bool,
+        power_off: bool = False,
+        tpm: bytes = b"",
+        unmade: Iterable[str] = (),
     ) -> None:
-        """Give the VM away. Without `clean` the records stay, for the next owner to judge."""
+        """Give the VM away. Without `clean` the records stay, for the next owner to judge. `unmade` are the records
+        of volumes that have not come into being.
+        """
         with self._turn:
             if judge(self.look()[1], self.names, self.standing) is Verdict.vacant:
                 self.take_again()
             parting: list[Operation] = [Put(key=self.names.last, value=last)]
+            parting += [Delete(key=key) for key in unmade]
             if tpm:
                 parting.append(Put(key=self.names.tpm, value=tpm))
             if power_off:

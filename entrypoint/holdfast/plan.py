@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from holdfast.qemu.options import Adapted
     from holdfast.storage.keyring import Keyring
     from holdfast.storage.rbd import Cluster, Inspection
+    from holdfast.volume_record import Found
 
 SWTPM = "/usr/bin/swtpm"
 OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its unit names it
@@ -62,6 +63,7 @@ class Plan:
     ceph: "Keyring | None"
     cluster: "Cluster | None"
     copies: Mapping[int, tuple[str, ...]]
+    volumes: "tuple[Found, ...]"  # those in Ceph
     seed: "Documents | None"
     adapted: "Adapted | None"
     missing: frozenset[str]
@@ -133,6 +135,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         ceph=ceph,
         cluster=cluster,
         copies=found.copies if found else {},
+        volumes=found.volumes if found else (),
         seed=documents,
         adapted=adapted,
         missing=missing,

@@ -61,6 +61,10 @@ def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, byte
 
     described = describe(settings, raw, {})
     refuse_to_wait(described.machine, host)
+    if described.machine.has_volumes:
+        from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes
+
+        place.refuse_lost(described.machine.storage)
     made = plan.make(settings, host, described)
     log.info("no etcd: the VM runs without a lock, and its machine type is not pinned")
     try:
@@ -79,7 +83,13 @@ def shelf(settings: Settings) -> Path:
     if not isinstance(pool, DirectoryPool):
         rule = "without etcd its state is a file in default_pool of host.toml, which must be a directory"
         raise ConfigError([Fault(key="tpm", rule=rule)])
-    return Path(pool.path) / f"{settings.vm}-tpm"
+    from holdfast.storage import place  # noqa: PLC0415 - for those who have a TPM
+
+    place.refuse_containers_own([pool.path])
+    state = Path(pool.path) / f"{settings.vm}-tpm"
+    if rule := place.lost(state):
+        raise ConfigError([Fault(key="tpm", rule=rule)])
+    return state
 
 
 def exclusively(settings: Settings, host: Host, events: Events) -> int:

@@ -97,6 +97,11 @@ class Settings:
         return self.key("")
 
     @property
+    def own_prefix(self) -> str:
+        """What Holdfast keeps of the VM, out of reach of a hand that deletes its keys."""
+        return f"{self.prefix}/_own/{self.vm}/"
+
+    @property
     def defaults_prefix(self) -> str:
         return f"{self.prefix}/_defaults/"
 

@@ -6,8 +6,9 @@ end an owner that is holding on without etcd.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from holdfast import lan, log, plan
 from holdfast.description import Description, describe
@@ -26,6 +27,9 @@ from holdfast.thread import ended
 from holdfast.txn import Range, Reply
 from holdfast.vault import Vault
 from holdfast.watch import Watch
+
+if TYPE_CHECKING:
+    from holdfast.inventory import Inventory
 
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
 RETRY = 2.0  # between two tries after something failed that may pass
@@ -52,6 +56,7 @@ class Ours:
     revision: int
     keys: str  # as they were when the plan was made
     vault: Vault | None = None
+    volumes: "Inventory | None" = None
 
 
 class Standby:
@@ -65,6 +70,7 @@ class Standby:
         self._prefixes: list[str] = []
         self._seen = 0  # the revision of the last read
         self._vault: Vault | None = None
+        self._volumes: Inventory | None = None
         self._broken = -1e9  # when the watch was last broken, on time.monotonic()
         self._held = False  # somebody has been seen to have the lock,
         self._gone = 0.0  # and when it was first seen that he has not
@@ -118,6 +124,7 @@ class Standby:
         ranges = [
             Range(key=settings.vm_prefix, prefix=True),
             Range(key=settings.defaults_prefix, prefix=True),
+            Range(key=settings.own_prefix, prefix=True),
         ]
         ranges += [Range(key=key) for key in self._contended]
         if not settings.lock.startswith(settings.vm_prefix):
@@ -146,14 +153,33 @@ class Standby:
     def _eligible(self, seen: Reply) -> Plan:
         described = describe(self._settings, *self._keys(seen))
         self._check(described, seen)
+        self._volumes = self._remembered(described, seen)
         made = plan.make(self._settings, self._host, described)
         try:
             self._judge(made, seen)
             self._vault = self._stored(made, seen)
+            return self._marked(made)
         except BaseException:
             made.close()
             raise
-        return made
+
+    def _remembered(self, described: Description, seen: Reply) -> "Inventory | None":
+        """First of all: a host that has not got a volume may lack what it was made from, too."""
+        if not described.machine.has_volumes:
+            return None
+        from holdfast.inventory import Inventory  # noqa: PLC0415 - for those who have volumes
+
+        volumes = Inventory(self._settings, self._host, seen)
+        with _waiting_for_volumes():
+            volumes.look(described.machine.storage)
+        return volumes
+
+    def _marked(self, made: Plan) -> Plan:
+        if self._volumes is None:
+            return made
+        with _waiting_for_volumes():
+            self._volumes.judge(made.disks, made.volumes)
+        return replace(made, disks=self._volumes.marked(made.disks))
 
     def _stored(self, made: Plan, seen: Reply) -> Vault | None:
         """The VM's TPM, as the last owner left it."""
@@ -243,15 +269,17 @@ class Standby:
     def _won(self, seen: Reply, made: Plan) -> Ours | None:
         hold = Hold(self._store, self._names, self._host, self._settings.ttl)
         self._let_the_holder_return(hold, seen)
+        volumes = self._volumes
         if self._events.stop_asked():
             raise Stopped
-        claims = hold.take(seen, made.images, [one.id for one in made.addresses])
+        addresses = [one.id for one in made.addresses]
+        claims = hold.take(seen, made.images, addresses, volumes.judged if volumes else ())
         if claims is None:
             return None
         try:
             self._leave_others_addresses(made, claims, made.images)
             hold.raise_epoch(seen)
-            hold.claim(made.images, claims)
+            hold.claim(made.images, claims, volumes.begin(hold) if volumes else ())
         except (HoldfastError, Obstacle) as error:
             with contextlib.suppress(Unreachable):  # the lease ends by itself
                 hold.abandon()
@@ -265,6 +293,7 @@ class Standby:
             revision=claims.revision,
             keys=self._sight(seen),
             vault=self._vault,
+            volumes=volumes,
         )
 
     def _let_the_holder_return(self, hold: Hold, seen: Reply) -> None:
@@ -294,6 +323,16 @@ class Standby:
             [self._deadline] if lock_wait and self._deadline is not None else []
         )
         doze(self._events, min(limits), wake=lambda event: isinstance(event, frozenset))
+
+
+@contextlib.contextmanager
+def _waiting_for_volumes() -> Iterator[None]:
+    from holdfast.volume_record import Elsewhere  # noqa: PLC0415 - for those who have volumes
+
+    try:
+        yield
+    except Elsewhere as elsewhere:
+        raise Obstacle(str(elsewhere)) from elsewhere
 
 
 def doze(events: Events, deadline: float, *, wake: Callable[[object], bool]) -> None:

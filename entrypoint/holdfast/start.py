@@ -1,6 +1,7 @@
 """What comes before the first QEMU: predecessors shut out, volumes made, a directory of the VM's own."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast import capacity, log
 from holdfast.attention import Attention
@@ -19,6 +20,9 @@ from holdfast.status import Status, now
 from holdfast.storage import directory
 from holdfast.vault import Vault
 
+if TYPE_CHECKING:
+    from holdfast.inventory import Inventory
+
 
 def start(
     plan: Plan,
@@ -26,6 +30,7 @@ def start(
     events: Events,
     tenure: Fence | None = None,
     vault: Vault | None = None,
+    volumes: "Inventory | None" = None,
 ) -> Ending:
     """Returns when QEMU is reaped for good; whatever is raised, it is gone by then."""
     for line in [*about_kvm(host, plan), *plan.warnings, *capacity.warnings(plan.machine, host)]:
@@ -36,6 +41,12 @@ def start(
         tenure.admit_writes()
     who = own_identity(plan, host)
     make_volumes(plan, who, Attention(events, tenure.keeper if tenure else None))
+    if volumes is not None:
+        volumes.finish(plan.cluster)
+    elif tenure is None and plan.machine.has_volumes:
+        from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes and no etcd
+
+        place.mark_all(plan.disks)
     status = tenure.keeper.status if tenure else described(plan, host)
     with RunDirectory(plan.machine.vm or "qemu", who) as rundir, status.shown_in(rundir.path):
         launch = Launch(plan, host, who, rundir, vault)

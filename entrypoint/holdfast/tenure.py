@@ -11,7 +11,6 @@ from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.keeper import Keeper
 from holdfast.last import CRASHED, Last
-from holdfast.lock import Hold
 from holdfast.plan import Plan
 from holdfast.settings import EtcdLoss, Settings
 from holdfast.standby import Ours, Stopped, doze
@@ -28,12 +27,12 @@ def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending 
         ending, clean = held(ours, settings, host, events)
     except (LockHeld, Unreachable) as error:
         # Another QEMU or client has a disk, or Ceph is away: that may pass.
-        give_back(ours.hold, host)
+        give_back(ours, host)
         log.warning(f"{'; '.join(error.lines())}; trying again in {BACK_OFF:g} s")
         doze(events, time.monotonic() + BACK_OFF, wake=lambda _: False)
         return None
     except (HoldfastError, Stopped):
-        give_back(ours.hold, host)
+        give_back(ours, host)
         raise
     if ending.how is not How.lost:
         Parting(ours, host, ending, clean=clean).let_go(events)
@@ -55,7 +54,7 @@ def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[En
         ) as fence,
     ):
         keeper.keeps(ours.vault)
-        ending = start(ours.plan, host, events, fence, ours.vault)
+        ending = start(ours.plan, host, events, fence, ours.vault, ours.volumes)
         return ending, ending.how is not How.lost and fence.part(closed=ending.closed)
 
 
@@ -68,12 +67,14 @@ def holds_on(settings: Settings, plan: Plan) -> bool:
     return settings.etcd_loss is EtcdLoss.hold
 
 
-def give_back(hold: Hold, host: Host) -> None:
+def give_back(ours: Ours, host: Host) -> None:
     """A start that failed: our guest has never run, or its QEMU was killed and stays in the record."""
+    hold = ours.hold
+    unmade = ours.volumes.unmade() if ours.volumes else []
     last = Last(when=now(), host=host.name, why="failed to start", exit=70, epoch=hold.epoch)
     with contextlib.suppress(Unreachable):  # the lease ends by itself
         try:
-            hold.release(last.encode(), clean=not hold.recorded)
+            hold.release(last.encode(), clean=not hold.recorded, unmade=unmade)
         except HoldfastError as error:
             log.warning(error.message)
 

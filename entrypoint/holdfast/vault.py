@@ -9,7 +9,9 @@ from typing import Self
 
 from holdfast import log, tpm
 from holdfast.confinement import Identity, confined
+from holdfast.errors import HostLacks
 from holdfast.process import Child
+from holdfast.storage import mark
 from holdfast.thread import Thread
 
 STATE = (
@@ -111,8 +113,9 @@ class Shelf(Thread):
         if record := self.vault.unsaved():
             try:
                 replace(self._path, record)
-            except OSError as error:
-                log.error(f"tpm: its state cannot be stored in {self._path}: {error.strerror}")
+                mark.keep(self._path)
+            except (OSError, HostLacks) as error:
+                log.error(f"tpm: its state cannot be stored in {self._path}: {error}")
                 return
             self.vault.saved(record)
 

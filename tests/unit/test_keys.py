@@ -162,6 +162,7 @@ def test_no_field_is_left_without_a_key() -> None:
         "backend",
         "variables",
         "template",
+        "mark",
         "source",
     }
     kinds = (Machine, Disk, Nic, Guest, Share)

@@ -144,3 +144,7 @@ class Machine:
     def storage(self) -> tuple[Disk, ...]:
         """All that is opened, claimed and fenced for this VM."""
         return self.disks if self.variables is None else (*self.disks, self.variables)
+
+    @property
+    def has_volumes(self) -> bool:
+        return any(isinstance(disk.backend, Volume | RbdVolume) for disk in self.storage)

@@ -99,6 +99,7 @@ class Disk:
     serial: str = ""
     devname: str = ""
     template: str = ""  # the file that a new volume is a copy of
+    mark: str = ""  # the id that a new volume bears
 
     @property
     def key(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from holdfast.errors import HostLacks
 from holdfast.machine import Disk, Format, Volume
-from holdfast.storage import qcow2
+from holdfast.storage import mark, qcow2
 
 Fill = Callable[[Path, Disk], None]
 
@@ -31,8 +31,12 @@ def create(disk: Disk, fill: Fill) -> bool:
     try:
         with unfinished(path) as new:
             fill(new, disk)
+            _sync(new)
+            if disk.mark:
+                mark.write(path, disk.mark)
             # Unlike a rename it never replaces a volume that came in between.
             os.link(new, path)
+        mark.settle(path.parent)
     except OSError as error:
         raise HostLacks(
             f"{disk.key}: the volume {path} cannot be created: {error.strerror}"
@@ -42,12 +46,14 @@ def create(disk: Disk, fill: Fill) -> bool:
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """A name for a file that is on its way; whatever has it goes in the end.
+    """A name for a file that is on its way; whatever has it goes in the end. A launcher that was paused over
+    its own must not give the volume's name to what another one has begun.
 
     Whoever makes it, qemu-img too, makes it for root alone: all QEMUs may look at the pool.
     """
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
+    for left in (*path.parent.glob(f".{path.name}.new"), *path.parent.glob(f".{path.name}.*.new")):
+        left.unlink(missing_ok=True)
+    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
     before = os.umask(0o077)
     try:
         yield new
@@ -63,6 +69,12 @@ def keep_private(disk: Disk) -> None:
             mode = stat.S_IMODE(Path(disk.backend.path).stat().st_mode)
             if mode & 0o077:
                 Path(disk.backend.path).chmod(mode & 0o700)
+
+
+def _sync(path: Path) -> None:
+    """qemu-img does not, and a record that says `made` outlives a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def allocate(path: Path, disk: Disk) -> None:

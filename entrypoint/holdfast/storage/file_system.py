@@ -31,6 +31,11 @@ def holding(path: str) -> Mount | None:
     return found or _deepest(mounts, os.path.realpath(path))
 
 
+def mounted_at(path: str) -> Mount | None:
+    """The mount that a path leads into, by its name: a folder may be mounted at several points."""
+    return _deepest(list(_mounts()), os.path.realpath(path))
+
+
 def kind(path: str) -> str:
     mount = holding(path)
     return mount.kind if mount else "an unknown file system"

@@ -45,6 +45,7 @@ class Node(Volumes):
             "faults": faults,
             "may_fence": bool(faults) or not writable or self._may_fence(),
             "copies": {} if faults else self._copies(writable),
+            "marks": {} if faults else self.marks(images),
         }
 
     def _may_fence(self) -> bool:

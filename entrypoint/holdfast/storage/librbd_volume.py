@@ -14,6 +14,7 @@ from holdfast.storage.rbd_variables import FEATURES, create
 
 GOLDEN = "golden"  # the protected snapshot of a parent that many share
 UNFINISHED = ".importing"
+MARK = "holdfast.volume"  # the metadata key of a volume's id; its value names the image, too
 
 Request = dict[str, Any]
 Tell = Callable[[str, int, int], None]
@@ -91,17 +92,29 @@ class Volumes(Images):
             if opened:
                 return ""
         with self._pool(image) as pool:
+            new = _blank(pool, image["image"] + UNFINISHED)
             if image["template"]:
-                create(pool, image)
+                create(pool, image, new)
             else:
-                rbd.RBD().create(pool, image["image"], size, old_format=False, features=FEATURES)
+                rbd.RBD().create(pool, new, size, old_format=False, features=FEATURES)
+            _name(pool, new, image)
         return "created"
+
+    def marks(self, images: list[Request]) -> dict[str, str]:
+        """By disk: the id of each volume that is there, "" where it bears none."""
+        volumes = [image for image in images if image["volume"]]
+        found = {image["disk"]: self._existing_looked_at(image) for image in volumes}
+        return {disk: _mark(opened) for disk, opened in found.items() if opened is not None}
+
+    def bear(self, image: Request) -> None:
+        with self._opened(image, read_only=False) as opened:
+            _bear(opened, image)
 
     def import_file(self, image: Request, path: str) -> None:
         with self._pool(image) as pool:
             new = _blank(pool, image["image"] + UNFINISHED)
             self._fill(pool, new, path, image["size"])
-            rbd.RBD().rename(pool, new, image["image"])
+            _name(pool, new, image)
 
     def has_golden(self, image: Request, name: str) -> bool:
         with self._existing({**image, "image": name}) as opened:
@@ -123,7 +136,7 @@ class Volumes(Images):
     def clone_golden(self, image: Request, name: str) -> None:
         with self._pool(image) as pool:
             new = self._cloned(pool, name, GOLDEN, image)
-            rbd.RBD().rename(pool, new, image["image"])
+            _name(pool, new, image)
 
     def clone_volume(self, image: Request, name: str, *, chained: bool) -> str:
         """As the volume is at this moment; its VM may be running. Returns what speaks against it."""
@@ -146,7 +159,7 @@ class Volumes(Images):
                     )
                 with rbd.Image(pool, name) as parent:
                     _drop_snapshot(parent, snapshot)
-            rbd.RBD().rename(pool, new, image["image"])
+            _name(pool, new, image)
         return ""
 
     # -- goldens, for the operator
@@ -195,6 +208,24 @@ class Volumes(Images):
                     opened.write(data, start)
                     self._tell("importing", start, length)
                 opened.flush()
+
+
+def _name(pool: Any, new: str, image: Request) -> None:
+    """Last of all: what has the name is whole, and bears its id."""
+    with rbd.Image(pool, new) as opened:
+        _bear(opened, image)
+    rbd.RBD().rename(pool, new, image["image"])
+
+
+def _bear(opened: Any, image: Request) -> None:
+    if image["mark"]:
+        opened.metadata_set(MARK, f"{image['mark']} {opened.id()}")
+
+
+def _mark(opened: Any) -> str:
+    """Clones and copies take the metadata along: what names another image says nothing of this one."""
+    mark, _, own = dict(opened.metadata_list()).get(MARK, "").partition(" ")
+    return str(mark) if own == opened.id() else ""
 
 
 def _blank(pool: Any, name: str) -> str:

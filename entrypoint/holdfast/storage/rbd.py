@@ -20,6 +20,7 @@ from holdfast.record import Unreadable, decode_copies
 from holdfast.storage.keyring import Keyring
 from holdfast.storage.progress import Progress
 from holdfast.storage.work import Attend
+from holdfast.volume_record import Found
 
 GOOD_BYE = 2.0  # seconds for a process with nothing to do
 PATIENCE = 20.0  # seconds for one answer; librados gives up on single operations before
@@ -39,6 +40,7 @@ class Inspection:
 
     fsid: str
     copies: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    volumes: tuple[Found, ...] = ()
 
 
 class Cluster:
@@ -93,7 +95,11 @@ class Cluster:
                 hint=f"ceph auth caps client.{user} {self._caps()} (this takes the place of all its rights: "
                 "name its other pools, too)",
             )
-        return Inspection(fsid=found["fsid"], copies=_copies(found["copies"], self._writable))
+        return Inspection(
+            fsid=found["fsid"],
+            copies=_copies(found["copies"], self._writable),
+            volumes=_volumes(self._images, found["fsid"], found["marks"]),
+        )
 
     def _caps(self) -> str:
         return caps((image["pool"], image["namespace"]) for image in self._images)
@@ -122,6 +128,10 @@ class Cluster:
         """What was done to give the disk its size: "created", "grown" or ""."""
         image = self._image(disk)
         return str(self._ask("provide", image=image)) if image["size"] else ""
+
+    def bear(self, disk: Disk) -> None:
+        """A volume that is there gets its id."""
+        self._ask("bear", image=self._image(disk))
 
     def is_there(self, disk: Disk) -> bool:
         return bool(self._ask("is_there", image=self._image(disk)))
@@ -152,7 +162,8 @@ class Cluster:
         return bool(self._ask("remove_golden", image=self._image(disk), name=name))
 
     def _image(self, disk: Disk) -> dict[str, Any]:
-        return next(image for image in self._images if image["disk"] == disk.name)
+        found = next(image for image in self._images if image["disk"] == disk.name)
+        return {**found, "mark": disk.mark}
 
     def keep_copy(self, epoch: int, clients: Iterable[str]) -> None:
         self._ask("keep_copy", images=self._writable, epoch=epoch, clients=sorted(clients))
@@ -260,6 +271,23 @@ def _request(disk: Disk, image: RbdImage) -> dict[str, Any]:
         "template": disk.template,
         "sourced": disk.source is not None,
     }
+
+
+def _volumes(
+    images: Sequence[dict[str, Any]], fsid: str, marks: dict[str, str]
+) -> tuple[Found, ...]:
+    """`marks` has the id of each volume that is there."""
+    return tuple(
+        Found(
+            disk=image["disk"],
+            name=image["name"],
+            place="/".join(filter(None, ("rbd", fsid, image["pool"], image["namespace"]))),
+            there=image["disk"] in marks,
+            id=marks.get(image["disk"], ""),
+        )
+        for image in images
+        if image["volume"]
+    )
 
 
 def caps(pools: Iterable[tuple[str, str]]) -> str:

@@ -1,6 +1,5 @@
 """A UEFI's variables as an image in Ceph. For the process that speaks to it (`librbd`)."""
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,9 @@ FEATURES = (
 Request = dict[str, Any]
 
 
-def create(pool: Any, image: Request) -> None:
-    """A copy of a file, whole or not at all: what a launcher that died has begun is begun anew."""
+def create(pool: Any, image: Request, unfinished: str) -> None:
+    """A copy of a file, under a name for the time being."""
     data = Path(image["template"]).read_bytes()
-    unfinished = f"{image['image']}.new"
-    with contextlib.suppress(rbd.ImageNotFound):
-        rbd.RBD().remove(pool, unfinished)
     rbd.RBD().create(pool, unfinished, image["size"], old_format=False, features=FEATURES)
     with rbd.Image(pool, unfinished) as opened:
         for offset in range(0, len(data), CHUNK):
@@ -35,7 +31,6 @@ def create(pool: Any, image: Request) -> None:
             if chunk.strip(b"\0"):
                 opened.write(chunk, offset)
         opened.flush()
-    rbd.RBD().rename(pool, unfinished, image["image"])
 
 
 def fault(image: Request, opened: Any) -> str:

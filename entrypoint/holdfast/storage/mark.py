@@ -1,0 +1,90 @@
+"""The id of a volume, in a file beside it; and that of the folder which is a pool of this machine.
+
+A volume is known by its id, and not by its path: an unmounted pool, another folder in its place and a file that
+somebody has put there all have the path, too.
+"""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from holdfast.errors import HostLacks
+
+SUFFIX = ".id"
+FOLDER = ".holdfast-pool"
+LENGTH = 36  # of a UUID as text
+
+
+def beside(volume: Path) -> Path:
+    return volume.with_name(volume.name + SUFFIX)
+
+
+def read(volume: Path) -> str:
+    """The id, "" where there is none, or none that can be read: nobody knows the volume then."""
+    return _id(beside(volume))
+
+
+def folder(path: Path) -> str:
+    """The folder's id, "" before a volume was made there. A copy of the folder is another one: its file
+    has another inode.
+    """
+    named = _id(path / FOLDER)
+    return f"{named}/{(path / FOLDER).stat().st_ino}" if named else ""
+
+
+def _id(path: Path) -> str:
+    try:
+        with path.open(encoding="ascii") as file:
+            return str(uuid.UUID(file.read(2 * LENGTH).strip()))
+    except (OSError, ValueError):
+        return ""
+
+
+def write(volume: Path, identity: str) -> None:
+    """Whole, and on the disk when this returns."""
+    _put(beside(volume), identity, Path.replace)
+
+
+def keep(volume: Path) -> None:
+    """A mark for what has none."""
+    if not read(volume):
+        write(volume, str(uuid.uuid4()))
+
+
+def name_folder(path: Path) -> str:
+    """Two VMs may be the first ones here: a link, unlike a rename, never replaces the other's."""
+    if not folder(path):
+        with contextlib.suppress(FileExistsError):
+            _put(path / FOLDER, str(uuid.uuid4()), os.link)
+    if not (named := folder(path)):
+        raise HostLacks(f"{path / FOLDER} must hold a UUID", hint=f"uuidgen >{path / FOLDER}")
+    return named
+
+
+def _put(path: Path, identity: str, move: Callable[[Path, Path], object]) -> None:
+    new = path.with_name(f".{path.name}.{uuid.uuid4()}")
+    try:
+        with new.open("x", encoding="ascii") as file:
+            file.write(f"{identity}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        move(new, path)
+        settle(path.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise HostLacks(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def settle(folder: Path) -> None:
+    """The names in it outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

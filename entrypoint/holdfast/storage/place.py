@@ -1,0 +1,99 @@
+"""Where the volumes of directory pools are, as this machine sees it now."""
+
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from holdfast.errors import ConfigError, Fault, HostLacks
+from holdfast.machine import Disk, Volume
+from holdfast.probe import CONTAINER_MARKS
+from holdfast.storage import file_system, mark
+from holdfast.storage.shared import FOLDER_ID
+from holdfast.volume_record import Found
+
+# What engines make a container's own layer of. Other storage drivers cannot be told from a host's own root.
+LAYERS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})
+
+
+def found(disks: Iterable[Disk], machine_id: str) -> list[Found]:
+    """Those of directory pools among the disks."""
+    return [
+        _found(disk, disk.backend, machine_id)
+        for disk in disks
+        if isinstance(disk.backend, Volume)
+    ]
+
+
+def _found(disk: Disk, volume: Volume, machine_id: str) -> Found:
+    place, folder = of(Path(volume.directory), machine_id)
+    return Found(
+        disk=disk.name,
+        name=volume.path,
+        place=place,
+        folder=folder,
+        there=is_there(volume),
+        id=mark.read(Path(volume.path)),
+    )
+
+
+def is_there(volume: Volume) -> bool:
+    return os.path.lexists(volume.path)
+
+
+def refuse_lost(disks: Iterable[Disk]) -> None:
+    """Without etcd the file beside a volume is all that knows of it."""
+    volumes = [(disk, disk.backend) for disk in disks if isinstance(disk.backend, Volume)]
+    refuse_containers_own(volume.directory for _, volume in volumes)
+    rules = [(disk.key, lost(Path(volume.path))) for disk, volume in volumes]
+    if faults := [Fault(key=key, rule=rule) for key, rule in rules if rule]:
+        raise ConfigError(faults)
+
+
+def lost(file: Path) -> str:
+    """Why what is missing must not be made anew, or ""."""
+    if os.path.lexists(file) or not mark.read(file):
+        return ""
+    return (
+        f"{file} was made, and is not there any more: put it back; or delete {mark.beside(file)}, and "
+        "a new one is made"
+    )
+
+
+def mark_all(disks: Iterable[Disk]) -> None:
+    """Without etcd: once they are there."""
+    for disk in disks:
+        if isinstance(disk.backend, Volume) and disk.writable:
+            mark.keep(Path(disk.backend.path))
+
+
+def of(directory: Path, machine_id: str) -> tuple[str, str]:
+    """Of a pool: its place for all who reach it, and the folder's id where only this machine does."""
+    try:
+        shared = (directory / FOLDER_ID).read_text(encoding="ascii").strip()
+        return f"shared/{uuid.UUID(shared)}", ""
+    except (OSError, ValueError):  # what is wrong with it is said by whoever needs it
+        return f"file/{machine_id}", mark.folder(directory)
+
+
+def named(directory: Path, machine_id: str) -> tuple[str, str]:
+    """The same, of a pool in which something is about to be made: it has a name from now on."""
+    place, folder = of(directory, machine_id)
+    return place, folder or (mark.name_folder(directory) if place.startswith("file/") else "")
+
+
+def refuse_containers_own(directories: Iterable[str]) -> None:
+    """What lies in the container's own layer goes with the container: `docker rm` is no reason to lose a disk."""
+    for directory in sorted(set(directories)):
+        if is_containers_own(directory):
+            raise HostLacks(
+                f"the pool {directory} is part of this container and is deleted with it",
+                hint=f"add to docker run: -v holdfast-pool:{directory}",
+            )
+
+
+def is_containers_own(directory: str) -> bool:
+    if os.getpid() != 1 and not any(map(os.path.exists, CONTAINER_MARKS)):
+        return False
+    mount = file_system.mounted_at(directory)
+    return mount is not None and mount.point == "/" and mount.kind in LAYERS
