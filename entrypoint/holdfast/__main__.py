@@ -20,6 +20,7 @@ usage: holdfast [run [VM]]           run the VM that the environment or VM names
        holdfast host [--json]        print what this host is and has
        holdfast fence show|forget|shut-out VM ...    what an owner that did not stop cleanly has left
        holdfast claim ls|release ...                 which VM a disk or an address belongs to
+       holdfast volume ls|forget|adopt ...           which volumes were made for VMs, and where they are
        holdfast image ls|fetch|prune ...             what volumes are made from
        holdfast version
 
@@ -99,6 +100,12 @@ def claim(arguments: Arguments, environ: Environment) -> int:
     return command.main(arguments, environ)
 
 
+def volume(arguments: Arguments, environ: Environment) -> int:
+    from holdfast.cli import volume as command  # noqa: PLC0415
+
+    return command.main(arguments, environ)
+
+
 def image(arguments: Arguments, environ: Environment) -> int:
     from holdfast.cli import image as command  # noqa: PLC0415
 
@@ -123,6 +130,7 @@ COMMANDS: dict[str, Callable[[Arguments, Environment], int]] = {
     "fence": fence,
     "claim": claim,
     "image": image,
+    "volume": volume,
     "version": version,
     "--version": version,
     "help": usage,

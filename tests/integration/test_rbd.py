@@ -698,6 +698,9 @@ def test_v7_volumes_from_an_image_in_ceph(
     assert copy["size"] == (site.guest / "disk.raw").stat().st_size
     assert "holdfast" not in site.ceph.rbd("snap", "ls", site.image)
     assert ".importing" not in site.ceph.rbd("ls", "rbd")
+    for disk in ("root", "flat", "copy"):
+        mark = site.ceph.rbd("image-meta", "get", named(disk), "holdfast.volume")
+        assert mark.split()[0] == remembered(site, disk)["id"]
     launcher.signal()
     assert launcher.ends() == 0
     second = launch(site.other_host)
@@ -705,6 +708,63 @@ def test_v7_volumes_from_an_image_in_ceph(
     assert ": created" not in second.log
     second.signal()
     assert second.ends() == 0
+
+
+def remembered(site: Site, disk: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(
+        site.etcd.get(f"/kvm/_own/{site.vm}/volumes/{disk}") or "null"
+    )
+    return found
+
+
+def ran(launcher: Launcher) -> None:
+    launcher.says("event RESUME", timeout=RESTART)
+    launcher.signal()
+    launcher.says("powering the guest down")
+    launcher.signal()
+    assert launcher.ends() == 0
+
+
+def marked(site: Site, image: str) -> list[str]:
+    """The volume's id, and the image that it was given to."""
+    return site.ceph.rbd("image-meta", "get", image, "holdfast.volume").split()
+
+
+@pytest.fixture
+def small(site: Site, host_toml: Path) -> str:
+    """The image of a VM with nothing but a volume in Ceph."""
+    site.put(ram="64", nics__nic0__mode="none", disks__root__pool="ceph", disks__root__size="16M")
+    return in_pool(site, host_toml)("root")
+
+
+def test_a_volume_in_ceph_is_known_by_its_id(launch: Launch, site: Site, small: str) -> None:
+    """Any host may have it; but an image that has taken its name is not it, though a copy has its metadata."""
+    loud = {"LOG_LEVEL": "debug"}
+    ran(launch({**site.host, **loud}))
+    record = remembered(site, "root")
+    assert (record["state"], record["name"], record["size"]) == ("made", small, 16 << 20)
+    assert str(record["place"]).startswith("rbd/")
+    mark = marked(site, small)
+    assert mark[0] == record["id"]
+    ran(launch({**site.other_host, **loud}))
+    site.ceph.rbd("cp", "--no-progress", small, f"{small}-copy")
+    assert marked(site, f"{small}-copy") == mark
+    site.ceph.rbd("rm", "--no-progress", small)
+    refused(launch(site.impatient), 75, f"disk root is the volume {small} .*is not there any more")
+    site.ceph.rbd("mv", f"{small}-copy", small)
+    refused(launch(site.impatient), 75, f"disk root is the volume {small} .*here is another one")
+    adopt = ("volume", "adopt", site.vm, "root")
+    assert launch(site.other_host, *adopt).ends() == 64
+    assert launch(site.other_host, *adopt, "--yes").ends() == 0
+    assert remembered(site, "root")["id"] == marked(site, small)[0] != record["id"]
+    ran(launch({**site.host, **loud}))
+
+
+def test_a_volume_of_an_older_launcher_in_ceph(launch: Launch, site: Site, small: str) -> None:
+    """It has neither record nor id, and gets both."""
+    site.ceph.rbd("create", "--size=16M", small)
+    ran(launch({**site.host, "LOG_LEVEL": "debug"}))
+    assert marked(site, small)[0] == remembered(site, "root")["id"]
 
 
 def test_v8_v10_a_source_that_is_too_large_leaves_nothing(

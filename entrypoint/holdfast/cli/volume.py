@@ -1,0 +1,245 @@
+"""`holdfast volume`: which volumes VMs have and where, and the ways on for one that is not where it should be."""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from holdfast import volume_record
+from holdfast.cli.arguments import Parser
+from holdfast.cli.fence import names_of
+from holdfast.cli.subject import Subject, connected, subject
+from holdfast.errors import HostLacks, LockHeld, UsageError
+from holdfast.host import Host
+from holdfast.machine import Disk, RbdVolume, Volume
+from holdfast.ownership import decode_lock
+from holdfast.record import Unreadable
+from holdfast.settings import Settings
+from holdfast.store import Store
+from holdfast.txn import Delete, Item, Put, Range, Reply, Unchanged
+from holdfast.volume_record import Found, VolumeRecord
+
+if TYPE_CHECKING:
+    from holdfast.storage.rbd import Cluster
+
+BACKENDS = (Volume, RbdVolume)
+SHOWN = 400  # bytes of a record that cannot be read
+GIB, MIB = 1024**3, 1024**2
+
+GIVES_UP = """\
+{what}
+Without this record the next start of VM {vm} makes a new volume, wherever it is, or takes what has the volume's name
+there. The old one is left where it is, and is nobody's disk any more. Then: holdfast volume forget {vm} {disk} --yes"""
+ANOTHER = """\
+{what}
+{name} here does not bear the id of that volume: it is another one, or a copy without the file beside it. Taken for it,
+the VM goes on with what is in it, and the old one is never used again. Then: holdfast volume adopt {vm} {disk} --yes"""
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = Parser(
+        "volume", "List the volumes that were made, forget one, or take what is here for it."
+    )
+    parser.add_argument("action", choices=("ls", "forget", "adopt"))
+    parser.add_argument("vm", metavar="VM", nargs="?", help="ls: default is all VMs")
+    parser.add_argument(
+        "disk", metavar="DISK", nargs="?", help="as in disks/DISK; vars for a UEFI's variables"
+    )
+    parser.add_argument("--yes", action="store_true", help="do it, knowing what is given up")
+    parser.add_argument("--json", action="store_true", help="ls: a list of records")
+    given = parser.parse_args(arguments)
+    if (given.action == "ls") is bool(given.disk) or (given.action != "ls" and not given.vm):
+        parser.error(
+            f"{given.action} takes {'a VM or none' if given.action == 'ls' else 'a VM and a DISK'}"
+        )
+    if given.json and given.action != "ls":
+        parser.error("--json belongs to ls")
+    if given.yes and given.action == "ls":
+        parser.error("--yes belongs to forget and adopt")
+    acts = {"ls": list_volumes, "forget": forget, "adopt": adopt}
+    with connected(given.vm, environ) as (config, store):
+        return acts[given.action](given, config, store, environ)
+
+
+# -- ls
+
+
+def list_volumes(
+    given: Namespace, config: Settings, store: Store, environ: Mapping[str, str]
+) -> int:
+    prefix = f"{config.prefix}/_own/"
+    items = store.read(
+        Range(key=f"{prefix}{given.vm}/volumes/" if given.vm else prefix, prefix=True)
+    ).items
+    rows = [row(*named, item) for item in items.values() if (named := _names(item.key, prefix))]
+    if given.json:
+        print(json.dumps(rows))
+    else:
+        print(*map(line, rows), sep="\n", end="\n" if rows else "")
+    return 0
+
+
+def _names(key: str, prefix: str) -> tuple[str, str] | None:
+    """A VM has other things of its own below the same prefix."""
+    vm, _, disk = key.removeprefix(prefix).partition("/volumes/")
+    return (vm, disk) if disk and "/" not in vm else None
+
+
+def row(vm: str, disk: str, item: Item) -> dict[str, object]:
+    try:
+        record = volume_record.decoded(item.value)
+    except Unreadable as error:
+        return {"vm": vm, "disk": disk, "unreadable": f"its record {error}"}
+    names = ("id", "state", "host", "place", "name", "size", "source")
+    return {"vm": vm, "disk": disk, **{name: getattr(record, name) for name in names}}
+
+
+def line(row: dict[str, object]) -> str:
+    if "unreadable" in row:
+        return "VM {vm}  disk {disk}  {unreadable}".format_map(row)
+    size = row["size"]
+    shown = {
+        **row,
+        "size": amount(size) if isinstance(size, int) else "",
+        "source": row["source"] or "unknown",
+    }
+    return "VM {vm}  disk {disk}  {name} on {host} ({place})  {size}  {state}  from {source}".format_map(
+        shown
+    )
+
+
+def amount(size: int) -> str:
+    """In whole units only: it is to be recognized, not rounded.
+
+    >>> amount(0), amount(3 * 1024**3), amount(100 * 1024**2), amount(5)
+    ('size unknown', '3 GiB', '100 MiB', '5 bytes')
+    """
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB")):
+        if size and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} bytes" if size else "size unknown"
+
+
+# -- forget
+
+
+def forget(given: Namespace, config: Settings, store: Store, environ: Mapping[str, str]) -> int:
+    seen, key, record = look(given, config, store)
+    item = seen.items.get(key)
+    if item is None:
+        print("there is no record to forget")
+        return 0
+    if not given.yes:
+        raise UsageError(GIVES_UP.format(what=readable(item), vm=given.vm, disk=given.disk))
+    change(store, seen, key, locks(config, record), Delete(key=key))
+    print(f"forgotten: {readable(item)}")
+    return 0
+
+
+# -- adopt
+
+
+def adopt(given: Namespace, config: Settings, store: Store, environ: Mapping[str, str]) -> int:
+    from holdfast.inventory import Inventory  # noqa: PLC0415 - only this action looks at the host
+    from holdfast.probe import probe  # noqa: PLC0415
+
+    seen, key, record = look(given, config, store)
+    about = subject(given.vm, None, environ)
+    disk = disk_of(about, given.disk)
+    host = probe(about.settings.host, make=False)
+    with reached(about.settings, disk, host) as (found, cluster):
+        if not found.there:
+            raise HostLacks(
+                f"{found.name} is not here", hint="mount its pool, or ask the host that has it"
+            )
+        item = seen.items.get(key)
+        if item and not given.yes and (record is None or record.id != found.id):
+            raise UsageError(
+                ANOTHER.format(what=readable(item), name=found.name, vm=given.vm, disk=given.disk)
+            )
+        put = Inventory(about.settings, host, seen).taken(disk, found, record, cluster)
+    change(store, seen, key, locks(config, record), put)
+    print(f"{found.name} is disk {given.disk} of VM {given.vm} from now on")
+    return 0
+
+
+def disk_of(about: Subject, name: str) -> Disk:
+    from holdfast.description import describe  # noqa: PLC0415
+
+    machine = describe(about.settings, about.own, about.defaults).machine
+    for disk in machine.storage:
+        if disk.name == name and isinstance(disk.backend, BACKENDS):
+            return disk
+    rule = f"VM {machine.vm} has no volume {name}: only what `pool` makes is remembered"
+    raise UsageError(rule, hint="look at the keys disks/<name>/pool")
+
+
+@contextmanager
+def reached(
+    settings: Settings, disk: Disk, host: Host
+) -> "Iterator[tuple[Found, Cluster | None]]":
+    from holdfast.storage import place  # noqa: PLC0415
+
+    if isinstance(disk.backend, Volume):
+        place.refuse_containers_own([disk.backend.directory])
+        yield place.found([disk], host.machine_id)[0], None
+        return
+    from holdfast.plan import find_keyring  # noqa: PLC0415 - for those who have a Ceph
+    from holdfast.storage.rbd import Cluster  # noqa: PLC0415
+
+    keyring = find_keyring([disk], None, settings.ceph_conf)
+    assert keyring is not None  # noqa: S101 - the disk is in Ceph
+    with closing(Cluster([disk], keyring)) as cluster:
+        yield cluster.inspect().volumes[0], cluster
+
+
+# -- both
+
+
+def look(
+    given: Namespace, config: Settings, store: Store
+) -> tuple[Reply, str, VolumeRecord | None]:
+    """The record, and that nobody runs the VM."""
+    key = volume_record.key(config.prefix, given.vm, given.disk)
+    lock = names_of(config).lock
+    seen = store.read(Range(key=key), Range(key=lock))
+    record = readable_record(seen.items.get(key))
+    if record and record.lock != lock:  # a launcher with a LOCK of its own has made it
+        other = store.read(Range(key=record.lock)).items.get(record.lock)
+        held = seen.items.get(lock) or other
+    else:
+        held = seen.items.get(lock)
+    if held:
+        raise LockHeld(f"VM {given.vm} runs on {decode_lock(held.value)}: its volumes are in use")
+    return seen, key, record
+
+
+def change(
+    store: Store, seen: Reply, key: str, locks: Iterable[str], operation: Put | Delete
+) -> None:
+    compare = [Unchanged(key=lock, revision=0) for lock in locks]
+    compare.append(Unchanged(key=key, revision=seen.revision_of(key)))
+    if not store.txn(compare, [operation]).succeeded:
+        raise LockHeld(
+            "the VM was taken meanwhile, or its record has changed; nothing was written in etcd"
+        )
+
+
+def locks(config: Settings, record: VolumeRecord | None) -> set[str]:
+    return {names_of(config).lock, *([record.lock] if record and record.lock else [])}
+
+
+def readable_record(item: Item | None) -> VolumeRecord | None:
+    try:
+        return volume_record.decoded(item.value) if item else None
+    except Unreadable:
+        return None
+
+
+def readable(item: Item) -> str:
+    try:
+        record = volume_record.decoded(item.value)
+    except Unreadable as error:
+        return f"The record {item.key} {error}: {item.value[:SHOWN].decode(errors='replace')}"
+    return f"The volume {record.name} on {record.host} ({record.place}), {amount(record.size)}, {record.state}."
