@@ -15,6 +15,7 @@ from socket import EAI_NONAME, SOCK_STREAM, AddressFamily, gaierror, getaddrinfo
 from threading import Thread
 from typing import Any, NoReturn, TypeVar, cast
 
+from holdfast import proxy
 from holdfast.errors import ConfigError, Fault, Unreachable, shortened
 from holdfast.patience import Clock, Wire
 from holdfast.url import Target, forbidden, redirected, shown
@@ -22,6 +23,7 @@ from holdfast.url import Target, forbidden, redirected, shown
 T = TypeVar("T")
 
 OK = 200
+LONGEST_HEAD = 64 * 1024  # bytes, of a proxy
 REDIRECTS = (301, 302, 303, 307, 308)
 PASSING = (408, 425, 429)  # with 5xx: another try may do
 
@@ -29,7 +31,7 @@ PASSING = (408, 425, 429)  # with 5xx: another try may do
 Found = list[tuple[AddressFamily, tuple[Any, ...]]]
 
 
-def get(
+def get(  # noqa: PLR0913 - a limit each
     url: str,
     *,
     key: str,
@@ -37,9 +39,17 @@ def get(
     limit: int = 1024**2,
     seconds: float = 10,
     redirects: int = 5,
+    proxies: Mapping[str, str] | None = None,
 ) -> bytes:
     """The decoded body, as `follow` finds it."""
-    asked = Asked(url=url, key=key, trusted=trusted, redirects=redirects, seconds=seconds)
+    asked = Asked(
+        url=url,
+        key=key,
+        trusted=trusted,
+        redirects=redirects,
+        seconds=seconds,
+        proxies=proxies or {},
+    )
     return follow(asked, Clock(seconds), lambda response: _read(response, limit))
 
 
@@ -57,6 +67,7 @@ class Asked:
     redirects: int = 5
     seconds: float = 10
     headers: Mapping[str, str] = field(default_factory=dict)
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # for a trusted one only
 
 
 def follow(asked: Asked, clock: Clock, read: Callable[[HTTPResponse], T]) -> T:
@@ -66,11 +77,13 @@ def follow(asked: Asked, clock: Clock, read: Callable[[HTTPResponse], T]) -> T:
         with _naming(asked.key, asked.url, here, asked.seconds):
             target = Target.parsed(here)
             first = first or target
-            found = _resolved(target, clock)
-            if not (asked.trusted and target.origin == first.origin):
+            own = asked.trusted and target.origin == first.origin
+            via = proxy.of(asked.proxies, target) if own else None
+            found = _resolved(via or target, clock)
+            if not own:
                 _check(found)
             headers = {**target.headers, **asked.headers}
-            answer = _answer(target, found, clock, headers, read)
+            answer = _answer((target, via), found, clock, headers, read)
             if not isinstance(answer, _Moved):
                 return answer
             here = redirected(here, answer.to)
@@ -166,15 +179,41 @@ def _connected(found: Found, clock: Clock) -> socket:
     raise failure
 
 
+def _tunnelled(sock: socket, target: Target, via: Target, clock: Clock) -> None:
+    """What the proxy says before the server is heard ends with an empty line."""
+    sock.settimeout(clock.left())
+    sock.sendall(proxy.opening(target, via))
+    head = b""
+    while b"\r\n\r\n" not in head:
+        sock.settimeout(clock.left())
+        data = sock.recv(4096)
+        head += data
+        if not data or len(head) > LONGEST_HEAD:
+            raise Unreachable("is not led on by the proxy, which ends its answer too early")
+    status = head.split(b"\r\n")[0].split(b" ")[1:2]
+    if status != [b"200"]:
+        said = b"".join(status)[:3].decode("ascii", errors="replace")
+        raise Unreachable(
+            f"is not led on by the proxy {via.host}:{via.port}, which answers {said}"
+        )
+
+
 def _answer(
-    target: Target,
+    way: tuple[Target, Target | None],
     found: Found,
     clock: Clock,
     headers: Mapping[str, str],
     read: Callable[[HTTPResponse], T],
 ) -> T | _Moved:
+    target, via = way
+    resource = target.resource
     with ExitStack() as stack:
         sock = stack.enter_context(_connected(found, clock))
+        if via is not None and target.scheme == "http":
+            resource = f"http://{target.authority}{resource}"
+            headers = {**headers, **dict(line.split(": ", 1) for line in proxy.rights(via))}
+        elif via is not None:
+            _tunnelled(sock, target, via, clock)
         if target.scheme == "https":
             context = ssl.create_default_context()
             tls = context.wrap_socket(
@@ -186,7 +225,7 @@ def _answer(
         connection = HTTPConnection(target.host, target.port)
         wire = Wire(sock, clock)
         connection.sock = cast("socket", wire)
-        connection.request("GET", target.resource, headers=headers)
+        connection.request("GET", resource, headers=headers)
         response = connection.getresponse()
         if wire.ended:  # http.client takes a head that is cut off for a whole one
             raise Unreachable("ends its answer too early")

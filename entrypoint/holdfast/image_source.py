@@ -6,7 +6,8 @@ from holdfast.grammar import Refused
 from holdfast.host_config import HostConfig
 from holdfast.machine.source import Checksum
 
-DIGITS = {"md5": 32, "sha256": 64, "sha512": 128}
+DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96, "sha512": 128}
+BY_DIGITS = {number: name for name, number in DIGITS.items()}
 LONGEST_URL = 2048
 LONGEST_MEMBER = 1024
 
@@ -52,9 +53,19 @@ def volume(text: str) -> str:
 
 
 def checksum(text: str) -> Checksum:
-    algorithm, _, digest = text.lower().partition(":")
+    """`sha256:` and digits, or the digits alone, which their number tells; as sha256sum prints it, with the
+    file's name behind it.
+    """
+    algorithm, colon, digest = text.lower().replace("=", ":", 1).partition(":")
+    if not colon:
+        digest = text.lower().split()[0] if text.split() else ""
+        algorithm = BY_DIGITS.get(len(digest), "")
+    if algorithm == "file" or "/" in algorithm:
+        raise Refused(
+            "must be the digest itself, and no list of them: take its line from the list"
+        )
     if algorithm not in DIGITS:
-        raise Refused("must be sha256:, sha512: or md5: and the digest")
+        raise Refused("must be sha256:, sha384:, sha512:, sha1: or md5: and the digest")
     if len(digest) != DIGITS[algorithm] or not identifier.HEX.issuperset(digest):
         raise Refused(f"must have {DIGITS[algorithm]} hexadecimal digits after {algorithm}:")
     return Checksum(algorithm=algorithm, digest=digest)

@@ -88,9 +88,12 @@ def place(source: Document) -> str | None:
 
 
 def _fetched(source: Document) -> bytes:
-    from holdfast import fetch  # noqa: PLC0415 - 20 ms and 6 MiB that only a URL needs
+    from holdfast import fetch, proxy  # noqa: PLC0415 - 20 ms and 6 MiB that only a URL needs
 
-    return fetch.get(source.url, key=source.key, trusted=source.trusted, limit=LIMIT)
+    proxies = proxy.variables(os.environ)
+    return fetch.get(
+        source.url, key=source.key, trusted=source.trusted, limit=LIMIT, proxies=proxies
+    )
 
 
 def image(documents: Documents) -> bytes:

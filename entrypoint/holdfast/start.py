@@ -76,7 +76,8 @@ def described(plan: Plan, host: Host, **more: object) -> Status:
 def make_volumes(plan: Plan, who: Identity, attend: Attention) -> None:
     for disk in plan.disks:
         if done := made(disk, plan, who, attend):
-            log.info(f"disk {disk.name}: {done} {disk.backend}", bytes=disk.size)
+            more = {} if disk.size is None else {"bytes": disk.size}
+            log.info(f"disk {disk.name}: {done} {disk.backend}", **more)
         directory.keep_private(disk)
 
 

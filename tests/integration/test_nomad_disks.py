@@ -452,7 +452,7 @@ HOSTILE = [
     (with_a_table_out_of_bounds, "cannot be read as an image"),
     (of_another_format, "is a vmdk image: convert it"),
     (empty, "is empty"),
-    (an_archive, "is an archive: name the image in it"),
+    (an_archive, "is a tar archive: name the image in it"),
     (a_bomb, "is larger than .* bytes once it is unpacked"),
 ]
 
@@ -632,3 +632,34 @@ def test_the_process_that_reads_has_no_rights(shelf: Shelf) -> None:
     assert "PermissionError" in done.stderr
     for name in ("CapEff", "CapPrm", "CapAmb"):
         assert f"{name}:\t0000000000000000" in done.stdout
+
+
+def test_a_volume_without_a_format_in_its_name(shelf: Shelf) -> None:
+    raw(shelf.pool / "focal.img")
+    with pytest.raises(ConfigError, match=r"source/volume: 'focal\.img': must have a name that"):
+        shelf.provide(shelf.disk("b-root", Source(volume="focal.img")))
+
+
+@pytest.mark.parametrize("odd", [4194406, 4194816])
+def test_what_is_made_of_an_odd_image_is_whole(shelf: Shelf, odd: int) -> None:
+    image = raw(shelf.root / "image", CONTENT + bytes(odd - len(CONTENT)))
+    path = shelf.provide(shelf.disk("a-root", Source(image=str(image))))
+    raw(shelf.pool / "b-root.raw", image.read_bytes())
+    clone = shelf.provide(shelf.disk("c-root", Source(volume="b-root")))
+    for made in (path, clone):
+        assert made.stat().st_size == 4198400
+        assert made.read_bytes()[:odd] == image.read_bytes()
+
+
+def test_every_option_of_the_command_is_taken(shelf: Shelf) -> None:
+    image = shelf.root / "plain.tar"
+    image.write_bytes(tarred(CONTENT, "./disk.raw"))
+    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+    fetched = image_command(
+        shelf, "fetch", str(image), "--member", "disk.raw", "--checksum", f"sha256:{digest}"
+    )
+    assert [row["size"] for row in fetched] == [len(CONTENT)]
+    assert [row["name"] for row in image_command(shelf, "ls")] == [fetched[0]["name"]]
+    assert len(image_command(shelf, "prune", "--dry-run")) == 1
+    assert len(image_command(shelf, "prune")) == 1
+    assert image_command(shelf, "ls") == []

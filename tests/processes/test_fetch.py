@@ -571,3 +571,50 @@ def test_a_handshake_that_is_never_answered_ends(serve: Serve) -> None:
     server = serve(http())  # waits for the end of a head, which a TLS hello is not
     with pytest.raises(Unreachable, match=r"within 0\.3 s"):
         get(f"https://127.0.0.1:{server.port}/", seconds=0.3)
+
+
+# -- proxies, for the operator's own
+
+
+def test_an_http_url_goes_through_the_proxy(serve: Serve) -> None:
+    server = serve(http(b"abc"))
+    proxies = {"http_proxy": f"http://me:p%40w@127.0.0.1:{server.port}"}
+    assert get("http://images.invalid/a?b", proxies=proxies) == b"abc"
+    lines = server.requests[0].splitlines()
+    assert lines[0] == "GET http://images.invalid/a?b HTTP/1.1"
+    assert "Host: images.invalid" in lines
+    assert "Proxy-Authorization: Basic bWU6cEB3" in lines
+
+
+@pytest.mark.usefixtures("trusting")
+def test_an_https_url_goes_through_the_proxy(serve: Serve, tls: ssl.SSLContext) -> None:
+    def led_on(sock: socket) -> None:
+        sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with tls.wrap_socket(sock, server_side=True) as led:
+            assert led.recv(4096).startswith(b"GET /a HTTP/1.1")
+            led.sendall(http(b"abc"))
+
+    server = serve(led_on)
+    proxies = {"https_proxy": f"127.0.0.1:{server.port}"}
+    assert get("https://localhost:4/a", proxies=proxies) == b"abc"
+    assert server.requests[0].splitlines()[0] == "CONNECT localhost:4 HTTP/1.1"
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 407 No\r\n\r\n", b"", b"x\r\n\r\n", b"a" * 99999])
+def test_a_proxy_that_does_not_lead_on(serve: Serve, answer: bytes) -> None:
+    server = serve(answer)
+    with pytest.raises(Unreachable, match=r"is not led on by the proxy|cannot be reached"):
+        get("https://images.invalid/", proxies={"https_proxy": server.url})
+
+
+def test_a_strangers_url_goes_through_none(serve: Serve) -> None:
+    server = serve(http(b"abc"))
+    with pytest.raises(ConfigError, match="a loopback address"):
+        get("http://127.0.0.1/", trusted=False, proxies={"http_proxy": server.url})
+    assert server.requests == []
+
+
+def test_no_proxy_is_heeded(serve: Serve) -> None:
+    server = serve(http(b"abc"))
+    proxies = {"http_proxy": "http://proxy.invalid:3128", "no_proxy": "example.org,127.0.0.0/8"}
+    assert get(server.url, proxies=proxies) == b"abc"

@@ -213,7 +213,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path, rule in [
         (tmp_path / "fifo", "not a regular file"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "is a folder"),
         (Path("/dev/zero"), "not a regular file"),
         (tmp_path / "missing", "No such file"),
     ]:

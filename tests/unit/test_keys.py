@@ -163,6 +163,7 @@ def test_no_field_is_left_without_a_key() -> None:
         "variables",
         "template",
         "mark",
+        "format_named",
         "source",
     }
     kinds = (Machine, Disk, Nic, Guest, Share)

@@ -8,7 +8,7 @@ import itertools
 import pytest
 from describing import Keys, described, faults, machine
 
-from holdfast import grammar
+from holdfast import grammar, image_source
 from holdfast.host import Host
 from holdfast.machine import Bus, Format, RbdVolume, Volume
 from holdfast.qemu import command_line
@@ -144,8 +144,12 @@ BAD = [
     ("source/volume", ".a"),
     ("source/format", "vmdk"),
     ("source/checksum", "sha256:00"),
-    ("source/checksum", "sha1:" + 40 * "0"),
-    ("source/checksum", 64 * "0"),
+    ("source/checksum", "sha224:" + 56 * "0"),
+    ("source/checksum", 63 * "0"),
+    ("source/checksum", "sha256-" + 43 * "0" + "="),
+    ("source/checksum", "file:https://images.example/SHA256SUMS"),
+    ("source/checksum", "https://images.example/SHA256SUMS"),
+    ("source/checksum", " "),
     ("source/checksum", "md5:" + 32 * "g"),
 ]
 
@@ -197,3 +201,21 @@ def test_v1_no_sizes(text: str) -> None:
 
 def test_v1_a_disk_of_no_size_is_refused() -> None:
     assert "disks/root/size" in str(faults({**POOL, "disks/root/size": "0"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "algorithm", "digits"),
+    [
+        ("sha256:" + 64 * "a", "sha256", 64),
+        ("SHA256:" + 64 * "A", "sha256", 64),
+        ("sha256=" + 64 * "a", "sha256", 64),
+        ("sha1:" + 40 * "a", "sha1", 40),
+        ("sha384:" + 96 * "a", "sha384", 96),
+        *((number * "a", name, number) for name, number in image_source.DIGITS.items()),
+        (64 * "a" + "  debian-13.qcow2", "sha256", 64),
+        (128 * "a" + " *debian-13.qcow2", "sha512", 128),
+    ],
+)
+def test_checksums_as_they_are_published(text: str, algorithm: str, digits: int) -> None:
+    found = image_source.checksum(text)
+    assert (found.algorithm, found.digest) == (algorithm, digits * "a")

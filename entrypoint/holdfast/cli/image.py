@@ -32,7 +32,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("action", choices=("ls", "fetch", "prune"))
     parser.add_argument("image", nargs="?", help="fetch: a path or a URL, as in source/image")
     parser.add_argument("--checksum", help="fetch: as in source/checksum")
-    parser.add_argument("--member", default="", help="fetch: as in source/member")
+    parser.add_argument("--member", help="fetch: as in source/member")
     parser.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
     parser.add_argument("--json", action="store_true", help="for programs")
     given = parser.parse_args(arguments)

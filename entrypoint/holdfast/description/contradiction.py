@@ -38,8 +38,14 @@ def _of_storage(disk: Disk, given: Collection[str]) -> Found:
         yield "format", "an RBD image is raw"
     if isinstance(disk.backend, RbdImage) and disk.sparse is False:
         yield "sparse", "an RBD image is always sparse"
+    if "size" in given and isinstance(disk.backend, LocalPath) and not _can_grow(disk):
+        yield "size", "what is read-only, or a lun, is not grown"
     if "sparse" in given and isinstance(disk.backend, LocalPath):
         yield "sparse", "is for volumes, which are made; a file of yours stays as it is"
+
+
+def _can_grow(disk: Disk) -> bool:
+    return disk.writable and disk.kind is DiskKind.disk
 
 
 def _of_source(disk: Disk) -> Found:

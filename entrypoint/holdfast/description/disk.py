@@ -47,7 +47,13 @@ def _disk(sources: Sources, name: str, values: Values) -> Disk | None:
         if _is_chained_file(sources, values):
             given.setdefault("format", Format.qcow2)
         backend = _backend(sources, name, values)
-        disk = Disk(name=name, backend=backend, source=_source(sources, values), **given)
+        disk = Disk(
+            name=name,
+            backend=backend,
+            source=_source(sources, values),
+            format_named="format" in values,
+            **given,
+        )
     except Refused as refused:
         sources.faults.append(refused.fault(f"disks/{name}"))
         return None

@@ -4,9 +4,15 @@ from holdfast import identifier, image_source
 from holdfast.grammar import KIB, MIB, choice, size, switch, whole
 from holdfast.host_config import HostConfig
 from holdfast.keys.row import FILE, Key
-from holdfast.machine import Aio, Bus, Cache, Discard, DiskKind, Format
+from holdfast.machine import Aio, Bus, Cache, Discard, DiskKind, Format, aligned
 
 MOST_TURNS = 99
+
+
+def _size(text: str) -> int:
+    """20GB is no multiple of the sectors that some storage has."""
+    return aligned(size(least=MIB)(text))
+
 
 # fmt: off
 DISKS = (
@@ -15,8 +21,8 @@ DISKS = (
     Key(name="disks/<name>/path", **FILE, value="path", hardware=True, doc="a file or block device of the host"),
     Key(name="disks/<name>/pool", parse=str, permit=HostConfig.permit_pool, value="pool of host.toml",
         default="`default_pool`", hardware=True, doc="the volume `<vm>-<name>`, created when it is missing"),
-    Key(name="disks/<name>/size", parse=size(least=MIB, step=512), field="size", value="size, at least 1 MiB",
-        default="as it is", hardware=True, doc="created with it, grown to it, never shrunk"),
+    Key(name="disks/<name>/size", parse=_size, field="size", value="size, at least 1 MiB",
+        default="as it is", hardware=True, doc="created with it, grown to it (a file of yours too), never shrunk; rounded up to 4096 bytes"),
     Key(name="disks/<name>/format", parse=choice(Format), field="format", value="`raw qcow2`", default="`raw`; chained in a directory: `qcow2`",
         hardware=True, doc="never guessed from what the guest wrote"),
     Key(name="disks/<name>/kind", parse=choice(DiskKind), field="kind", value="`disk cdrom lun`",
@@ -59,7 +65,7 @@ DISKS = (
         doc="another volume of the same pool, to be cloned; nobody may be writing to it, except in Ceph"),
     Key(name="disks/<name>/source/format", parse=choice(Format), value="`raw qcow2`", default="found out once",
         hardware=True, doc="of the image, once it is unpacked"),
-    Key(name="disks/<name>/source/checksum", parse=image_source.checksum, value="`sha256:`, `sha512:`, `md5:` and digits",
+    Key(name="disks/<name>/source/checksum", parse=image_source.checksum, value="`sha256:`, `sha512:`, `md5:` or the like and digits, or the digits alone",
         hardware=True, doc="of the file as it is published, before it is unpacked"),
     Key(name="disks/<name>/chained", parse=switch, field="chained", value="switch", default="off", hardware=True,
         doc="copy-on-write over one parent, which all that have this source share"),

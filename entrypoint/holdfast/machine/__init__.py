@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from holdfast.machine.ceph import RbdImage, RbdVolume
 from holdfast.machine.disk import (
+    BLOCK,
     Aio,
     Backend,
     Bus,
@@ -14,6 +15,7 @@ from holdfast.machine.disk import (
     DiskKind,
     LocalPath,
     Volume,
+    aligned,
 )
 from holdfast.machine.display import Display, Spice, Video, Vnc
 from holdfast.machine.format import Format
@@ -28,6 +30,7 @@ from holdfast.machine.share import Share
 from holdfast.machine.source import Checksum, Source
 
 __all__ = [
+    "BLOCK",
     "Accelerator",
     "Aio",
     "Arch",
@@ -69,6 +72,7 @@ __all__ = [
     "Vnc",
     "Volume",
     "Watchdog",
+    "aligned",
 ]
 
 

@@ -1,12 +1,20 @@
 """A disk, and where its data is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from holdfast.machine.ceph import RbdImage
 from holdfast.machine.format import Format
 from holdfast.machine.platform import VARIABLES
 from holdfast.machine.source import Source
+
+# Bytes of the largest sectors there are. QEMU does not write to a raw file that ends within a sector.
+BLOCK = 4096
+
+
+def aligned(size: int) -> int:
+    """Rounded up to whole blocks."""
+    return -(-size // BLOCK) * BLOCK
 
 
 class DiskKind(StrEnum):
@@ -98,6 +106,7 @@ class Disk:
     read_only: bool = False
     serial: str = ""
     devname: str = ""
+    format_named: bool = field(default=False, compare=False)  # in the keys: not just what is usual
     template: str = ""  # the file that a new volume is a copy of
     mark: str = ""  # the id that a new volume bears
 

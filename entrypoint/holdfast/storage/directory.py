@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from holdfast.errors import HostLacks
-from holdfast.machine import Disk, Format, Volume
+from holdfast.machine import Disk, Format, RbdImage, Volume, aligned
 from holdfast.storage import mark, qcow2
 
 Fill = Callable[[Path, Disk], None]
@@ -16,11 +16,15 @@ Fill = Callable[[Path, Disk], None]
 
 def provide(disk: Disk, fill: Fill | None = None) -> str:
     """See to it that a volume is there and has its size. Returns what was done, "" for nothing."""
-    if not isinstance(disk.backend, Volume):
+    if isinstance(disk.backend, RbdImage):
         return ""
     if create(disk, fill or allocate):
         return "created"
-    return "grown" if grow(disk, Path(disk.backend.path)) else ""
+    path = Path(disk.backend.path)
+    try:
+        return "grown" if grow(disk, path) else ""
+    except OSError as error:
+        raise HostLacks(f"{disk.key}: {path} cannot be grown: {error.strerror}") from error
 
 
 def create(disk: Disk, fill: Fill) -> bool:
@@ -95,16 +99,31 @@ def allocate(path: Path, disk: Disk) -> None:
 
 def grow(disk: Disk, path: Path) -> bool:
     """A smaller size than it has is no request to shrink: that would cut data off."""
-    if disk.size is None or disk.size <= size_of(disk, path):
+    wanted = wanted_size(disk, path)
+    if not wanted:
         return False
     if disk.format is Format.raw:
         with path.open("r+b") as file:
             # Unlike truncate() it never cuts off: a launcher that was paused here, on storage that
             # other hosts reach too, may come after one that has grown the volume further.
-            os.posix_fallocate(file.fileno(), disk.size - 1, 1)
+            os.posix_fallocate(file.fileno(), wanted - 1, 1)
     else:
-        run(disk, ["qemu-img", "resize", "-q", "-f", disk.format.value, str(path), str(disk.size)])
+        run(disk, ["qemu-img", "resize", "-q", "-f", disk.format.value, str(path), str(wanted)])
     return True
+
+
+def wanted_size(disk: Disk, path: Path) -> int:
+    """0 where it is what it should be. What a source left, or an older version made, may end within a block;
+    a file of the user's own is grown only where `size` says so.
+    """
+    ours = isinstance(disk.backend, Volume) and disk.format is Format.raw and disk.writable
+    if disk.size is None and not ours:
+        return 0
+    found = size_of(disk, path)
+    wanted = max(found, disk.size or 0)
+    if ours and not disk.template:
+        wanted = aligned(wanted)
+    return wanted if wanted > found else 0
 
 
 def size_of(disk: Disk, path: Path) -> int:

@@ -11,6 +11,7 @@ from holdfast.errors import ConfigError, Unreachable
 from holdfast.patience import Patience
 
 PARTIAL, UNMODIFIED, UNSATISFIABLE = 206, 304, 416
+PAGES = ("text/html", "application/xhtml+xml")
 STALL = 60.0  # seconds without a byte
 CHUNK = 1024**2
 
@@ -85,6 +86,9 @@ class Download:
             f"bytes {have}-"
         ):
             raise ConfigError("sends another part than was asked for")
+        if response.headers.get_content_type() in PAGES:
+            # Of a log-in, an error or an index; no server says this of an image.
+            raise ConfigError("answers with a page of HTML, and not with a file")
         start = have if response.status == PARTIAL else 0
         os.ftruncate(self.descriptor, start)
         os.lseek(self.descriptor, start, os.SEEK_SET)

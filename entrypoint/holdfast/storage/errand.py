@@ -1,12 +1,15 @@
 """Fetching one image: another process reads what strangers wrote, this one believes none of it."""
 
 import json
+import os
 import sys
 from typing import Any
 
+from holdfast import proxy
 from holdfast.confinement import Identity
 from holdfast.errors import ConfigError, Fault, HoldfastError, HostLacks, Unreachable
-from holdfast.storage import qemu_img
+from holdfast.machine import Format
+from holdfast.storage import image_head, qemu_img
 from holdfast.storage.cache import NOTHING, Cache, Cached, Order, place_of
 from holdfast.storage.progress import Progress
 from holdfast.storage.work import Attend, Work
@@ -41,6 +44,8 @@ class Errand:
             "key": order.key,
             "url": source.image if source.is_url else "",
             "trusted": source.trusted,
+            # Not in its environment, which others of its uid can read: there may be a password.
+            "proxies": proxy.variables(os.environ) if source.trusted else {},
             "source": order.opened,
             "target": self._target,
             "member": source.member,
@@ -93,9 +98,9 @@ class Errand:
             raise self._refused("is empty")
         source = self._order.source
         try:
-            info = qemu_img.info(self._target, source.format, self._who, self._attend)
+            info = self._examined(source.format, answer["missing"])
         except ConfigError as error:
-            raise self._refused(error.message) from error
+            raise self._refused(error.message, error.hint) from error
         return Cached(
             sha256=answer["sha256"],
             format=info.format,
@@ -105,9 +110,23 @@ class Errand:
             stamp=self._order.stamp,
         )
 
-    def _refused(self, rule: str) -> ConfigError:
+    def _examined(self, insisted: Format | None, missing: str) -> qemu_img.Info:
+        """What nobody calls raw is not taken for it because it is nothing else."""
+        head = os.pread(self._target, image_head.HEAD, 0)
+        if insisted is None and (rule := image_head.unfit(head)):
+            hint = "where it is meant to be the disk's content: source/format=raw"
+            raise ConfigError(rule, hint=hint)
+        info = qemu_img.info(self._target, insisted, self._who, self._attend)
+        if missing and info.format is Format.qcow2:
+            raise ConfigError(missing)
+        if info.format is Format.raw and insisted is None and info.size < image_head.LEAST:
+            rule = f"has {info.size} bytes, too few for a system"
+            raise ConfigError(rule, hint="where they are all of it: source/format=raw")
+        return info
+
+    def _refused(self, rule: str, hint: str = "") -> ConfigError:
         self._cache.forget(self._order.name)
-        return ConfigError([self._fault(rule)])
+        return ConfigError([self._fault(rule)], hint=hint)
 
     def _fault(self, rule: str) -> Fault:
         return Fault(key=self._order.key, value=place_of(self._order.source), rule=rule)

@@ -13,6 +13,7 @@ from typing import Any
 
 from holdfast import fetch
 from holdfast.errors import HoldfastError
+from holdfast.storage import qcow2_extent
 from holdfast.storage.download import Download, Version
 from holdfast.storage.unpack import digest, unpack
 
@@ -42,11 +43,17 @@ class Fetcher:
             request["limit"],
             lambda done: self._tell("unpacking", done, total),
         )
-        return {"sha256": sha256, "size": size}
+        missing = qcow2_extent.missing(request["target"])
+        return {"sha256": sha256, "size": size, "missing": missing}
 
     def _download(self) -> bool:
         request = self._request
-        asked = fetch.Asked(url=request["url"], key=request["key"], trusted=request["trusted"])
+        asked = fetch.Asked(
+            url=request["url"],
+            key=request["key"],
+            trusted=request["trusted"],
+            proxies=request["proxies"],
+        )
         download = Download(
             asked=asked,
             descriptor=request["source"],

@@ -74,7 +74,10 @@ def convert(
 def found(pool: Path) -> list[Golden]:
     children: dict[str, list[str]] = {}
     for path in sorted(pool.iterdir()):
-        # Also one that is on its way: its start may be about to give it its name.
+        # Also one that is on its way: its start may be about to give it its name. What a guest has written
+        # into a raw disk is no header.
+        if ".qcow2" not in path.name:
+            continue
         if path.is_file() and not path.is_symlink() and (parent := qcow2.parent(path)):
             children.setdefault(parent.name, []).append(path.name)
     return [

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.errors import FOLDER, ConfigError, Fault, LockHeld
-from holdfast.machine import Disk, DiskKind, Format, LocalPath, RbdImage, Volume
+from holdfast.machine import BLOCK, Disk, DiskKind, Format, LocalPath, RbdImage, Volume
 from holdfast.storage import qcow2
 from holdfast.storage.variables import HEAD, unfit
 
@@ -58,6 +58,7 @@ def _check(disk: Disk, image_paths: Sequence[str]) -> None:
             if disk.kind is DiskKind.lun:
                 _check_lun(path)
             _check_storage(path)
+            _check_own(disk, path)
         case Volume() as volume:
             _check_pool(volume)
             if os.path.lexists(volume.path):
@@ -111,6 +112,20 @@ def _check_storage(path: str) -> None:
         raise _Unfit("is neither a regular file nor a block device")
 
 
+def _check_own(disk: Disk, path: str) -> None:
+    """What does not depend on its content, of a file or device that is not ours to make."""
+    if not Path(path).is_file():
+        if disk.size is not None:
+            raise _Unfit(
+                f"is a block device, which has its own size: delete disks/{disk.name}/size"
+            )
+    elif Path(path).stat().st_size % BLOCK:
+        from holdfast.storage import sectors  # noqa: PLC0415 - few files are of such a size
+
+        if rule := sectors.unfit(disk, path):
+            raise _Unfit(rule)
+
+
 def _check_lun(path: str) -> None:
     """QEMU's scsi-block hands the guest's commands to the device as they are."""
     try:
@@ -125,13 +140,35 @@ def _check_format(disk: Disk, path: str) -> None:
     if not Path(path).is_file():
         return  # a volume that is not made yet; a block device is raw
     if not Path(path).stat().st_size:
-        raise _Unfit("is empty: a disk of no size cannot boot")
+        _check_empty(disk, path)
+        return
     header = qcow2.header(Path(path))
     if (header is None) is (disk.format is Format.qcow2):
         found = "not qcow2" if header is None else "qcow2"
         raise _Unfit(f"its header says {found}, disks/{disk.name}/format says {disk.format.value}")
     if header is not None:
         _check_qcow2(disk, Path(path), header)
+    elif isinstance(disk.backend, LocalPath) and not disk.format_named:
+        _check_head(disk, path)
+
+
+def _check_empty(disk: Disk, path: str) -> None:
+    if disk.format is Format.qcow2:
+        raise _Unfit(f"is empty: `qemu-img create -f qcow2 {path} SIZE` makes an image of it")
+    if disk.size is None or not disk.writable:
+        raise _Unfit(
+            f"is empty: a disk of no size cannot boot; disks/{disk.name}/size gives it one"
+        )
+
+
+def _check_head(disk: Disk, path: str) -> None:
+    """Of nobody who says that it is raw: a guest may have written an archive onto its disk."""
+    from holdfast.storage import image_head  # noqa: PLC0415 - for files of the user's own
+
+    with Path(path).open("rb") as file:
+        rule = image_head.unfit(file.read(image_head.HEAD))
+    if rule:
+        raise _Unfit(f"{rule}; where it is meant as it is, set disks/{disk.name}/format to raw")
 
 
 def _check_qcow2(disk: Disk, path: Path, header: qcow2.Header) -> None:
@@ -143,6 +180,8 @@ def _check_qcow2(disk: Disk, path: Path, header: qcow2.Header) -> None:
         raise _Unfit(
             "has a backing file, which is for volumes with chained=on: flatten it with qemu-img convert"
         )
+    if header.encrypted:
+        raise _Unfit("is encrypted, which is not supported: decrypt it with qemu-img convert")
     if header.data_file:
         raise _Unfit("keeps its data in another file: flatten it with qemu-img convert")
 

@@ -11,6 +11,7 @@ MAGIC = b"QFI\xfb"
 HEADER = struct.Struct(">4sIQIIQI")
 FEATURES = struct.Struct(">72xQ")
 DATA_FILE = 1 << 2  # incompatible feature: the data is in another file
+SUBCLUSTERS = 1 << 4
 LENGTH = 104
 LONGEST_NAME = 1023
 
@@ -28,11 +29,17 @@ class Header:
 def header(path: Path) -> Header | None:
     """None: this is no qcow2 image."""
     with path.open("rb") as file:
-        head = file.read(LENGTH)
-        if not head.startswith(MAGIC) or len(head) < HEADER.size:
-            return None
-        _, version, offset, length, _, size, crypt = HEADER.unpack_from(head)
-        backing = os.pread(file.fileno(), min(length, LONGEST_NAME), offset) if offset else b""
+        return read(file.fileno())
+
+
+def read(descriptor: int) -> Header | None:
+    head = os.pread(descriptor, LENGTH, 0)
+    if not head.startswith(MAGIC) or len(head) < HEADER.size:
+        return None
+    _, version, offset, length, _, size, crypt = HEADER.unpack_from(head)
+    # A guest can write any number there: one outside of the file leads nowhere.
+    inside = 0 < offset < os.fstat(descriptor).st_size
+    backing = os.pread(descriptor, min(length, LONGEST_NAME), offset) if inside else b""
     extended = version >= 3 and len(head) >= FEATURES.size  # noqa: PLR2004 - qcow2's version
     flags = FEATURES.unpack_from(head)[0] if extended else 0
     return Header(

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import struct
 import subprocess
 import tarfile
 import zipfile
@@ -18,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
 from holdfast.errors import ConfigError
+from holdfast.storage import image_head
 
 CHUNK = 1024**2
 MAGIC = {
@@ -27,9 +29,14 @@ MAGIC = {
     b"\x28\xb5\x2f\xfd": "zst",
 }
 ZIP = b"PK\x03\x04"
-TAR, TAR_PLACE = b"ustar", 257
 MOST_MEMBERS = 100_000
-DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
+ENCRYPTED, DEFLATE64 = 1, 9
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# What Python's modules say of archives that others have damaged on purpose is of many kinds.
+DAMAGED = (
+    *(OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, zipfile.BadZipFile),
+    *(NotImplementedError, RuntimeError, ValueError, ArithmeticError, LookupError, struct.error),
+)
 
 
 def digest(descriptor: int, algorithm: str) -> str:
@@ -55,6 +62,9 @@ def unpack(
         if isinstance(error, OSError) and error.errno is not None:
             raise ConfigError(f"cannot be unpacked: {error.strerror}") from error
         raise ConfigError("is damaged: it cannot be unpacked") from error
+    except MemoryError as error:
+        rule = "needs more than 1 GiB to be unpacked: pack it with a smaller dictionary (xz -9)"
+        raise ConfigError(rule) from error
 
 
 @contextmanager
@@ -94,7 +104,7 @@ def _zstd(file: IO[bytes]) -> Iterator[IO[bytes]]:
     os.lseek(file.fileno(), 0, os.SEEK_SET)  # where Python's own buffer is, it cannot know
     command = ["zstd", "-dcq", "--memory=256MB"]
     with subprocess.Popen(
-        command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout  # noqa: S101 - a pipe was asked for
         try:
@@ -105,6 +115,10 @@ def _zstd(file: IO[bytes]) -> Iterator[IO[bytes]]:
         if process.stdout.read(1):
             process.kill()  # nobody wants the rest
         elif process.wait():
+            assert process.stderr  # noqa: S101 - likewise
+            said = process.stderr.read(1000).lower()
+            if b"memory" in said or b"window" in said:
+                raise ConfigError("needs more than 256 MiB to be unpacked: pack it without --long")
             raise ConfigError("is damaged: zstd cannot unpack it")
 
 
@@ -115,7 +129,7 @@ def _member(stream: Any, name: str) -> Iterator[Any]:
         with zipfile.ZipFile(stream) as archive, archive.open(_of_zip(archive, name)) as file:
             yield file
         return
-    with tarfile.open(fileobj=stream, mode="r:" if stream.seekable() else "r|") as table:
+    with _tar(stream, head) as table:
         for number, entry in enumerate(table):
             if number > MOST_MEMBERS:
                 raise ConfigError(f"has more than {MOST_MEMBERS} members")
@@ -127,11 +141,33 @@ def _member(stream: Any, name: str) -> Iterator[Any]:
     raise ConfigError(f"has no member {name}")
 
 
+def _tar(stream: Any, head: bytes) -> tarfile.TarFile:
+    try:
+        return tarfile.open(fileobj=stream, mode="r:" if stream.seekable() else "r|")
+    except tarfile.ReadError as error:
+        kind = image_head.archive(head)
+        if kind == "tar":
+            raise
+        found = f"is a {kind} archive" if kind else "is no archive"
+        rule = f"{found}: source/member names a file in a tar or zip archive"
+        raise ConfigError(rule) from error
+
+
 def _of_zip(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     for entry in archive.infolist()[:MOST_MEMBERS]:
         if entry.filename.removeprefix("./") == name and not entry.is_dir():
+            _refuse_method(entry)
             return entry
     raise ConfigError(f"has no member {name}")
+
+
+def _refuse_method(entry: zipfile.ZipInfo) -> None:
+    if entry.flag_bits & ENCRYPTED:
+        raise ConfigError("has its member behind a password: pack it again without")
+    if entry.compress_type not in METHODS:
+        kind = "Deflate64" if entry.compress_type == DEFLATE64 else str(entry.compress_type)
+        rule = f"has its member packed by zip's method {kind}, which is not supported"
+        raise ConfigError(rule, hint="pack it again, as .zip with Deflate, as .xz or .zst")
 
 
 def _peek(stream: Any) -> bytes:
@@ -162,5 +198,5 @@ def _copy(
 
 
 def _refuse_archive(head: bytes) -> None:
-    if head.startswith(ZIP) or head[TAR_PLACE : TAR_PLACE + len(TAR)] == TAR:
-        raise ConfigError("is an archive: name the image in it with source/member")
+    if (kind := image_head.archive(head)) in ("tar", "zip"):
+        raise ConfigError(f"is a {kind} archive: name the image in it with source/member")

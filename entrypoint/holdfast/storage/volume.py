@@ -52,15 +52,20 @@ class Workshop:
             cached = self._image(disk, disk.source)
             image = self._cache.path(cached)
             if disk.chained:
-                pool = Path(disk.backend.directory)
-                parent = golden.provide(pool, image, cached, self._who, self._attend)
-                golden.chain(parent, path, disk, disk.size or cached.size)
+                self._chain(path, disk, disk.backend, image, cached)
                 return
-            golden.convert(image, cached.format, path, disk.format, self._who, self._attend)
+            with _naming(disk, cached.place):
+                golden.convert(image, cached.format, path, disk.format, self._who, self._attend)
         directory.grow(disk, path)
         if disk.sparse is False:
             with path.open("rb+") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+    def _chain(self, path: Path, disk: Disk, volume: Volume, image: Path, cached: Cached) -> None:
+        with _naming(disk, cached.place):
+            pool = Path(volume.directory)
+            parent = golden.provide(pool, image, cached, self._who, self._attend)
+        golden.chain(parent, path, disk, disk.size or cached.size)
 
     def _clone(self, path: Path, disk: Disk, name: str) -> None:
         """Byte for byte: a chained volume's clone sits on the same parent."""
@@ -87,8 +92,11 @@ class Workshop:
         found = [
             one for one in found if not one.is_symlink() and not one.name.startswith("golden-")
         ]
-        if not found or found[0].suffix.removeprefix(".") not in tuple(Format):
+        if not found:
             raise _fault(disk, "source/volume", name, "there is no such volume in this pool")
+        if found[0].suffix.removeprefix(".") not in tuple(Format):
+            rule = "must have a name that ends in .raw or .qcow2, which says what it is"
+            raise _fault(disk, "source/volume", name, rule)
         origin = found[0]
         there = Volume(pool=volume.pool, directory=volume.directory, name=origin.name)
         if local.locked(Disk(name=disk.name, backend=there)):
@@ -129,7 +137,8 @@ class Workshop:
         assert isinstance(disk.backend, RbdImage)  # noqa: S101
         target = self._cache.root / "partial" / f"{disk.backend.image}.raw"
         with directory.unfinished(target) as new:
-            golden.convert(image, cached.format, new, Format.raw, self._who, self._attend)
+            with _naming(disk, cached.place):
+                golden.convert(image, cached.format, new, Format.raw, self._who, self._attend)
             yield new
 
     # -- the source
@@ -140,6 +149,15 @@ class Workshop:
         cached = self._cache.image(source, key=key, limit=limit)
         _check_size(disk, cached.place, cached.size)
         return cached
+
+
+@contextmanager
+def _naming(disk: Disk, place: str) -> Iterator[None]:
+    """What qemu-img says of an image says neither which nor whose."""
+    try:
+        yield
+    except ConfigError as error:
+        raise _fault(disk, "source/image", place, error.message) from error
 
 
 def _check_size(disk: Disk, place: str, size: int) -> None:
