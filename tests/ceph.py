@@ -118,6 +118,20 @@ class Ceph:
         status = json.loads(self.rbd("status", "--format=json", image))
         return [watcher["address"] for watcher in status["watchers"]]
 
+    def claim(self, image: str) -> dict[str, object]:
+        """What Holdfast has put into the image's header; {} for nothing."""
+        identifier = json.loads(self.rbd("info", "--format=json", image))["id"]
+        pool, *space, _ = image.split("/")
+        where = ("-p", pool, *(("--namespace", space[0]) if space else ()))
+        header = f"rbd_header.{identifier}"
+        command: tuple[str | Path, ...] = ("rados", "-c", self.conf, "-n", "client.admin", *where)
+        if "holdfast.claim" not in self._run(*command, "listomapkeys", header).split():
+            return {}
+        file = self.directory / "claim"
+        self._run(*command, "getomapval", header, "holdfast.claim", file)
+        found: dict[str, object] = json.loads(file.read_bytes())
+        return found
+
     @contextlib.contextmanager
     def opened(self, image: str) -> Iterator[str]:
         """Somebody else has the image open for writing: the address of that client."""

@@ -1,10 +1,15 @@
 """A disk that another VM has claimed: refused while that VM is there, taken from it when it is not."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from holdfast import image_claim
+from holdfast.container import command
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
+from holdfast.image_claim import ImageClaim
 from holdfast.machine.disk import key_of
+from holdfast.obstacle import Obstacle
 from holdfast.ownership import (
     Claim,
     Image,
@@ -14,10 +19,17 @@ from holdfast.ownership import (
     decode_claim,
     left_to_time,
     number,
+    trees_of,
+    vm_of,
 )
 from holdfast.record import Unreadable
 from holdfast.store import Store
-from holdfast.txn import Item, Put, Range, Unchanged
+from holdfast.txn import Item, Put, Range, Reply, Unchanged
+
+if TYPE_CHECKING:
+    from holdfast.plan import Plan
+
+SOON = 10.0  # seconds: nobody tells when a claim in Ceph goes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +42,9 @@ class Takeover:
     outlast: bool  # and writers whom only time has stopped
 
 
-def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim) -> Takeover:
+def take_over(
+    store: Store, names: Names, host: Host, image: Image, owner: Claim | ImageClaim
+) -> Takeover:
     """The other VM's epoch is raised in the same transaction: whoever held it may go on no more."""
     key = key_of(image.disk)
     theirs = Names.of(names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
@@ -49,6 +63,57 @@ def take_over(store: Store, names: Names, host: Host, image: Image, owner: Claim
         suspects=clients_of(fence),
         outlast=left_to_time(fence),
     )
+
+
+def judge_images(store: Store, names: Names, host: Host, made: "Plan", seen: Reply) -> None:
+    """What stands in the images themselves, before etcd's word is believed. Raises Obstacle, or ConfigError
+    for an image of another VM of this tree that is running.
+    """
+    if not (made.claims or made.copies):
+        return
+    vm, claims = vm_of(names), claims_of(made)
+    if why := image_claim.foreign(claims, trees_of(seen, names)):
+        then = command(f"holdfast claim release {next(iter(claims))} --yes")
+        hint = f"If no host runs that VM: {then}"
+        raise Obstacle(f"{why}. {hint}", SOON)
+    for image in made.images:
+        if (claim := claims.get(image.id)) and claim.vm != vm:
+            take_over(store, names, host, image, claim)
+    epoch, newest = number(seen.items.get(names.epoch)), image_claim.newest(claims, vm)
+    if newest > epoch:
+        raise Obstacle(
+            f"the images know of epoch {newest}, etcd of {epoch}: etcd's data is older than the VM. "
+            f"If no host runs it: etcdctl put {names.epoch} {newest}",
+            SOON,
+        )
+    _judge_copies(made, clients_of(seen.items.get(names.fence)))
+
+
+def _judge_copies(made: "Plan", known: frozenset[str]) -> None:
+    """An older launcher's copy of its record does not say of which image it is, and a clone has it from its
+    parent. So it counts only for what etcd knows, too.
+    """
+    strange = sorted(
+        epoch for epoch, clients in made.copies.items() if not known.issuperset(clients)
+    )
+    if not strange:
+        return
+    copies = ", ".join(f"holdfast.fence.{epoch}" for epoch in strange)
+    image = next(image.id.split("/", 2)[2] for image in made.images if image.kind == "rbd")
+    raise Obstacle(
+        f"the metadata of this VM's images holds {copies}, by an older Holdfast, with clients that etcd's record "
+        "of this VM does not name: it came along with a clone or a copy of another VM's disk, or etcd's "
+        "data is older than the VM. If no host runs this VM, remove it from each of its images: "
+        f"rbd image-meta remove {image} holdfast.fence.{strange[0]}"
+    )
+
+
+def claims_of(made: "Plan") -> dict[str, ImageClaim]:
+    """The claims that stand in the VM's images, by the image's id."""
+    try:
+        return image_claim.decoded({image: text for image, text in made.claims.items() if text})
+    except Unreadable as error:
+        raise Obstacle(str(error)) from error
 
 
 def claimant(item: Item, image: Image) -> Claim:

@@ -1,22 +1,27 @@
 """Shutting out whoever may still write to this VM's images (docs/ownership.md, steps 3 to 6).
 
-Ceph's blocklist is the barrier: a client on it cannot write any more, alive, paused or cut off.
-Addresses come from the record in etcd, from its copies in the images, and from locks whose holder
-watches no more. A client that watches and stands in no record is somebody else: a backup, an
+An image belongs to who has put his claim into it; nobody is shut out before that. Ceph's blocklist is
+the barrier: a client on it cannot write any more, alive, paused or cut off. Addresses come from the
+record in etcd, from the claims in the images, and from locks whose holder watches no more. A client
+that watches and stands in no record is somebody else: a backup, an
 administrator's `rbd map`, the old image's QEMU. It is waited for, named, and never shut out.
 """
 
+import contextlib
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from holdfast import log
+from holdfast.container import command
 from holdfast.errors import HoldfastError, LockHeld, OwnershipLost
 from holdfast.events import Events
 from holdfast.guard import Guard
+from holdfast.image_claim import clients_of, decode_claim, decoded, encode
 from holdfast.keeper import Keeper
 from holdfast.lock import Hold
 from holdfast.plan import Plan
+from holdfast.record import Unreadable
 from holdfast.standby import doze
 
 if TYPE_CHECKING:
@@ -52,31 +57,63 @@ class Fence:
         self._images = plan.images
         in_ceph = any(image.kind == "rbd" for image in plan.images)
         self._cluster = plan.cluster if in_ceph else None
-        # A copy of an epoch that etcd has left behind was dealt with when that epoch ended.
-        recent = (clients for epoch, clients in plan.copies.items() if epoch >= hold.epoch - 1)
-        self._suspects = hold.suspects.union(*recent)
-        self._before: frozenset[str] = frozenset()
-        self._own = ""  # our storage process
+        self._suspects = hold.suspects
+        self._own = ""  # our storage process,
+        self._closed = False  # which has done its work
         self._qemu: frozenset[str] = frozenset()
         self._writers: frozenset[str] = frozenset()
+        self._shut: frozenset[str] = frozenset()  # whom we have shut out ourselves
+        self._settled = False  # of those before us nobody is left who may write
+        self._claims = dict(plan.claims)  # as they stand in the images
+        self._claimed: set[str] = (
+            set()
+        )  # those of them that are ours, whether they are known to stand there or not
 
     # -- those before us
+
+    def claim(self) -> None:
+        """The images are ours by their own word, before anybody is shut out because of them. Raises LockHeld
+        where somebody else was quicker.
+        """
+        if self._cluster is None:
+            return
+        before = decoded({image: text for image, text in self._claims.items() if text})
+        self._suspects |= clients_of(before)
+        self._own = self._cluster.own_address()
+        self._put_claim(self._cluster, self._suspects | {self._own})
+
+    def _put_claim(self, cluster: "Cluster", clients: frozenset[str]) -> None:
+        ours = encode(self._hold.image_claim(clients))
+        self._claimed.add(ours)
+        found = cluster.swap_claims(self._claims, ours)
+        if theirs := {image: text for image, text in found.items() if text != ours}:
+            image, text = next(iter(theirs.items()))
+            raise LockHeld(f"{image} was claimed meanwhile by {_claimant(text)}")
+        self._claims = found
+
+    def claim_made(self) -> None:
+        """Volumes that were made after the others were claimed."""
+        in_ceph = sum(image.kind == "rbd" for image in self._images)
+        if self._cluster is not None and len(self._claims) < in_ceph:
+            self._put_claim(self._cluster, self._suspects | {self._own})
 
     def shut_out(self, events: Events) -> None:
         """Raises Strangers, or what keeps us from being sure; the record stays in that case."""
         if self._hold.outlast:
             self._outlast(events)
-        if self._cluster is None:
-            return
-        done: set[str] = set()
+        if self._cluster is not None:
+            self._wait_out(self._cluster, events)
+        self._settled = True
+
+    def _wait_out(self, cluster: "Cluster", events: Events) -> None:
         until = time.monotonic() + PATIENCE
-        while strangers := self._round(self._cluster, done):
+        while strangers := self._round(cluster):
             if time.monotonic() > until:
-                raise _strangers(strangers)
+                raise _strangers(self._plan.machine.vm, strangers)
             log.debug(f"waiting for {', '.join(sorted(strangers))} to close an image of this VM")
             doze(events, time.monotonic() + 1.0, wake=lambda _: False)
-        if done:
-            self._cluster.break_locks(done)
+        if self._shut:
+            cluster.break_locks(self._shut)
 
     def _outlast(self, events: Events) -> None:
         """Whom only time stops has ended before its lease did. It gets as long again, for a clock or
@@ -87,20 +124,24 @@ class Fence:
         doze(events, time.monotonic() + seconds, wake=lambda _: False)
         self.keeper.confirm()
 
-    def _round(self, cluster: "Cluster", done: set[str]) -> frozenset[str]:
+    def _round(self, cluster: "Cluster") -> frozenset[str]:
         """Shut out all that is known and new, until nothing new is found. Returns who else watches."""
         for _ in range(ROUNDS):
             clients = cluster.clients()
             dead = clients.lockers - clients.watchers
-            found = (self._suspects | dead) - done
+            found = (self._suspects | dead) - self._shut
             if not found:
-                return clients.watchers - done
+                return clients.watchers - self._shut
             # A taker that slept since it gathered these must not hit a newer owner.
             self.keeper.confirm()
-            cluster.blocklist(found, YEAR)
-            done |= found
+            if not cluster.blocklist(found, YEAR, self._ours()):
+                raise OwnershipLost("an image of this VM was claimed by a newer owner")
+            self._shut |= found
             log.info("shut out of Ceph", clients=" ".join(sorted(found)))
         raise Strangers("new clients of this VM's images turn up as fast as they are shut out")
+
+    def _ours(self) -> str:
+        return next(iter(self._claims.values()), "")
 
     # -- ourselves
 
@@ -110,11 +151,7 @@ class Fence:
             self._hold.record(self._images, self._writers)
         if self._cluster is None:
             return
-        self._before = self._cluster.clients().watchers
-        self._admit(self._cluster)
-
-    def _admit(self, cluster: "Cluster") -> None:
-        self._own = cluster.own_address()
+        self._own = self._own or self._cluster.own_address()
         self._writers |= {self._own}
         self._hold.record(self._images, self._writers)
 
@@ -133,26 +170,75 @@ class Fence:
     def admit_qemu(self, version: str, pinned: bytes = b"") -> None:
         """QEMU's clients, in the images and in etcd. After this it may `cont`."""
         if self._cluster is not None:
-            self._qemu = self._newcomers(self._cluster)
+            self._qemu = self._openers(self._cluster)
             self._writers |= self._qemu
-            self._cluster.keep_copy(self._hold.epoch, self._writers)
+            # Our storage process has been answered all that it was asked: it has nothing under way.
+            self._put_claim(self._cluster, self._writers - {self._own})
+            if self._plan.copies:
+                self._cluster.drop_copies()
             self.close()
         self._hold.record(self._images, self._writers, pinned)
         self.keeper.running(version, hold_on=self._hold_on)
 
-    def _newcomers(self, cluster: "Cluster") -> frozenset[str]:
-        """One client for each image that QEMU has open for writing."""
+    def _openers(self, cluster: "Cluster") -> frozenset[str]:
+        """Who has the images open: QEMU, and nobody else. Whoever opens an image before he looks, as we do, is
+        seen by the other; so of two that come together at least one goes again, whatever the other is.
+        """
         until = time.monotonic() + OPENING
-        while not (found := cluster.newcomers(self._before)):
+        found = self._watchers(cluster)
+        while not all(len(one) == 1 for one in found):
             if time.monotonic() > until:
-                raise OwnershipLost("QEMU's clients do not show up in Ceph")
+                raise Strangers(
+                    "QEMU has the images of this VM open, and somebody else, or not even QEMU"
+                )
             time.sleep(0.02)
-        return found
+            found = self._watchers(cluster)
+        return frozenset().union(*found)
+
+    def _watchers(self, cluster: "Cluster") -> list[frozenset[str]]:
+        return [one - self._shut for one in cluster.watchers()]
+
+    def name_strangers(self) -> Strangers | None:
+        """Who else has the images open, now that our QEMU has closed them."""
+        found = self._watchers(self._cluster) if self._cluster is not None else []
+        there = frozenset().union(*found)
+        return _strangers(self._plan.machine.vm, there) if there else None
 
     def close(self) -> None:
         """Our storage process has done its work. One that had to be killed stays a writer."""
-        if self._cluster is not None and self._cluster.close():
+        if self._cluster is not None and not self._closed and self._cluster.close():
             self._writers -= {self._own}
+        self._closed = True
+
+    # -- a start that failed
+
+    def withdraw(self) -> None:
+        """Before the guest ran, and with QEMU gone: whoever has closed leaves the record, and where nobody is left
+        who may write, nothing of this start stays. Nobody is shut out for it.
+        """
+        if self._cluster is None:
+            return
+        left, recorded = self._writers - {self._own}, self._own in self._writers
+        try:
+            if self._closed:
+                self._connect(closed=False)
+            nobody = self._settled or not (self._suspects or self._hold.recorded)
+            if nobody and not left:
+                self._cluster.drop_claims(self._claimed)
+            elif self._claimed:
+                self._put_claim(self._cluster, left if self._settled else left | self._suspects)
+            self.close()
+        except HoldfastError as error:
+            log.warning(f"the claims of this start stay in the images: {error.message}")
+            self.close()
+        self._hold.settled = self._settled and not self._writers
+        if recorded and self._writers and self._own not in self._writers:
+            with contextlib.suppress(HoldfastError):  # then one more is shut out than need be
+                self._hold.record(self._images, self._writers)
+
+    def dismissed(self) -> None:
+        """QEMU has closed its disks by itself."""
+        self._writers -= self._qemu
 
     # -- our dead
 
@@ -169,18 +255,19 @@ class Fence:
             self.admit_ourselves()
 
     def part(self, *, closed: bool) -> bool:
-        """Whether nobody whom the record names may write any more, so that it can be deleted. The copies in
-        the images go, too: they would make the next owner shut out clients that are gone.
+        """Whether nobody whom the record names may write any more, so that it can be deleted. The claims in
+        the images go, too. A claim is dropped by comparing it, so who does it needs no place in the record.
         """
         try:
             self._connect(closed=closed)
             if self._cluster is not None:
                 self._silence(self._cluster)
-                self._admit(self._cluster)
-                self._cluster.drop_copy(self._hold.epoch)
+                self._cluster.drop_claims(self._claimed)
         except HoldfastError as error:
             log.warning(f"the next owner may have somebody to shut out of Ceph: {error.message}")
-        self.close()
+            return False
+        finally:
+            self.close()
         return not self._writers and (closed or not self._hold.timed)
 
     def _connect(self, *, closed: bool) -> None:
@@ -190,6 +277,7 @@ class Fence:
             from holdfast.storage.rbd import Cluster  # noqa: PLC0415 - for those who have a Ceph
 
             self._cluster = Cluster(self._plan.disks, self._plan.ceph)
+            self._own, self._closed = "", False
 
     def _silence(self, cluster: "Cluster") -> None:
         """Whoever of us has not closed its disks by itself."""
@@ -197,6 +285,7 @@ class Fence:
             cluster.blocklist(self._writers, HOUR)
             cluster.break_locks(self._writers)
             log.info("shut out of Ceph", clients=" ".join(sorted(self._writers)))
+        self._shut |= self._writers
         self._writers = frozenset()
 
     def _regain(self, events: Events) -> None:
@@ -204,10 +293,21 @@ class Fence:
             doze(events, time.monotonic() + REGAIN, wake=lambda _: False)
 
 
-def _strangers(addresses: frozenset[str]) -> Strangers:
+def _claimant(text: str) -> str:
+    try:
+        return str(decode_claim(text))
+    except Unreadable:
+        return text[:64] or "nobody any more"
+
+
+def _strangers(vm: str, addresses: frozenset[str]) -> Strangers:
     named = ", ".join(sorted(addresses))
     return Strangers(
         f"{named} has an image of this VM open for writing, and no record names it",
-        hint="end that client (a backup, `rbd map`, an old QEMU), or shut it out for good: "
-        + "; ".join(f"ceph osd blocklist add {address} {YEAR}" for address in sorted(addresses)),
+        hint="it may be a healthy VM of another etcd, an old QEMU, a backup, `rbd map`: `rbd status` of the image lists "
+        "it. End it there. Only if it is dead for certain: "
+        + "; ".join(
+            command(f"holdfast fence shut-out {vm} --address {one} --yes")
+            for one in sorted(addresses)
+        ),
     )

@@ -122,7 +122,7 @@ class Inventory:
             if step.task is Task.adopt and not step.found.id:
                 self._bear(step, cluster)
         puts = [self._put(step, State.made) for step in self._steps.values()]
-        self._hold.remember([put for put in puts if not self._stands(put)])
+        self._hold.remember(puts, [put for put in puts if not self._stands(put)])
 
     def unmade(self) -> list[str]:
         """After a start that failed: what is in a folder of this machine's or not is certain, and another host may

@@ -32,6 +32,10 @@ MOST_PENDING = 1000  # names of keys
 IN_THE_WAY = 0.25
 
 
+REGAINED = frozenset({Verdict.vacant, Verdict.outdated})
+OUTDATED = "etcd's data is older than this VM, and somebody else holds the VM's lock or disk there"
+
+
 class Finding(Enum):
     lost = auto()  # another owner, or in doubt where doubt must stop the VM
     power_off = auto()  # an operator has set power=off
@@ -99,8 +103,8 @@ class Keeper(Thread):
         """Whether the lock is ours now. Where we hold on it is taken again, and waited for."""
         try:
             verdict, _ = self._hold.look()
-            if verdict is Verdict.vacant and not self._loses(verdict):
-                self._take_again()
+            if verdict in REGAINED and not self._loses(verdict):
+                self._regain(verdict)
                 verdict, _ = self._hold.look()
         except Unreachable:
             if self.hold_on or not self.in_doubt():
@@ -238,8 +242,8 @@ class Keeper(Thread):
         power = reply.items.get(self._hold.names.power)
         if self._loses(verdict):
             self._notify(Finding.lost)
-        elif verdict is Verdict.vacant and not self._closed:
-            self._take_again()
+        elif verdict in REGAINED and not self._closed:
+            self._regain(verdict)
         elif power and power.value.strip() == b"off":
             self._notify(Finding.power_off)
 
@@ -248,11 +252,21 @@ class Keeper(Thread):
         in time, and etcd has dropped it all the same. A leader that was paused does that on waking (etcd 3.5.16,
         its issue 15247); an operator may.
         """
-        doubtful = verdict is Verdict.contested or (verdict is Verdict.vacant and self.in_doubt())
+        doubtful = verdict is Verdict.contested or (verdict in REGAINED and self.in_doubt())
         return verdict is Verdict.lost or (doubtful and not self.hold_on)
 
-    def _take_again(self) -> None:
-        if self._hold.take_again():
+    def _regain(self, verdict: Verdict) -> None:
+        """Take the lock again; where etcd has lost what we wrote, write that back."""
+        if verdict is Verdict.vacant and self._hold.take_again():
             log.info("the lock had gone; it is ours again", epoch=self._hold.epoch)
-            self._leased = self._renewed = now()
-            self.status.news = True  # the key went with the old lease
+        elif self._hold.restore():
+            log.warning(
+                "etcd's data was older than this VM: its records are written back",
+                epoch=self._hold.epoch,
+            )
+        elif verdict is Verdict.outdated:
+            raise Unreachable(OUTDATED)
+        else:
+            return
+        self._leased = self._renewed = now()
+        self.status.news = True  # the key went with the old lease

@@ -6,13 +6,15 @@ Each write compares what it must not overwrite. A reply that got lost is settled
 
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from holdfast.claim import Takeover, belongs_to, claimant, take_over
 from holdfast.clock import boottime
 from holdfast.errors import OwnershipLost, Unreachable
 from holdfast.host import Host
+from holdfast.image_claim import ImageClaim
 from holdfast.lease import LeaseTimes
 from holdfast.ownership import (
     Claim,
@@ -28,9 +30,11 @@ from holdfast.ownership import (
     judge,
     left_to_time,
     number,
+    tree_of,
+    vm_of,
 )
 from holdfast.store import Store
-from holdfast.txn import Delete, Operation, Put, Range, Reply, Unchanged, written_by
+from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged, written_by
 
 
 def attempt(host: Host) -> Lock:
@@ -48,15 +52,19 @@ class Hold:
         self.epoch = 0
         self.lease = 0
         self.standing = Standing(lock=0, epoch=0)
+        self.tree = ""  # the id of the tree of keys
+        self.settled = False  # no record needs to stay: see Fence.withdraw
         self._host = host
-        self._vm = names.fence.split("/")[-2]
+        self._vm = vm_of(names)
         self._confirmed = 0.0  # when the last good renewal was sent
         self._fence = 0
+        self._recorded = b""  # what stands there
         self._unanswered: set[bytes] = set()  # records whose reply was lost
         self._claims: dict[str, int] = {}
         self._left: frozenset[str] = frozenset()  # claims on what an earlier owner had open
         self._addresses: tuple[str, ...] = ()  # of the LAN, that are to be ours alone
         self._stale: dict[str, int] = {}  # those of them that the VM's keys name no more
+        self._known_volumes: Sequence[Put] = ()
         self._volumes: list[Put] = []  # their records, which go along with the next one of ours
         self.suspects: frozenset[str] = frozenset()  # storage clients of those before us
         self.timed = False  # only time guards a disk of ours,
@@ -88,16 +96,28 @@ class Hold:
         self._addresses = tuple(addresses)
         self._left = frozenset(self.names.claims + one for one in claimed_by(left))
         keys = self._left.union(map(self._claim_key, images), self._alone())
-        return self._lock(compare, [Range(key=key) for key in sorted(keys)])
+        named, new = self._tree(seen)
+        return self._lock([*compare, *named], new, [Range(key=key) for key in sorted(keys)])
 
-    def _lock(self, compare: Iterable[Unchanged], reads: Sequence[Range]) -> Reply | None:
+    def _tree(self, seen: Reply) -> tuple[list[Unchanged], list[Put]]:
+        """The tree of keys gets its id from the first that takes a VM of it."""
+        self.tree = tree_of(seen, self.names)
+        if self.tree:
+            return [], []
+        self.tree = str(uuid.uuid4())
+        key = self.names.tree
+        return [Unchanged(key=key, revision=0)], [Put(key=key, value=self.tree.encode())]
+
+    def _lock(
+        self, compare: Iterable[Unchanged], puts: Sequence[Put], reads: Sequence[Range]
+    ) -> Reply | None:
         owner = encode(attempt(self._host))
         sent = boottime()
         lease, granted = self.store.grant(int(self.times.ttl))
         put = Put(key=self.names.lock, value=owner, lease=lease)
         reply = self.store.txn(
             [Unchanged(key=self.names.lock, revision=0), *compare],
-            [put, *reads],
+            [put, *puts, *reads],
             [Range(key=self.names.lock), *reads],
         )
         written = written_by(reply, [put], [])
@@ -106,7 +126,7 @@ class Hold:
             return None
         self.lease = lease
         self.times = LeaseTimes.of(granted, len(self.store.endpoints))
-        self.standing = Standing(lock=written[self.names.lock], epoch=self.standing.epoch)
+        self.standing = replace(self.standing, lock=written[self.names.lock], owner=owner)
         self._confirmed = sent
         return reply
 
@@ -118,11 +138,19 @@ class Hold:
             [Unchanged(key=self.names.epoch, revision=item.mod_revision if item else 0)],
             [Put(key=self.names.epoch, value=str(self.epoch).encode())],
         )
-        self.standing = Standing(lock=self.standing.lock, epoch=written[self.names.epoch])
+        epoch = written[self.names.epoch]
+        self.standing = replace(self.standing, epoch=epoch, number=self.epoch)
 
-    def claim(self, images: Sequence[Image], claims: Reply, volumes: Iterable[Put] = ()) -> None:
-        """Step 2: the disks are this VM's, before anybody is fenced because of them. `volumes` are the
-        records of those that are about to be made.
+    def claim(
+        self,
+        images: Sequence[Image],
+        claims: Reply,
+        in_images: Mapping[str, ImageClaim] | None = None,
+        volumes: Iterable[Put] = (),
+    ) -> None:
+        """Step 2: the disks are this VM's, before anybody is fenced because of them. `in_images` are the
+        claims that stand in Ceph, by the id of the image; `volumes` the records of those that are about
+        to be made.
         """
         compare: list[Unchanged] = []
         puts: list[Put] = [*volumes]
@@ -132,9 +160,12 @@ class Hold:
             item = claims.items.get(key)
             compare.append(Unchanged(key=key, revision=claims.revision_of(key)))
             puts.append(Put(key=key, value=self._claim_value()))
-            owner = claimant(item, image) if item else None
-            if owner and owner.vm not in (self._vm, *takeovers):
-                takeovers[owner.vm] = take_over(self.store, self.names, self._host, image, owner)
+            there = (in_images or {}).get(image.id)
+            for owner in (claimant(item, image) if item else None, there):
+                if owner and owner.vm not in (self._vm, *takeovers):
+                    takeovers[owner.vm] = take_over(
+                        self.store, self.names, self._host, image, owner
+                    )
         for key in self._alone():
             compare.append(Unchanged(key=key, revision=claims.revision_of(key)))
             puts.append(Put(key=key, value=self._claim_value()))
@@ -174,11 +205,14 @@ class Hold:
             puts += self._volumes
             written = self._write(compare, puts, [Delete(key=key) for key in self._stale])
             self._fence, self._stale, self._volumes = written[self.names.fence], {}, []
+            self._recorded = put.value
             self._unanswered.clear()  # a late copy of one of them compares an older revision
 
-    def remember(self, volumes: Iterable[Put]) -> None:
-        """Volumes that are there now: written with the record that lets a guest run on them."""
-        self._volumes = [*volumes]
+    def remember(self, volumes: Sequence[Put], new: Iterable[Put]) -> None:
+        """The VM's volumes, all there now: what is `new` of their records is written with the record that lets a
+        guest run on them.
+        """
+        self._known_volumes, self._volumes = volumes, [*new]
 
     def _read_back(self) -> None:
         """A record whose reply was lost may stand there now, or come late: nothing that compares
@@ -191,7 +225,7 @@ class Hold:
         item = reply.items.get(names.fence)
         ours = reply.revision_of(names.epoch) == self.standing.epoch
         if ours and item and item.value in self._unanswered:
-            self._fence, self._stale = item.mod_revision, {}
+            self._fence, self._stale, self._recorded = item.mod_revision, {}, item.value
 
     def _record(self, images: Sequence[Image], clients: frozenset[str]) -> Fence:
         return Fence(
@@ -202,6 +236,19 @@ class Hold:
             images=tuple(images),
             clients=tuple(sorted(clients)),
             addresses=self._addresses,
+            tree=self.tree,
+        )
+
+    def image_claim(self, clients: frozenset[str]) -> ImageClaim:
+        """What is to stand in our images in Ceph."""
+        return ImageClaim(
+            tree=self.tree,
+            prefix=self.names.claims.removesuffix("/_claims/"),
+            vm=self._vm,
+            lock=self.names.lock,
+            epoch=self.epoch,
+            host=self._host.name,
+            clients=tuple(sorted(clients)),
         )
 
     # -- holding
@@ -245,7 +292,49 @@ class Hold:
             self._read_back()
             epoch = Unchanged(key=self.names.epoch, revision=self.standing.epoch)
             fence = Unchanged(key=self.names.fence, revision=self._fence)
-            return self._lock([epoch, fence, *self._claimed()], []) is not None
+            return self._lock([epoch, fence, *self._claimed()], [], []) is not None
+
+    def restore(self) -> bool:
+        """For an etcd that knows less than we: its data was lost, or is of a time before we took the VM, or
+        before our record. Our records go back. Nobody newer can be hidden by it: the epoch that stands
+        there is not above ours, and nobody holds the lock; whoever is about to take the VM fails its
+        compares. False: not now.
+        """
+        with self._turn:
+            names = self.names
+            keys = (names.lock, names.epoch, names.fence, names.tree, *self._claims)
+            seen = self.store.read(*(Range(key=key) for key in keys))
+            if not self._may_restore(seen):
+                return False
+            compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in keys[1:]]
+            if self._lock(compare, self._lost(seen), []) is None:
+                return False
+            at = self.standing.lock  # all of one transaction have its revision
+            self.standing = replace(self.standing, epoch=at)
+            self._fence = at if self._recorded else seen.revision_of(names.fence)
+            self._claims = dict.fromkeys(self._claims, at)
+            self._stale, self._unanswered = {}, set()
+            return True
+
+    def _may_restore(self, seen: Reply) -> bool:
+        if judge(seen, self.names, self.standing) not in (Verdict.outdated, Verdict.vacant):
+            return False
+        lock = seen.items.get(self.names.lock)
+        if lock is not None and lock.value == self.standing.owner:
+            self.store.revoke(lock.lease)  # our own stands there again, restored with its lease
+            lock = None
+        return lock is None and all(self._may_claim(seen.items.get(key)) for key in self._claims)
+
+    def _lost(self, seen: Reply) -> list[Put]:
+        names = self.names
+        tree = [] if names.tree in seen.items else [Put(key=names.tree, value=self.tree.encode())]
+        record = [Put(key=names.fence, value=self._recorded)] if self._recorded else []
+        claims = [Put(key=key, value=self._claim_value()) for key in self._claims]
+        epoch = Put(key=names.epoch, value=str(self.epoch).encode())
+        return [epoch, *record, *claims, *tree, *self._known_volumes]
+
+    def _may_claim(self, item: Item | None) -> bool:
+        return item is None or belongs_to(item, self._vm)
 
     def publish(self, status: bytes) -> None:
         """For operators; it goes with the lease."""
@@ -271,8 +360,7 @@ class Hold:
         of volumes that have not come into being.
         """
         with self._turn:
-            if judge(self.look()[1], self.names, self.standing) is Verdict.vacant:
-                self.take_again()
+            self._regain(self.look()[0])
             parting: list[Operation] = [Put(key=self.names.last, value=last)]
             parting += [Delete(key=key) for key in unmade]
             if tpm:
@@ -288,11 +376,19 @@ class Hold:
             self._settle(reply, last)
             self.abandon()
 
+    def _regain(self, verdict: Verdict) -> None:
+        if verdict is Verdict.vacant and self.take_again():
+            return
+        if verdict in (Verdict.vacant, Verdict.outdated) and not self.restore():
+            raise Unreachable(
+                "etcd's data is older than this VM, and somebody holds its lock there"
+            )
+
     def _settle(self, reply: Reply, last: bytes) -> None:
         """Only `last` as we put it tells that the release was done; the lock may just have run out."""
         if reply.succeeded:
             return
-        if reply.revision_of(self.names.epoch) != self.standing.epoch:
+        if judge(reply, self.names, self.standing) is Verdict.lost:
             raise OwnershipLost("another owner has taken the VM")
         item = reply.items.get(self.names.last)
         if item is None or item.value != last:
@@ -300,8 +396,8 @@ class Hold:
 
     @property
     def recorded(self) -> bool:
-        """A record is there: an earlier owner's that did not stop cleanly, or ours."""
-        return self._fence != 0
+        """A record is there that must stay: an earlier owner's that did not stop cleanly, or ours."""
+        return self._fence != 0 and not self.settled
 
     def abandon(self) -> None:
         """Let the lock go and leave every record as it is."""

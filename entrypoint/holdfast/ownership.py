@@ -7,14 +7,24 @@ docs/ownership.md; its compares are all needed.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
 
 from holdfast.errors import ConfigError, Fault, legible
 from holdfast.host import Host
 from holdfast.machine import Disk
 from holdfast.machine.disk import key_of
-from holdfast.record import LONGEST, VERSION, Damaged, Newer, Unreadable, decode, known, strings
+from holdfast.record import (
+    LONGEST,
+    VERSION,
+    Damaged,
+    Newer,
+    Unreadable,
+    clients,
+    decode,
+    known,
+    strings,
+)
 from holdfast.txn import Item, Reply
 
 KINDS = frozenset({"rbd", "file", "shared"})  # of disks: a kind that is not here cannot be judged
@@ -35,6 +45,7 @@ class Names:
     tpm: str
     pinned: str
     claims: str  # prefix
+    tree: str
 
     @classmethod
     def of(cls, prefix: str, vm: str, lock: str) -> "Names":
@@ -42,6 +53,7 @@ class Names:
             lock=lock,
             tpm=f"{prefix}/{vm}/secret/tpm",
             claims=f"{prefix}/_claims/",
+            tree=f"{prefix}/_id",
             **{
                 name: f"{prefix}/{vm}/{name}"
                 for name in ("epoch", "fence", "status", "last", "power", "host", "pinned")
@@ -70,7 +82,11 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Fence:
-    """Who may be writing. It stays when its writer dies, and goes when it has stopped cleanly."""
+    """Who may be writing. It stays when its writer dies, and goes when it has stopped cleanly.
+
+    `tree` is the id under which its writer claimed its images: an etcd that has lost its data gets
+    another one, and the record may be written back there.
+    """
 
     epoch: int
     host: str
@@ -80,6 +96,7 @@ class Fence:
     clients: tuple[str, ...] = ()  # addresses of the storage clients, as Ceph lists them
     # Claimed in the LAN; who passes over them leaves a claim behind.
     addresses: tuple[str, ...] = ()
+    tree: str = ""
     version: int = VERSION
 
 
@@ -105,8 +122,11 @@ def decode_fence(value: bytes) -> Fence:
     if not isinstance(found, list) or len(found) > MOST_IMAGES:
         raise Damaged("no list of images")
     images = tuple(_decoded_image(image) for image in found)
-    lists = {name: strings(data.pop(name, [])) for name in ("clients", "addresses")}
-    return Fence(**{**data, "images": images, **lists})
+    found = {
+        "clients": clients(data.pop("clients", [])),
+        "addresses": strings(data.pop("addresses", [])),
+    }
+    return Fence(**{**data, "images": images, **found})
 
 
 def _decoded_image(data: object) -> Image:
@@ -209,25 +229,63 @@ class Verdict(Enum):
     held = auto()
     vacant = auto()  # our lock is gone, nobody has taken the VM: take the lock again, or stop
     contested = auto()  # somebody has the lock and has not raised the epoch yet: wait, or stop
+    outdated = auto()  # etcd knows less than we: restored, or wiped. Nobody newer is known to it
     lost = auto()  # the epoch has moved on: another owner
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """The revisions at which we wrote what makes us the owner. Every compare is made of these."""
+    """What makes us the owner: the revisions at which we wrote lock and epoch, of which every compare is
+    made, and what we wrote. The revisions of an etcd that was wiped may come to be the same again.
+    """
 
     lock: int
     epoch: int
+    owner: bytes = field(default=b"", repr=False)
+    number: int = 0
 
 
 def judge(reply: Reply, names: Names, ours: Standing) -> Verdict:
-    """The epoch decides; the lock only says who may raise it."""
-    if reply.revision_of(names.epoch) != ours.epoch:
+    """The epoch decides; the lock only says who may raise it. It is only ever raised: a lower one, or
+    none, is older data and no newer owner.
+    """
+    known = _epoch(reply.items.get(names.epoch))
+    if known is None:
+        return Verdict.contested  # nobody can say whose it is
+    if known > ours.number:
         return Verdict.lost
-    lock = reply.revision_of(names.lock)
-    if lock == ours.lock:
-        return Verdict.held
-    return Verdict.contested if lock else Verdict.vacant
+    if known < ours.number or reply.revision_of(names.epoch) != ours.epoch:
+        return Verdict.outdated
+    lock = reply.items.get(names.lock)
+    if lock is None:
+        return Verdict.vacant
+    ours_still = lock.mod_revision == ours.lock and lock.value == ours.owner
+    return Verdict.held if ours_still else Verdict.contested
+
+
+def _epoch(item: Item | None) -> int | None:
+    try:
+        return number(item)
+    except ConfigError:
+        return None
+
+
+def vm_of(names: Names) -> str:
+    return names.fence.split("/")[-2]
+
+
+def tree_of(seen: Reply, names: Names) -> str:
+    """The id of this tree of keys; "" where it has none yet."""
+    item = seen.items.get(names.tree)
+    return item.value[:64].decode(errors="replace") if item else ""
+
+
+def trees_of(seen: Reply, names: Names) -> frozenset[str]:
+    """The ids by which images may be claimed for VMs of this tree: its own, and the one that the last
+    owner wrote into its record.
+    """
+    left = seen.items.get(names.fence)
+    return frozenset({tree_of(seen, names), decode_fence(left.value).tree if left else ""} - {""})
 
 
 def decode_lock(value: bytes) -> str:

@@ -52,7 +52,8 @@ class Plan:
     """`adapted` is set in argv mode: QEMU's own words instead of what the keys would build.
 
     `missing` names CD-ROMs whose file is not there and whose drive therefore stays empty. `cluster` is
-    an open connection, to be closed; `copies` are the clients that each epoch left in the images.
+    an open connection, to be closed; `claims` are those that stand in the images, by the image's id, and
+    `copies` what older launchers left there: clients by epoch.
     """
 
     machine: Machine
@@ -62,6 +63,7 @@ class Plan:
     addresses: tuple[Address, ...]
     ceph: "Keyring | None"
     cluster: "Cluster | None"
+    claims: Mapping[str, str]
     copies: Mapping[int, tuple[str, ...]]
     volumes: "tuple[Found, ...]"  # those in Ceph
     seed: "Documents | None"
@@ -134,6 +136,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         addresses=tuple(addresses(machine.nics)),
         ceph=ceph,
         cluster=cluster,
+        claims=found.by_id if found else {},
         copies=found.copies if found else {},
         volumes=found.volumes if found else (),
         seed=documents,

@@ -97,6 +97,12 @@ class Child:
     def kill(self) -> None:
         self._process.kill()
 
+    def ended(self, timeout: float) -> bool:
+        """Whether it ends by itself, with status 0, in so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout) == 0
+        return False
+
     def end(self) -> int:
         """Kill it if it lives; the exit status."""
         self.kill()

@@ -7,6 +7,7 @@ for nothing: it says so, and takes nothing.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
@@ -15,6 +16,7 @@ VERSION = 1
 LONGEST = 256 * 1024  # bytes of a record: 20 disks and a thousand storage clients have less
 LONGEST_TEXT = 4096
 MOST_STRINGS = 4096
+CLIENT = re.compile(r"[][0-9A-Fa-f.:]{2,64}:\d{1,5}/0*[1-9]\d{0,19}")
 
 
 class Unreadable(ValueError):
@@ -78,10 +80,20 @@ def _parsed(value: bytes) -> dict[str, Any]:
 
 def strings(data: object) -> tuple[str, ...]:
     if not isinstance(data, list) or len(data) > MOST_STRINGS:
-        raise Damaged("no list of addresses")
+        raise Damaged("no list of texts")
     if not all(_fits(str, one, LONGEST_TEXT) for one in data):
-        raise Damaged("no list of addresses")
+        raise Damaged("no list of texts")
     return tuple(data)
+
+
+def clients(data: object) -> tuple[str, ...]:
+    """Storage clients as Ceph lists them, IP:PORT/NONCE. Nonce 0 is a whole host in Ceph's blocklist
+    (OSDMap::is_blocklisted), and no client's.
+    """
+    found = strings(data)
+    if wrong := [one for one in found if not CLIENT.fullmatch(one)]:
+        raise Damaged(f"{wrong[0][:64]!r} is no address of one client of Ceph")
+    return found
 
 
 def decode_copies(copies: Mapping[str, list[str]]) -> dict[int, tuple[str, ...]]:
@@ -100,6 +112,6 @@ def decode_copies(copies: Mapping[str, list[str]]) -> dict[int, tuple[str, ...]]
 
 def _copy(text: str) -> tuple[str, ...]:
     try:
-        return strings(json.loads(text))
+        return clients(json.loads(text))
     except (ValueError, RecursionError, Damaged) as error:
         raise Newer(f"its clients are {text[:64]!r}") from error

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast import log, plan, qemu
 from holdfast.description import describe
@@ -13,6 +14,9 @@ from holdfast.host import CONTAINERS_NAME, Host, is_container_id
 from holdfast.machine import Firmware, Machine, NicMode, Power, Tpm
 from holdfast.pool import DirectoryPool
 from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    from holdfast.standby import Standby
 
 SERVED = "Unset EXEC, or leave that out: Holdfast makes it, and serves it while QEMU runs."
 
@@ -104,12 +108,10 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
         log.warning(line)
     times = LeaseTimes.of(settings.ttl, len(settings.endpoints))
     with connect(settings, timeout=times.request) as store:
+        standby = Standby(store, settings, host, events)
         while True:
             try:
-                ours = Standby(store, settings, host, events).wait()
-                from holdfast.tenure import serve  # noqa: PLC0415 - in Ceph's shadow, where there is one
-
-                ending = serve(ours, settings, host, events)
+                ending = one_turn(standby, settings, host, events)
             except Stopped:
                 log.info("stopped while waiting; nothing was held")
                 return 0
@@ -126,6 +128,20 @@ def trusting(settings: Settings) -> str:
         "etcd asks nobody who he is: whoever reaches it, a guest too, may write every VM's keys. Give it users or "
         "client certificates (docs/security.md), and ETCD_USERNAME or ETCD_CERT to the launchers"
     )
+
+
+def one_turn(standby: "Standby", settings: Settings, host: Host, events: Events) -> Ending | None:
+    """Wait for the VM and run it. None: it could not be started, and is put off."""
+    ours = standby.wait()
+    from holdfast.tenure import Failed, serve  # noqa: PLC0415 - in Ceph's shadow, where there is one
+
+    try:
+        ending = serve(ours, settings, host, events)
+    except Failed as failed:
+        standby.put_off(ours, failed.error)
+        return None
+    standby.has_run()
+    return ending
 
 
 def told(ending: Ending) -> int:

@@ -3,14 +3,15 @@
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from holdfast import hearsay, log, pinned
 from holdfast.ending import Ending, How
+from holdfast.errors import HoldfastError
 from holdfast.events import Events
-from holdfast.fence import Fence
+from holdfast.fence import Fence, Strangers
 from holdfast.launch import GREETING, Launch, Starved
 from holdfast.machine import Accelerator, Pinned
 from holdfast.plan import Plan
@@ -26,6 +27,7 @@ from holdfast.storage import local
 if TYPE_CHECKING:
     from holdfast.network.whereabouts import Whereabouts
 
+QUIT = 2.0  # seconds for a QEMU whose guest has not run to close its disks
 UNLOCKING = 10.0  # seconds for the image locks of a QEMU that is reaped
 
 
@@ -72,7 +74,10 @@ class Runs:
                 return Ending(how=How.starved, qemu=-signal.SIGKILL)
             try:
                 self._admit(child, qmp, stack)
-            except Disconnected as error:  # killed before its guest ran: a crash like any other
+            except HoldfastError as error:
+                if not isinstance(error, Disconnected):
+                    self._dismiss(child, qmp, error)
+                # killed before its guest ran: a crash like any other
                 log.warning(error.message)
                 return Ending(how=How.died, qemu=child.end())
             self.plan.close()
@@ -98,6 +103,17 @@ class Runs:
         if self.tenure is not None:
             self.tenure.guarded(child.pid, self.events, stack)
             self.tenure.admit_qemu(qmp.version, self._newly_pinned(qmp))
+
+    def _dismiss(self, child: Child, qmp: Qmp, error: HoldfastError) -> NoReturn:
+        """Its guest will not run. One that closes its disks by itself need not be shut out of them."""
+        with suppress(HoldfastError):
+            qmp.call("quit", timeout=QUIT)
+        if self.tenure is not None:
+            if child.ended(QUIT):
+                self.tenure.dismissed()
+            if isinstance(error, Strangers):
+                raise self.tenure.name_strangers() or error
+        raise error
 
     def _newly_pinned(self, qmp: Qmp) -> bytes:
         """What is to be written as `pinned`; nothing where it stands there already."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from holdfast import lan, log, plan
+from holdfast.back_off import BackOff
+from holdfast.claim import claims_of, judge_images
 from holdfast.description import Description, describe
 from holdfast.errors import ConfigError, HoldfastError, LockHeld, OwnershipLost, Unreachable
 from holdfast.events import STOP_SIGNALS, Events
@@ -18,7 +20,8 @@ from holdfast.host import CONTAINERS_NAME, Host, is_container_id
 from holdfast.last import crash, sight
 from holdfast.lock import Hold
 from holdfast.machine import Power, Tpm
-from holdfast.ownership import Image, Names, barred, decode_lock, number
+from holdfast.obstacle import LOOK_AGAIN, Obstacle
+from holdfast.ownership import Image, Names, barred, decode_lock
 from holdfast.plan import Plan
 from holdfast.rundir import BEAT, beat
 from holdfast.settings import Settings
@@ -34,19 +37,10 @@ if TYPE_CHECKING:
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
 RETRY = 2.0  # between two tries after something failed that may pass
 RETURN = 0.2  # for an owner whose lease etcd has dropped though it lives, to take its lock again
-LOOK_AGAIN = 60.0  # a watch that is dead without an error must not keep a standby waiting for ever
 
 
 class Stopped(Exception):
     """A signal has ended the waiting."""
-
-
-class Obstacle(Exception):
-    """Why the VM is not for us now, and after how many seconds to look again at the latest."""
-
-    def __init__(self, why: str, seconds: float = LOOK_AGAIN) -> None:
-        super().__init__(why)
-        self.seconds = seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +71,25 @@ class Standby:
         self._contended: list[str] = []  # claims on addresses that another VM had
         self._told = ""
         self._waited = False
+        self._back_off = BackOff()
         wait = settings.lock_wait
         self._deadline = None if wait is None else time.monotonic() + wait
         self._patience = time.monotonic() + min(START, START if wait is None else wait)
+
+    def has_run(self) -> None:
+        """The VM ran here. Whoever waits for it again has proven that he can run it."""
+        wait = self._settings.lock_wait
+        self._deadline = None if wait is None else time.monotonic() + wait
+        self._waited, self._back_off = True, BackOff()
+
+    def put_off(self, ours: "Ours", error: HoldfastError) -> None:
+        """A start of ours has failed, and the VM is given back. Raises what ends a first start; who has stood by
+        tries again, after a while that grows, or when a key has changed.
+        """
+        if not self._waited and not isinstance(error, LockHeld | Unreachable):
+            raise error
+        seconds = self._back_off.begin(error, ours.keys)
+        log.warning(f"{'; '.join(error.lines())}; trying again in {seconds:g} s")
 
     def wait(self) -> Ours:
         """The VM, taken. Raises Stopped, LockHeld after LOCK_WAIT, and what a first start finds wrong."""
@@ -98,7 +108,7 @@ class Standby:
             seen = self._read()
             return self._take(seen, self._eligible(seen))
         except Obstacle as obstacle:
-            self._pause(str(obstacle), obstacle.seconds, lock_wait=True)
+            self._pause(str(obstacle), obstacle.seconds, lock_wait=not self._back_off.failures)
         except Unreachable as error:
             if not self._waited and time.monotonic() + RETRY > self._patience:
                 raise
@@ -126,11 +136,12 @@ class Standby:
             Range(key=settings.defaults_prefix, prefix=True),
             Range(key=settings.own_prefix, prefix=True),
         ]
-        ranges += [Range(key=key) for key in self._contended]
+        ranges += [Range(key=key) for key in (*self._contended, self._names.tree)]
         if not settings.lock.startswith(settings.vm_prefix):
             ranges.append(Range(key=settings.lock))
         seen = self._store.read(*ranges)
-        self._prefixes, self._seen = [one.key for one in ranges], seen.revision
+        self._prefixes = [one.key for one in ranges if one.key != self._names.tree]
+        self._seen = seen.revision
         return seen
 
     def _listen(self) -> None:
@@ -199,12 +210,7 @@ class Standby:
                 f"{fault}. If that owner is dead for certain: "
                 f"{command(f'holdfast fence forget {self._settings.vm} --yes')}"
             )
-        epoch, newest = number(seen.items.get(self._names.epoch)), max(made.copies, default=0)
-        if newest > epoch:
-            raise Obstacle(
-                f"the images know of epoch {newest}, etcd of {epoch}: etcd's data is older than the "
-                f"VM. If no host runs it: etcdctl put {self._names.epoch} {newest}"
-            )
+        judge_images(self._store, self._names, self._host, made, seen)
 
     def _leave_others_addresses(
         self, made: Plan, seen: Reply, images: Iterable[Image] = ()
@@ -245,6 +251,8 @@ class Standby:
         self._held = lock is not None
         if lock:
             raise Obstacle(f"the VM runs on {decode_lock(lock.value)}; standing by")
+        if (seconds := self._back_off.left(self._sight(seen))) > 0:
+            raise Obstacle("the last start failed", seconds)
         if why := crash(seen.items.get(self._names.last), self._sight(seen)):
             raise Obstacle(
                 f"{why}. It is started again when one of its keys changes, for example by "
@@ -279,7 +287,8 @@ class Standby:
         try:
             self._leave_others_addresses(made, claims, made.images)
             hold.raise_epoch(seen)
-            hold.claim(made.images, claims, volumes.begin(hold) if volumes else ())
+            making = volumes.begin(hold) if volumes else ()
+            hold.claim(made.images, claims, claims_of(made), making)
         except (HoldfastError, Obstacle) as error:
             with contextlib.suppress(Unreachable):  # the lease ends by itself
                 hold.abandon()

@@ -36,11 +36,14 @@ def start(
     for line in [*about_kvm(host, plan), *plan.warnings, *capacity.warnings(plan.machine, host)]:
         log.warning(line)
     if tenure is not None:
+        tenure.claim()
         tenure.shut_out(events)
         tenure.admit_ourselves()
         tenure.admit_writes()
     who = own_identity(plan, host)
     make_volumes(plan, who, Attention(events, tenure.keeper if tenure else None))
+    if tenure is not None:
+        tenure.claim_made()
     if volumes is not None:
         volumes.finish(plan.cluster)
     elif tenure is None and plan.machine.has_volumes:

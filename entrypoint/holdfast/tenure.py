@@ -5,7 +5,7 @@ import time
 
 from holdfast import log
 from holdfast.ending import OFF, Ending, How
-from holdfast.errors import HoldfastError, LockHeld, Unreachable
+from holdfast.errors import HoldfastError, Unreachable
 from holdfast.events import Events
 from holdfast.fence import Fence
 from holdfast.host import Host
@@ -17,21 +17,25 @@ from holdfast.standby import Ours, Stopped, doze
 from holdfast.start import described, start
 from holdfast.status import now
 
-BACK_OFF = 5.0  # after another QEMU was found to have an image open
 LET_GO_AGAIN = 1.0  # between two tries to give the VM away while etcd is down
 
 
-def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending | None:
-    """Run the VM while it is ours. None: it could not be started for now, and is given back."""
+class Failed(Exception):
+    """The VM could not be started, and is given back. What failed may pass: see Standby.put_off."""
+
+    def __init__(self, error: HoldfastError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending:
+    """Run the VM while it is ours. Raises Failed where its guest has never run."""
     try:
         ending, clean = held(ours, settings, host, events)
-    except (LockHeld, Unreachable) as error:
-        # Another QEMU or client has a disk, or Ceph is away: that may pass.
+    except HoldfastError as error:
         give_back(ours, host)
-        log.warning(f"{'; '.join(error.lines())}; trying again in {BACK_OFF:g} s")
-        doze(events, time.monotonic() + BACK_OFF, wake=lambda _: False)
-        return None
-    except (HoldfastError, Stopped):
+        raise Failed(error) from error
+    except Stopped:
         give_back(ours, host)
         raise
     if ending.how is not How.lost:
@@ -54,8 +58,16 @@ def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[En
         ) as fence,
     ):
         keeper.keeps(ours.vault)
-        ending = start(ours.plan, host, events, fence, ours.vault, ours.volumes)
+        ending = started(ours, host, events, fence)
         return ending, ending.how is not How.lost and fence.part(closed=ending.closed)
+
+
+def started(ours: Ours, host: Host, events: Events, fence: Fence) -> Ending:
+    try:
+        return start(ours.plan, host, events, fence, ours.vault, ours.volumes)
+    except BaseException:
+        fence.withdraw()
+        raise
 
 
 def holds_on(settings: Settings, plan: Plan) -> bool:
@@ -68,7 +80,7 @@ def holds_on(settings: Settings, plan: Plan) -> bool:
 
 
 def give_back(ours: Ours, host: Host) -> None:
-    """A start that failed: our guest has never run, or its QEMU was killed and stays in the record."""
+    """A start that failed: our guest has never run, and where its QEMU was killed that stays in the record."""
     hold = ours.hold
     unmade = ours.volumes.unmade() if ours.volumes else []
     last = Last(when=now(), host=host.name, why="failed to start", exit=70, epoch=hold.epoch)

@@ -76,12 +76,21 @@ class Watch(Thread):
         """Wait for an endpoint that answers: a stream to a dead one would wait there for ever."""
         while not self._closed.is_set():
             try:
-                self._store.read(Range(key=self._prefixes[0]))
+                seen = self._store.read(Range(key=self._prefixes[0]))
             except HoldfastError:
                 self._on_change(frozenset())
                 self._closed.wait(self.PAUSE)
             else:
+                self._begin_anew(seen.revision)
                 return
+
+    def _begin_anew(self, revision: int) -> None:
+        """An etcd that was restored or wiped is at a revision below ours: another history. It takes a watch
+        from a revision to come without a word, and would be silent until it gets there.
+        """
+        if revision < self._next - 1:
+            self._next = revision + 1
+            self._on_change(frozenset())
 
     def _follow(self) -> None:
         self._changes = self._store.changes(self._prefixes, self._next)

@@ -10,10 +10,19 @@ from etcd import Etcd
 from holdfast.errors import ConfigError, OwnershipLost, Unreachable
 from holdfast.host import Host
 from holdfast.lock import Hold
-from holdfast.ownership import Image, Names, Verdict, clients_of, judge, left_to_time
+from holdfast.ownership import (
+    Claim,
+    Image,
+    Names,
+    Verdict,
+    clients_of,
+    encode,
+    judge,
+    left_to_time,
+)
 from holdfast.settings import Endpoint, Settings
 from holdfast.store import Store, connect
-from holdfast.txn import Range, Reply
+from holdfast.txn import Item, Range, Reply
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +44,9 @@ def names(request: pytest.FixtureRequest) -> Names:
 
 
 def seen(store: Store, names: Names) -> Reply:
-    return store.read(Range(key=names.epoch.removesuffix("epoch"), prefix=True))
+    return store.read(
+        Range(key=names.epoch.removesuffix("epoch"), prefix=True), Range(key=names.tree)
+    )
 
 
 Taker = Callable[..., Hold]
@@ -75,7 +86,7 @@ def test_nothing_stays_of_a_clean_stop_but_the_epoch(
 ) -> None:
     taken("a").release(b"{}", clean=True)
     keys = store.read(Range(key=names.claims.removesuffix("_claims/"), prefix=True)).items
-    assert set(keys) == {names.epoch, names.last}
+    assert set(keys) == {names.epoch, names.last, names.tree}
 
 
 ADDRESSES = ("mac/52:54:00:aa:bb:cc", "address/br0/10.77.0.5")
@@ -177,11 +188,11 @@ def test_a_record_whose_reply_was_lost_is_read_back(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "txn", losing(store, done=done))
         with pytest.raises(Unreachable):
-            hold.record([DISK], frozenset({"lost"}))
+            hold.record([DISK], frozenset({"10.0.0.1:0/1"}))
     etcd_server.ctl("del", names.lock)
     assert hold.take_again()
-    hold.record([DISK], frozenset({"next"}))
-    assert clients_of(seen(store, names).items[names.fence]) == {"next"}
+    hold.record([DISK], frozenset({"10.0.0.1:0/2"}))
+    assert clients_of(seen(store, names).items[names.fence]) == {"10.0.0.1:0/2"}
 
 
 def test_somebody_elses_record_is_not_taken_for_ours(
@@ -192,7 +203,7 @@ def test_somebody_elses_record_is_not_taken_for_ours(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "txn", losing(store, done=False))
         with pytest.raises(Unreachable):
-            old.record([DISK], frozenset({"lost"}))
+            old.record([DISK], frozenset({"10.0.0.1:0/1"}))
     etcd_server.ctl("del", names.lock)
     new = taken("b")
     etcd_server.ctl("del", names.lock)
@@ -218,7 +229,7 @@ def test_a_stop_after_the_lease_ran_out_is_still_clean(
     hold = taken("a")
     etcd_server.ctl("lease", "revoke", f"{hold.lease:x}")
     hold.release(b"{}", clean=True)
-    assert set(seen(store, names).items) == {names.epoch, names.last}
+    assert set(seen(store, names).items) == {names.epoch, names.last, names.tree}
 
 
 def test_a_record_is_not_written_without_its_claims(
@@ -397,3 +408,114 @@ def test_a_release_that_wrote_nothing_is_no_release(
     hold.release(b"{}", clean=True, power_off=True)
     assert etcd_server.get(names.power) == "off"
     assert names.fence not in seen(store, names).items
+
+
+# -- an etcd that knows less
+
+
+def wipe(etcd: Etcd, names: Names) -> None:
+    etcd.ctl("del", "--prefix", names.claims.removesuffix("_claims/"))
+
+
+def test_an_owner_writes_back_what_a_wiped_etcd_has_lost(
+    store: Store, names: Names, taken: Taker, etcd_server: Etcd
+) -> None:
+    hold = taken("a", disks=(IN_CEPH,), clients=("10.0.0.1:0/7",))
+    before = {key: item.value for key, item in everything(store, names).items()}
+    wipe(etcd_server, names)
+    assert hold.look()[0] is Verdict.outdated
+    assert hold.restore()
+    assert hold.look()[0] is Verdict.held
+    after = {key: item.value for key, item in everything(store, names).items()}
+    assert {key: value for key, value in after.items() if key != names.lock} == {
+        key: value for key, value in before.items() if key != names.lock
+    }
+    hold.record([IN_CEPH], frozenset({"10.0.0.1:0/8"}))
+    hold.release(b"{}", clean=True)
+    assert set(everything(store, names)) == {names.epoch, names.last, names.tree}
+
+
+def everything(store: Store, names: Names) -> dict[str, Item]:
+    return dict(store.read(Range(key=names.claims.removesuffix("_claims/"), prefix=True)).items)
+
+
+def test_an_owner_goes_on_in_an_etcd_of_yesterday(
+    store: Store, names: Names, taken: Taker, etcd_server: Etcd
+) -> None:
+    hold = taken("a")
+    for key, value in ((names.epoch, "0"), (names.fence, "of yesterday")):
+        etcd_server.ctl("put", key, value)
+    etcd_server.ctl("del", names.lock)
+    assert hold.look()[0] is Verdict.outdated
+    assert hold.restore()
+    assert seen(store, names).items[names.epoch].value == b"1"
+    assert hold.look()[0] is Verdict.held
+
+
+def test_a_record_that_was_lost_alone_is_written_back(
+    store: Store, names: Names, taken: Taker, etcd_server: Etcd
+) -> None:
+    """etcd is of a moment between our epoch and our record."""
+    hold = taken("a")
+    for key in (names.fence, names.lock):
+        etcd_server.ctl("del", key)
+    assert not hold.take_again()
+    assert hold.restore()
+    assert names.fence in seen(store, names).items
+
+
+@pytest.mark.parametrize("what", ["lock", "epoch", "claim"])
+def test_writing_back_hides_nobody(
+    store: Store, names: Names, taken: Taker, etcd_server: Etcd, what: str
+) -> None:
+    hold = taken("a")
+    wipe(etcd_server, names)
+    other = Claim(vm="8", lock=names.lock + "8", epoch=1, machine_id="m1")
+    key, value = {
+        "lock": (names.lock, b"somebody's"),
+        "epoch": (names.epoch, b"2"),
+        "claim": (names.claims + DISK.id, encode(other)),
+    }[what]
+    etcd_server.ctl("put", key, value.decode())
+    assert not hold.restore()
+    assert seen(store, names).items.get(names.fence) is None
+    assert everything(store, names)[key].value == value
+
+
+def test_a_taker_in_between_is_not_hidden(
+    store: Store, names: Names, taken: Taker, etcd_server: Etcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It judged by the wiped etcd, and takes the VM between the owner's read and its transaction."""
+    hold = taken("a")
+    wipe(etcd_server, names)
+    read = store.read
+
+    def taken_meanwhile(*ranges: Range) -> Reply:
+        reply = read(*ranges)
+        monkeypatch.undo()
+        taken("b")
+        return reply
+
+    monkeypatch.setattr(store, "read", taken_meanwhile)
+    assert not hold.restore()
+    assert hold.look()[0] is not Verdict.held
+
+
+def test_what_an_older_history_has_left_is_given_away_cleanly(
+    store: Store, names: Names, taken: Taker, etcd_server: Etcd
+) -> None:
+    hold = taken("a")
+    wipe(etcd_server, names)
+    hold.release(b"{}", clean=True, power_off=True)
+    keys = everything(store, names)
+    assert keys[names.power].value == b"off"
+    assert names.fence not in keys
+
+
+def test_two_trees_have_two_ids(store: Store, taken: Taker, names: Names) -> None:
+    first = taken("a")
+    other = Names.of(f"{names.claims.removesuffix('/_claims/')}-2", "7", "/x/lock")
+    second = taken("a", vm=other)
+    assert first.tree != second.tree
+    first.release(b"{}", clean=True)
+    assert taken("b").tree == first.tree

@@ -30,29 +30,49 @@ ELSEWHERE = Host(name="c", machine_id="m2", boot_id="d")
 NAMES = Names.of("/kvm", "7", "/kvm/7/lock")
 
 
-def reply(*, lock: int = 0, epoch: int = 0) -> Reply:
-    items = {NAMES.lock: lock, NAMES.epoch: epoch}
+def reply(*, lock: int = 0, epoch: int = 0, number: str = "4", owner: bytes = b"ours") -> Reply:
+    items = {NAMES.lock: (lock, owner), NAMES.epoch: (epoch, number.encode())}
     return Reply(
         succeeded=True,
         revision=99,
-        items={key: Item(key=key, value=b"", mod_revision=at) for key, at in items.items() if at},
+        items={
+            key: Item(key=key, value=value, mod_revision=at)
+            for key, (at, value) in items.items()
+            if at
+        },
     )
 
 
 @pytest.mark.parametrize(
-    ("lock", "epoch", "verdict"),
+    ("lock", "epoch", "number", "verdict"),
     [
-        pytest.param(5, 6, Verdict.held, id="lock and epoch as we wrote them"),
-        pytest.param(0, 6, Verdict.vacant, id="the lease ran out, nobody came"),
-        pytest.param(8, 6, Verdict.contested, id="a taker that has not raised the epoch"),
-        pytest.param(8, 9, Verdict.lost, id="another owner"),
-        pytest.param(0, 9, Verdict.lost, id="another owner, gone again"),
-        pytest.param(5, 0, Verdict.lost, id="the epoch was deleted"),
-        pytest.param(5, 9, Verdict.lost, id="raised by a VM that took our disk"),
+        pytest.param(5, 6, "4", Verdict.held, id="lock and epoch as we wrote them"),
+        pytest.param(0, 6, "4", Verdict.vacant, id="the lease ran out, nobody came"),
+        pytest.param(8, 6, "4", Verdict.contested, id="a taker that has not raised the epoch"),
+        pytest.param(8, 9, "5", Verdict.lost, id="another owner"),
+        pytest.param(0, 9, "5", Verdict.lost, id="another owner, gone again"),
+        pytest.param(5, 9, "5", Verdict.lost, id="raised by a VM that took our disk"),
+        pytest.param(5, 6, "12", Verdict.lost, id="another history, at the same revision"),
+        pytest.param(5, 0, "", Verdict.outdated, id="the epoch was deleted"),
+        pytest.param(0, 0, "", Verdict.outdated, id="etcd was wiped"),
+        pytest.param(0, 3, "3", Verdict.outdated, id="etcd was restored from before our start"),
+        pytest.param(8, 3, "3", Verdict.outdated, id="restored, with an older owner's lock"),
+        pytest.param(
+            5, 6, "3", Verdict.outdated, id="another history, lower, at the same revision"
+        ),
+        pytest.param(0, 9, "4", Verdict.outdated, id="another history has come as far as we"),
+        pytest.param(0, 9, "x", Verdict.contested, id="an epoch that is no number"),
     ],
 )
-def test_verdicts(lock: int, epoch: int, verdict: Verdict) -> None:
-    assert judge(reply(lock=lock, epoch=epoch), NAMES, Standing(lock=5, epoch=6)) is verdict
+def test_verdicts(lock: int, epoch: int, number: str, verdict: Verdict) -> None:
+    ours = Standing(lock=5, epoch=6, owner=b"ours", number=4)
+    assert judge(reply(lock=lock, epoch=epoch, number=number), NAMES, ours) is verdict
+
+
+def test_another_history_may_write_another_lock_at_our_revision() -> None:
+    ours = Standing(lock=5, epoch=6, owner=b"ours", number=4)
+    found = reply(lock=5, epoch=6, owner=b"another's")
+    assert judge(found, NAMES, ours) is Verdict.contested
 
 
 def fence(kind: str, machine: str = "m1") -> Fence:

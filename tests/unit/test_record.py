@@ -130,7 +130,10 @@ def test_a_damaged_record_bars_everybody(value: bytes) -> None:
 
 
 def test_copies_in_images() -> None:
-    assert decode_copies({"7": ['["a"]', '["b"]'], "8": ["[]"]}) == {7: ("a", "b"), 8: ()}
+    assert decode_copies({"7": ['["10.0.0.1:0/1"]', '["10.0.0.2:0/2"]'], "8": ["[]"]}) == {
+        7: ("10.0.0.1:0/1", "10.0.0.2:0/2"),
+        8: (),
+    }
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
@@ -13,6 +15,9 @@ from holdfast.record import Unreadable
 from holdfast.settings import Settings
 from holdfast.store import Store
 from holdfast.txn import Delete, Item, Range, Unchanged
+
+if TYPE_CHECKING:
+    from holdfast.cli.image_claim import LeftImage
 
 GIVES_UP = """\
 {disk} belongs to VM {vm} (epoch {epoch}), which did not let go of it. Set free, it can be taken by any
@@ -61,30 +66,56 @@ def row(disk: str, item: Item) -> dict[str, object]:
 
 
 def set_free(given: Namespace, config: Settings, store: Store) -> int:
-    key = f"{config.prefix}/_claims/{given.disk}"
-    item = store.read(Range(key=key)).items.get(key)
-    if item is None:
-        raise UsageError(
-            f"{given.disk}: no VM has claimed it",
-            hint=f"`{command('holdfast claim ls')}` names them all",
-        )
+    """A claim in etcd, and where the disk is an image in Ceph the one that stands there."""
+    then = command(f"holdfast claim release {given.disk} --yes")
+    with ExitStack() as stack:
+        image = left(given.disk, config, stack)
+        key = f"{config.prefix}/_claims/{given.disk}"
+        item = store.read(Range(key=key)).items.get(key)
+        if item is None and not (image and image.claimed):
+            raise UsageError(
+                f"{given.disk}: no VM has claimed it",
+                hint=f"`{command('holdfast claim ls')}` names them all",
+            )
+        if item is not None:
+            judge(item, given, store, then)
+        if image and image.claimed:
+            image.judge(yes=given.yes, then=then)
+            image.set_free()
+        if item is not None:
+            drop(item, store)
+    print(f"{given.disk} is free")
+    return 0
+
+
+def left(disk: str, config: Settings, stack: ExitStack) -> "LeftImage | None":
+    if not disk.startswith("rbd/"):
+        return None
+    from holdfast.cli.image_claim import left_image  # noqa: PLC0415 - for those who have a Ceph
+
+    return stack.enter_context(left_image(disk, config))
+
+
+def judge(item: Item, given: Namespace, store: Store, then: str) -> None:
+    """Raises LockHeld while the claimant is running, and UsageError without consent."""
     claim = claim_of(item)
     if store.read(Range(key=claim.lock)).items:
         raise LockHeld(f"VM {claim.vm} is running: {given.disk} is in use")
     if not given.yes:
         lost = BOTH_ANSWER if given.disk.startswith(("mac/", "address/")) else GIVES_UP
-        then = command(f"holdfast claim release {given.disk} --yes")
         raise UsageError(
             lost.format(disk=given.disk, vm=claim.vm, epoch=claim.epoch, command=then)
         )
+
+
+def drop(item: Item, store: Store) -> None:
+    claim = claim_of(item)
     compare = [
         Unchanged(key=claim.lock, revision=0),
-        Unchanged(key=key, revision=item.mod_revision),
+        Unchanged(key=item.key, revision=item.mod_revision),
     ]
-    if not store.txn(compare, [Delete(key=key)]).succeeded:
+    if not store.txn(compare, [Delete(key=item.key)]).succeeded:
         raise LockHeld(f"VM {claim.vm} was started meanwhile; nothing was deleted")
-    print(f"{given.disk} is free")
-    return 0
 
 
 def claim_of(item: Item) -> Claim:

@@ -3,7 +3,8 @@
 librados starts a dozen threads, takes 40 MiB, and may hang in a dead cluster. So it lives in a
 process of its own, `python3 -m holdfast.storage.librbd`, from the first question until the guest
 runs. Images are opened read-only, which leaves no trace on them, until the fence record names this
-process: from then on it may make volumes, grow them, and write the record's copy into them.
+process: from then on it may make volumes and grow them. The claims alone are changed before, by
+compare-and-set: one that arrives late compares a claim that is not there any more.
 """
 
 import contextlib
@@ -18,13 +19,14 @@ from typing import Any
 import rados
 import rbd
 
+from holdfast.storage.librbd_claim import claim_in, swap_claim
 from holdfast.storage.librbd_volume import Request, Tell, Volumes
 from holdfast.storage.rbd_variables import fault
 
 # connect(timeout=) is not honoured by librados; these are (seconds).
 TIMEOUTS = {"client_mount_timeout": "5", "rados_mon_op_timeout": "5", "rados_osd_op_timeout": "5"}
 PAUSE = 0.5  # seconds between two lines of progress
-COPY = "holdfast.fence."  # and the epoch: the metadata key of a copy
+COPY = "holdfast.fence."  # and an epoch: the metadata key of a copy of a fence record, by older launchers
 DENIED = (rados.PermissionError, rados.PermissionDeniedError, rbd.PermissionError)
 
 
@@ -46,6 +48,7 @@ class Node(Volumes):
             "may_fence": bool(faults) or not writable or self._may_fence(),
             "copies": {} if faults else self._copies(writable),
             "marks": {} if faults else self.marks(images),
+            "claims": {} if faults else self._claims(writable),
         }
 
     def _may_fence(self) -> bool:
@@ -57,8 +60,21 @@ class Node(Volumes):
             return False
         return True
 
+    def _claims(self, images: list[Request]) -> dict[str, str]:
+        """By the image's name, as it stands there; "" for an image that nobody has claimed."""
+        found = {}
+        for image in images:
+            if self._existing_looked_at(image) is not None:
+                found[image["name"]] = claim_in(*self._header(image))
+        return found
+
+    def _header(self, image: Request) -> tuple[Any, str]:
+        """The image's pool, and its id."""
+        opened = self._looked_at(image)
+        return self._pools[image["name"]], opened.id()
+
     def _copies(self, images: list[Request]) -> dict[str, list[str]]:
-        """What each epoch has left in the images' metadata, as it stands there."""
+        """What each epoch of an older launcher has left in the images' metadata, as it stands there."""
         found: dict[str, list[str]] = {}
         for opened in filter(None, map(self._existing_looked_at, images)):
             for key, value in opened.metadata_list():
@@ -152,14 +168,37 @@ class Node(Volumes):
             lockers |= {address for _, _, address in _lockers(opened)}
         return {"watchers": sorted(watchers), "lockers": sorted(lockers)}
 
-    def newcomers(self, images: list[Request], known: list[str]) -> list[list[str]]:
-        """For each image its watchers that are not among the known ones."""
-        return [sorted(_watchers(self._looked_at(image)) - set(known)) for image in images]
+    def watchers(self, images: list[Request]) -> list[list[str]]:
+        """For each image those who have it open for writing."""
+        return [sorted(_watchers(self._looked_at(image))) for image in images]
 
-    def blocklist(self, addresses: list[str], seconds: int) -> None:
+    def swap_claims(self, images: list[Request], old: dict[str, str], new: str) -> dict[str, Any]:
+        """Put `new` where the claim is as in `old`. Returns what stands in each image that is there."""
+        there = [image for image in images if self._existing_looked_at(image) is not None]
+        claims = {
+            image["name"]: swap_claim(*self._header(image), old.get(image["name"], ""), new)
+            for image in there
+        }
+        return {"fsid": self._cluster.get_fsid(), "claims": claims}
+
+    def drop_claims(self, images: list[Request], claims: list[str]) -> None:
+        """Only those that are among `claims`: what anybody else has put there stays."""
+        for image in filter(self._existing_looked_at, images):
+            for claim in claims:
+                swap_claim(*self._header(image), claim, "")
+
+    def blocklist(
+        self, images: list[Request], addresses: list[str], seconds: int, claim: str
+    ) -> bool:
+        """With `claim` the images are looked at once more: a taker that slept since it gathered the addresses
+        must not hit a newer owner, and an etcd that was restored does not know of him.
+        """
+        if claim and set(self._claims(images).values()) - {claim}:
+            return False
         for address in addresses:
             self._cluster.blocklist_add(address, seconds)
         self._cluster.wait_for_latest_osdmap()
+        return True
 
     def break_locks(self, images: list[Request], addresses: list[str]) -> None:
         """Locks of clients that are shut out. Left alone, the next writer would stumble over them."""
@@ -169,20 +208,12 @@ class Node(Volumes):
                     if address in addresses:
                         opened.break_lock(client, cookie)
 
-    def keep_copy(self, images: list[Request], epoch: int, clients: list[str]) -> None:
-        """For the day when etcd's data is lost. Older epochs are fenced by now: theirs go."""
+    def drop_copies(self, images: list[Request]) -> None:
+        """What older launchers have left, once all whom it names are dealt with."""
         for image in images:
             with self._opened(image, read_only=False) as opened:
-                opened.metadata_set(f"{COPY}{epoch}", json.dumps(clients))
-                for key in [key for key, _ in opened.metadata_list() if _is_older(key, epoch)]:
+                for key in [key for key, _ in opened.metadata_list() if key.startswith(COPY)]:
                     opened.metadata_remove(key)
-
-    def drop_copy(self, images: list[Request], epoch: int) -> None:
-        """After a clean end. The key names its epoch, so this harms nobody who comes later."""
-        for image in images:
-            with self._opened(image, read_only=False) as opened:
-                if f"{COPY}{epoch}" in dict(opened.metadata_list()):
-                    opened.metadata_remove(f"{COPY}{epoch}")
 
     # -- handles
 
@@ -206,11 +237,6 @@ def _needed(image: Request) -> str:
     space = f" namespace={image['namespace']}" if image["namespace"] else ""
     data = f", profile rbd pool={image['data']}{space}" if image.get("data") else ""
     return f"mon 'profile rbd', osd 'profile rbd pool={image['pool']}{space}{data}'"
-
-
-def _is_older(key: str, epoch: int) -> bool:
-    number = key.removeprefix(COPY)
-    return key.startswith(COPY) and number.isdecimal() and int(number) < epoch
 
 
 def answer(node: Node, request: Request) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Images:
         self._cluster = cluster
         self._tell = tell
         self._looking: dict[str, Any] = {}
+        self._pools: dict[str, Any] = {}
 
     @contextmanager
     def _pool(self, image: Request) -> Iterator[Any]:
@@ -65,6 +66,7 @@ class Images:
             pool = self._cluster.open_ioctx(image["pool"])
             pool.set_namespace(image["namespace"])
             self._looking[image["name"]] = rbd.Image(pool, image["image"], read_only=True)
+            self._pools[image["name"]] = pool
         return self._looking[image["name"]]
 
     def _existing_looked_at(self, image: Request) -> Any:
@@ -196,6 +198,9 @@ class Volumes(Images):
         with rbd.Image(pool, new) as opened:
             if opened.size() < image["size"]:
                 opened.resize(image["size"])
+            # What older launchers have left in the parent's metadata comes along, and is not of this image.
+            for key in [key for key, _ in opened.metadata_list() if key.startswith("holdfast.")]:
+                opened.metadata_remove(key)
         return new
 
     def _fill(self, pool: Any, name: str, path: str, size: int) -> None:

@@ -9,7 +9,7 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,11 +36,19 @@ class Clients:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """`fsid` tells one cluster from another; image names do not. `copies`: clients by epoch."""
+    """`fsid` tells one cluster from another; image names do not. `claims` are as they stand in the images
+    that may be written, by name; `copies` what older launchers left there: clients by epoch.
+    """
 
     fsid: str
+    claims: dict[str, str] = field(default_factory=dict)
     copies: dict[int, tuple[str, ...]] = field(default_factory=dict)
     volumes: tuple[Found, ...] = ()
+
+    @property
+    def by_id(self) -> dict[str, str]:
+        """The claims by the id under which etcd knows the image."""
+        return {f"rbd/{self.fsid}/{name}": claim for name, claim in self.claims.items()}
 
 
 class Cluster:
@@ -97,6 +105,7 @@ class Cluster:
             )
         return Inspection(
             fsid=found["fsid"],
+            claims=found["claims"],
             copies=_copies(found["copies"], self._writable),
             volumes=_volumes(self._images, found["fsid"], found["marks"]),
         )
@@ -113,13 +122,28 @@ class Cluster:
         found = self._ask("clients", images=self._writable)
         return Clients(watchers=frozenset(found["watchers"]), lockers=frozenset(found["lockers"]))
 
-    def newcomers(self, known: Iterable[str]) -> frozenset[str]:
-        """Who has writable images open and is not known; empty until each image has somebody."""
-        found = self._ask("newcomers", images=self._writable, known=sorted(known))
-        return frozenset().union(*found) if all(found) else frozenset()
+    def watchers(self) -> list[frozenset[str]]:
+        """For each writable image those who have it open."""
+        return [frozenset(one) for one in self._ask("watchers", images=self._writable)]
 
-    def blocklist(self, addresses: Iterable[str], seconds: int) -> None:
-        self._ask("blocklist", addresses=sorted(addresses), seconds=seconds)
+    def swap_claims(self, old: Mapping[str, str], new: str) -> dict[str, str]:
+        """Claim the writable images that are there, by compare-and-set: each must have the claim that stands
+        in `old`, or none where that has nothing. Returns what stands in them then. All by the image's id.
+        """
+        before = {identifier.split("/", 2)[2]: claim for identifier, claim in old.items()}
+        found = self._ask("swap_claims", images=self._writable, old=before, new=new)
+        return {f"rbd/{found['fsid']}/{name}": claim for name, claim in found["claims"].items()}
+
+    def drop_claims(self, claims: Iterable[str]) -> None:
+        self._ask("drop_claims", images=self._writable, claims=sorted(claims))
+
+    def drop_copies(self) -> None:
+        self._ask("drop_copies", images=self._writable)
+
+    def blocklist(self, addresses: Iterable[str], seconds: int, claim: str = "") -> bool:
+        """False: nobody was shut out, as an image that is there has not this claim (where one is given)."""
+        question = {"addresses": sorted(addresses), "seconds": seconds, "claim": claim}
+        return bool(self._ask("blocklist", images=self._writable, **question))
 
     def break_locks(self, addresses: Iterable[str]) -> None:
         self._ask("break_locks", images=self._writable, addresses=sorted(addresses))
@@ -164,12 +188,6 @@ class Cluster:
     def _image(self, disk: Disk) -> dict[str, Any]:
         found = next(image for image in self._images if image["disk"] == disk.name)
         return {**found, "mark": disk.mark}
-
-    def keep_copy(self, epoch: int, clients: Iterable[str]) -> None:
-        self._ask("keep_copy", images=self._writable, epoch=epoch, clients=sorted(clients))
-
-    def drop_copy(self, epoch: int) -> None:
-        self._ask("drop_copy", images=self._writable, epoch=epoch)
 
     # -- the pipe
 
