@@ -1,6 +1,8 @@
 """A disk that another VM has claimed: refused while that VM is there, taken from it when it is not."""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from holdfast import image_claim
@@ -73,9 +75,7 @@ def judge_images(store: Store, names: Names, host: Host, made: "Plan", seen: Rep
         return
     vm, claims = vm_of(names), claims_of(made)
     if why := image_claim.foreign(claims, trees_of(seen, names)):
-        then = command(f"holdfast claim release {next(iter(claims))} --yes")
-        hint = f"If no host runs that VM: {then}"
-        raise Obstacle(f"{why}. {hint}", SOON)
+        raise Obstacle(f"{why}. If no host runs that VM: {_way_on(made, why)}", SOON)
     for image in made.images:
         if (claim := claims.get(image.id)) and claim.vm != vm:
             take_over(store, names, host, image, claim)
@@ -87,6 +87,16 @@ def judge_images(store: Store, names: Names, host: Host, made: "Plan", seen: Rep
             SOON,
         )
     _judge_copies(made, clients_of(seen.items.get(names.fence)))
+
+
+def _way_on(made: "Plan", why: str) -> str:
+    """The claim in an image has a command; the one beside a file is a file."""
+    image = why.partition(" ")[0]
+    if image.startswith("rbd/"):
+        return command(f"holdfast claim release {image} --yes")
+    disk = next(one.disk for one in made.images if one.id == image)
+    path = PurePosixPath(next(str(one.backend) for one in made.disks if one.name == disk))
+    return f"rm {quote(str(path.with_name(f'.{path.name}.holdfast-claim')))}"
 
 
 def _judge_copies(made: "Plan", known: frozenset[str]) -> None:

@@ -10,6 +10,7 @@ administrator's `rbd map`, the old image's QEMU. It is waited for, named, and ne
 import contextlib
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import log
@@ -25,6 +26,7 @@ from holdfast.record import Unreadable
 from holdfast.standby import doze
 
 if TYPE_CHECKING:
+    from holdfast.storage.file_claim import ClaimsBeside
     from holdfast.storage.rbd import Cluster
 
 # An entry must stand as long as the client may exist: one that runs out lets a frozen writer back in.
@@ -64,7 +66,10 @@ class Fence:
         self._writers: frozenset[str] = frozenset()
         self._shut: frozenset[str] = frozenset()  # whom we have shut out ourselves
         self._settled = False  # of those before us nobody is left who may write
-        self._claims = dict(plan.claims)  # as they stand in the images
+        self._claims = {
+            image: text for image, text in plan.claims.items() if image.startswith("rbd/")
+        }
+        self._beside = beside(plan)
         self._claimed: set[str] = (
             set()
         )  # those of them that are ours, whether they are known to stand there or not
@@ -75,6 +80,8 @@ class Fence:
         """The images are ours by their own word, before anybody is shut out because of them. Raises LockHeld
         where somebody else was quicker.
         """
+        if self._beside:
+            self._beside.put(encode(self._hold.image_claim(frozenset())))
         if self._cluster is None:
             return
         before = decoded({image: text for image, text in self._claims.items() if text})
@@ -216,6 +223,8 @@ class Fence:
         """Before the guest ran, and with QEMU gone: whoever has closed leaves the record, and where nobody is left
         who may write, nothing of this start stays. Nobody is shut out for it.
         """
+        if self._beside and not self._hold.recorded:
+            self._beside.drop()
         if self._cluster is None:
             return
         left, recorded = self._writers - {self._own}, self._own in self._writers
@@ -268,7 +277,10 @@ class Fence:
             return False
         finally:
             self.close()
-        return not self._writers and (closed or not self._hold.timed)
+        nobody = not self._writers and (closed or not self._hold.timed)
+        if nobody and self._beside:
+            self._beside.drop()
+        return nobody
 
     def _connect(self, *, closed: bool) -> None:
         if closed:
@@ -291,6 +303,22 @@ class Fence:
     def _regain(self, events: Events) -> None:
         while not self.keeper.holds():
             doze(events, time.monotonic() + REGAIN, wake=lambda _: False)
+
+
+def beside(plan: Plan) -> "ClaimsBeside | None":
+    if not any(image.startswith("shared/") for image in plan.claims):
+        return None
+    from holdfast.storage.file_claim import ClaimsBeside  # noqa: PLC0415 - for those who share a folder
+
+    paths = {
+        image.id: Path(str(disk.backend)).resolve()
+        for image in plan.images
+        for disk in plan.disks
+        if disk.name == image.disk
+    }
+    return ClaimsBeside(
+        {paths[image]: text for image, text in plan.claims.items() if image.startswith("shared/")}
+    )
 
 
 def _claimant(text: str) -> str:

@@ -4,6 +4,7 @@ Nothing is made here but device nodes. A launcher that fails here has disturbed 
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from holdfast.machine import (
     Tpm,
 )
 from holdfast.machine.platform import FLASHES
+from holdfast.network import ports
 from holdfast.network_limits import NetworkLimits
 from holdfast.ownership import Image, images
 from holdfast.settings import Settings
@@ -116,6 +118,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         )
     )
     check_files(present, machine, adapted, settings)
+    check_ports(machine)
     in_common = check_shared(disks, settings)
     check_unlocked(disks, host, in_common)
     uring = adapted is None and aio.check(disks)
@@ -136,7 +139,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
         addresses=tuple(addresses(machine.nics)),
         ceph=ceph,
         cluster=cluster,
-        claims=found.by_id if found else {},
+        claims={**(found.by_id if found else {}), **claims_beside(disks, in_common)},
         copies=found.copies if found else {},
         volumes=found.volumes if found else (),
         seed=documents,
@@ -247,6 +250,28 @@ def check_shared(disks: Sequence[Disk], settings: Settings) -> dict[str, str]:
     if faults := time_fence.faults(settings, found):
         raise ConfigError(faults)
     return found
+
+
+def claims_beside(disks: Sequence[Disk], shared_disks: Mapping[str, str]) -> dict[str, str]:
+    """The claims that stand beside files which several hosts reach, by the id of the file."""
+    if not shared_disks:
+        return {}
+    from holdfast.storage.file_claim import claim_of  # noqa: PLC0415 - for those who share a folder
+
+    paths = {disk.name: Path(str(disk.backend)).resolve() for disk in disks}
+    files = {
+        name: identity
+        for name, identity in shared_disks.items()
+        if not paths[name].is_block_device()
+    }
+    return {f"shared/{identity}": claim_of(paths[name]) for name, identity in files.items()}
+
+
+def check_ports(machine: Machine) -> None:
+    """They are taken when QEMU is started. One that is not free now is no reason to take a VM and drop it."""
+    if wanted := tuple(ports.listeners(machine)):
+        with ExitStack() as stack:
+            ports.claim(machine.vm, wanted, stack)
 
 
 def check_unlocked(disks: Sequence[Disk], host: Host, in_common: Mapping[str, str]) -> None:

@@ -100,6 +100,13 @@ def test_with_consent(
     other = launch({**described(there / "disk.raw"), "HOSTNAME": "host-b", "CONFIG_WAIT": "off"})
     assert other.ends() == 78, other.story()
     assert f"is in use by VM {vm['VM']}" in other.log
+    # Another tree of keys sees no claim of this one's in etcd, but the one beside the file.
+    beside = here / ".disk.raw.holdfast-claim"
+    etcd_server.ctl("put", f"/kvm2/{vm['VM']}/ram", "192")
+    etcd_server.ctl("put", f"/kvm2/{vm['VM']}/disks/root/path", str(there / "disk.raw"))
+    foreign_tree = launch({**vm, "KEY_PREFIX": "/kvm2", "HOSTNAME": "host-b"})
+    foreign_tree.says(rf"belongs to VM {vm['VM']} of the tree /kvm .*rm \S*{beside.name}")
+    assert not etcd_server.get(f"/kvm2/{vm['VM']}/lock")
     # Without its guard a VM does not go on.
     qemu = first.qemu()
     os.kill(int(first.says(r"a guard ends QEMU .*pid=(\d+)")[1]), signal.SIGKILL)
@@ -123,6 +130,7 @@ def test_a_clean_stop_leaves_nothing(
     assert gone(guard, 0)
     left = {key.rpartition("/")[2] for key in etcd_server.keys(f"/kvm/{vm['VM']}/")}
     assert not left & {"lock", "fence"}
+    assert not (here / ".disk.raw.holdfast-claim").exists()
     # So the next one does not wait.
     again = launch(vm)
     again.says("QEMU is up")
