@@ -129,18 +129,6 @@ def test_all_that_is_missing_is_told_at_once(
     assert not etcd_server.get(f"/kvm/{vm}/epoch")
 
 
-def test_want_of_memory_is_named(run: Runner, tmp_path: Path, boot_disk: Path) -> None:
-    """The kernel kills QEMU, not its launcher, which is smaller."""
-    (tmp_path / "vm.yaml").write_text(
-        f"ram: 192\ndisks/root/path: {IMAGES}/{boot_disk.name}\non_crash: stop\n", encoding="utf-8"
-    )
-    limit = ["--memory=90m", "--memory-swap=90m"]
-    container = run(*limit, f"--volume={tmp_path}:{IMAGES}", VM_FILE=f"{IMAGES}/vm.yaml")
-    assert container.ends() == 137, container.story()
-    assert "the limit of this container, 90 MiB, is less than" in container.log
-    assert "the kernel killed QEMU for want of memory" in container.log
-
-
 def test_a_user_who_is_not_root_is_told(start: Start, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     container = start("--user=1000", *RIGHTS)

@@ -2,7 +2,9 @@
 
 import pytest
 
+from holdfast import cgroup
 from holdfast.ending import Ending, How
+from holdfast.launch import Launch
 from holdfast.machine import Machine, OnCrash, OnPoweroff
 from holdfast.restart import MOST, MOST_OFFS, WITHIN, Restarts
 
@@ -40,6 +42,24 @@ def test_want_of_memory_is_called_that_however_often_it_came() -> None:
     assert restarts.judge(starved, MOST) == starved
     assert (starved.crashed, starved.status) == (True, 137)
     assert "memory" in str(starved)
+
+
+@pytest.mark.parametrize(
+    ("status", "kills", "starved"),
+    [
+        pytest.param(-9, 3, True, id="killed, and the kernel's count has risen"),
+        pytest.param(-9, 2, False, id="killed by somebody"),
+        pytest.param(-6, 3, False, id="it has aborted, and something else was killed"),
+        pytest.param(0, 3, False, id="it has ended in order"),
+    ],
+)
+def test_who_was_killed_for_memory(
+    status: int, kills: int, starved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = Launch.__new__(Launch)
+    launch._kills = 2  # before QEMU was started
+    monkeypatch.setattr(cgroup, "oom_kills", lambda: kills)
+    assert launch.starved(status) is starved
 
 
 def test_crashes_long_ago_do_not_count() -> None:
