@@ -105,7 +105,7 @@ def test_10_cut_off_from_ceph(
     arena: Arena, rbd_vm: Vm, image: RbdDisk, network: Network, ceph_node: Ceph
 ) -> None:
     """The guest waits for its disk; the lease is held, and nobody else starts it."""
-    _, b, writer = pair(arena, rbd_vm, image)
+    a, b, writer = pair(arena, rbd_vm, image)
     before = rbd_vm.get("lock")
     first = ceph_node.conf.read_text().split("v2:")[1].split(",")[0].split(":")[1]
     ports = f"{first}:{int(first) + 22}"
@@ -114,8 +114,11 @@ def test_10_cut_off_from_ceph(
     ):
         time.sleep(1)
         silent(image, TTL + 1)
+        a.says("the storage of disk data does not answer", timeout=60)
+        assert "disk data" in (rbd_vm.get("status") or "")
         assert rbd_vm.get("lock") == before
     stamped(image, writer, timeout=60)
+    a.says("over after .*the storage of disk data")
     assert "the VM is ours" not in b.log
     arena.verify(rbd_vm, image)
 

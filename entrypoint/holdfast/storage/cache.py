@@ -92,6 +92,8 @@ class Cache:
         new.unlink(missing_ok=True)
         target = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         try:
+            # The uid that reads it opens it anew; a volume that is on its way has a umask of its own.
+            os.fchmod(target, 0o444)
             cached = Errand(self, order, target, self._who, self._attend).run()
             if cached is not order.known:
                 os.fsync(target)
