@@ -74,8 +74,9 @@ def judge_images(store: Store, names: Names, host: Host, made: "Plan", seen: Rep
     if not (made.claims or made.copies):
         return
     vm, claims = vm_of(names), claims_of(made)
-    if why := image_claim.foreign(claims, trees_of(seen, names)):
-        raise Obstacle(f"{why}. If no host runs that VM: {_way_on(made, why)}", SOON)
+    if found := image_claim.foreign(claims, trees_of(seen, names)):
+        theirs, why = found
+        raise Obstacle(f"{why}. If no host runs that VM: {_way_on(made, theirs)}", SOON)
     for image in made.images:
         if (claim := claims.get(image.id)) and claim.vm != vm:
             take_over(store, names, host, image, claim)
@@ -89,11 +90,10 @@ def judge_images(store: Store, names: Names, host: Host, made: "Plan", seen: Rep
     _judge_copies(made, clients_of(seen.items.get(names.fence)))
 
 
-def _way_on(made: "Plan", why: str) -> str:
+def _way_on(made: "Plan", image: str) -> str:
     """The claim in an image has a command; the one beside a file is a file."""
-    image = why.partition(" ")[0]
     if image.startswith("rbd/"):
-        return command(f"holdfast claim release {image} --yes")
+        return command(f"holdfast claim release {quote(image)} --yes")
     disk = next(one.disk for one in made.images if one.id == image)
     path = PurePosixPath(next(str(one.backend) for one in made.disks if one.name == disk))
     return f"rm {quote(str(path.with_name(f'.{path.name}.holdfast-claim')))}"

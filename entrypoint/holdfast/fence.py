@@ -70,9 +70,7 @@ class Fence:
             image: text for image, text in plan.claims.items() if image.startswith("rbd/")
         }
         self._beside = beside(plan)
-        self._claimed: set[str] = (
-            set()
-        )  # those of them that are ours, whether they are known to stand there or not
+        self._claimed: set[str] = set()  # what of ours may stand there
 
     # -- those before us
 
@@ -240,7 +238,7 @@ class Fence:
         except HoldfastError as error:
             log.warning(f"the claims of this start stay in the images: {error.message}")
             self.close()
-        self._hold.settled = self._settled and not self._writers
+        self._hold.settled = self._settled and not self._writers and not self._hold.timed
         if recorded and self._writers and self._own not in self._writers:
             with contextlib.suppress(HoldfastError):  # then one more is shut out than need be
                 self._hold.record(self._images, self._writers)

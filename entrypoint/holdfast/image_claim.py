@@ -60,18 +60,18 @@ def decoded(texts: Mapping[str, str]) -> dict[str, ImageClaim]:
     return found
 
 
-def foreign(claims: Mapping[str, ImageClaim], trees: Iterable[str]) -> str:
-    """Why another tree's VM bars us from an image, "" where none does. `trees` are the ids by which our
-    own VMs go: that of the tree, and that which the last owner knew it by.
+def foreign(claims: Mapping[str, ImageClaim], trees: Iterable[str]) -> tuple[str, str] | None:
+    """The image from which another tree's VM bars us, and why. `trees` are the ids by which our own VMs go: that of
+    the tree, and that which the last owner knew it by.
     """
     known = frozenset(trees)
     for image, claim in claims.items():
         if claim.tree not in known:
-            return (
+            return image, (
                 f"{image} belongs to {claim}, which has not let go of it. That tree is in another etcd "
                 "or under another KEY_PREFIX, or this etcd has lost its data"
             )
-    return ""
+    return None
 
 
 def newest(claims: Mapping[str, ImageClaim], vm: str) -> int:

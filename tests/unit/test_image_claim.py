@@ -60,8 +60,10 @@ def test_what_is_no_claim_is_not_none(text: str) -> None:
 
 def test_another_trees_claim_bars_us_whatever_its_epoch() -> None:
     for epoch in (1, 3, 99):
-        why = foreign({"rbd/f/p/i": claim(tree="t2", epoch=epoch)}, {"t1"})
-        assert "rbd/f/p/i belongs to VM 7 of the tree /kvm" in why
+        found = foreign({"rbd/f/p/i": claim(tree="t2", epoch=epoch)}, {"t1"})
+        assert found is not None
+        assert found[0] == "rbd/f/p/i"
+        assert "rbd/f/p/i belongs to VM 7 of the tree /kvm" in found[1]
     assert foreign({"rbd/f/p/i": claim(tree="t2")}, ()), "an etcd that was wiped"
 
 
