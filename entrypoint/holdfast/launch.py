@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast import capacity, cgroup, hostdev, limits, log, pinned, qemu, virtiofs
 from holdfast.confinement import Identity, confined, identity
 from holdfast.console import Console
-from holdfast.errors import HostLacks, InternalError, LockHeld
+from holdfast.errors import HostLacks, InternalError, LockHeld, Unreachable
 from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.machine import Accelerator, Machine, RbdImage, Spice, Vnc
@@ -23,7 +23,7 @@ from holdfast.plan import Plan
 from holdfast.process import Child, uid_map_end
 from holdfast.qemu import system
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
-from holdfast.qmp import Disconnected, Qmp, QmpError
+from holdfast.qmp import Disconnected, Mute, Qmp, QmpError
 from holdfast.rundir import RunDirectory
 from holdfast.storage import local
 from holdfast.vault import Vault
@@ -131,6 +131,11 @@ class Launch:
             if NO_MEMORY.search(said):
                 raise HostLacks(
                     f"ram: this host has no room for it now: {said}", hint=MORE_MEMORY
+                ) from error
+            if isinstance(error, Mute) and self._plan.ceph is not None:
+                raise Unreachable(
+                    f"QEMU has not opened its images within {GREETING:g} s: Ceph does not answer it",
+                    hint="`ceph -s` says what is wrong; `ceph health detail` names stuck placement groups",
                 ) from error
             hint = limits.MORE_TASKS if "qemu_thread_create" in said else ""
             raise Stillborn(f"QEMU did not start: {said}", hint=hint) from error

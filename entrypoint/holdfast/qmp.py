@@ -22,6 +22,10 @@ class Disconnected(InternalError):
     """QEMU has closed its end: it is gone, or about to be."""
 
 
+class Mute(Disconnected):
+    """QEMU is there, and has not answered in time."""
+
+
 class Qmp:
     """One client, no path in the file system: nobody else can reach this monitor.
 
@@ -91,7 +95,7 @@ class Qmp:
         while not self._messages:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise Disconnected("QEMU does not answer on its monitor")
+                raise Mute("QEMU does not answer on its monitor")
             try:
                 self._receive(remaining)
             except TimeoutError:
