@@ -7,8 +7,9 @@ from fuzz.mutation import NESTED
 from golden.case import CASES
 from unit.test_keys import GOOD
 
-from holdfast import extra_flags, keys, ownership, tpm
+from holdfast import extra_flags, image_claim, keys, ownership, tpm
 from holdfast.description import raw_from_file
+from holdfast.image_claim import ImageClaim
 from holdfast.ownership import Claim, Fence, Image
 
 APART = b"\x1e"  # between the keys of a description
@@ -27,6 +28,9 @@ FENCE = Fence(
     machine_id="m",
     images=(Image(disk="r", kind="rbd", id="rbd/f/p/i"),),
     clients=("10.0.0.1:0/7",),
+)
+IMAGE_CLAIM = ImageClaim(
+    tree="t", prefix="/kvm", vm="7", lock="/kvm/7/lock", epoch=3, host="a", clients=FENCE.clients
 )
 CLAIM = Claim(vm="7", lock="/kvm/7/lock", epoch=3, machine_id="m")
 HEADER = b'"header":{"cluster_id":"1","revision":"7"}'
@@ -64,7 +68,7 @@ CORPORA: dict[str, Sequence[bytes]] = {
     ],
     "grammars": [f"{key}={value}".encode() for key, value in GOOD.items()],
     "records": [
-        ownership.encode(FENCE), ownership.encode(CLAIM), tpm.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}', *NESTED,
+        ownership.encode(FENCE), ownership.encode(CLAIM), image_claim.encode(IMAGE_CLAIM).encode(), tpm.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}', *NESTED,
         b'{"machine":"q35","cpu":"max"}', b'["10.0.0.1:0/7"]', b'{"state":"crashed","keys":"k"}',
     ],
     "yaml": [b"a: 1\nb: [x, {c: d}]\n", BOMB, b"ram: 1G\ndisks: {root: {path: /a}}\n", b"a: &a [*a]"],

@@ -15,6 +15,7 @@ from holdfast import (
     args_allowlist,
     document,
     extra_flags,
+    image_claim,
     keys,
     last,
     ownership,
@@ -22,6 +23,7 @@ from holdfast import (
     record,
     settings,
     tpm,
+    volume_record,
 )
 from holdfast.description import describe, raw_from_file
 from holdfast.description.template import rendered
@@ -128,6 +130,10 @@ def records(data: bytes) -> None:
     for read in (ownership.decode_fence, ownership.decode_claim, pinned.decode, _tpm):
         with suppress(*OURS):
             read(data)
+    with suppress(*OURS):
+        image_claim.decode_claim(text(data))
+    with suppress(*OURS):
+        volume_record.decoded(data)
     ownership.decode_lock(data)
     last.crash(item, "k")
     with suppress(*OURS):
@@ -232,6 +238,7 @@ RUNS: dict[str, tuple[int, Callable[[bytes], object]]] = {
     "monitor": (5, monitor),
     "greeting": (5, greeting),
     "agent": (2, guest),
+    "qcow2": (10, header),
     "host.toml": (4, host_toml),
     "environment": (10, environment),
     "templates": (1, template),
