@@ -110,7 +110,7 @@ def qcow2_image(images: Path) -> Path:
 
 REFUSED = [
     (missing, "does not exist on this host"),
-    (directory, "neither a regular file nor a block device"),
+    (directory, "is a folder"),
     (fifo, "neither a regular file nor a block device"),
     (terminal, "neither a regular file nor a block device"),
     (empty, "is empty"),

@@ -588,7 +588,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(shelf: Shelf, server: Ser
     server.cut = [MIB]
     with pytest.raises(Unreachable):
         shelf.provide(shelf.disk("a-root", of(server)))
-    server.content, server.etag = bytes(2 * MIB) + b"new" + bytes(509), '"2"'
+    server.content, server.etag = bytes(2 * MIB) + b"new" + bytes(4093), '"2"'
     assert shelf.provide(shelf.disk("a-root", of(server))).read_bytes() == server.content
     assert [status for _, status in server.asked] == [200, 200]
 

@@ -177,6 +177,8 @@ def test_a_file_that_ends_within_a_sector(file: Path, monkeypatch: pytest.Monkey
     file.write_bytes(SECTOR + bytes(4194816 - 512))
     monkeypatch.setattr(sectors, "sector_of", sector(512))
     assert rules(disk(file)) == []
+    file.write_bytes(SECTOR + bytes(4194406 - 512))
+    assert rules(disk(file)) == [], "QEMU takes it, and rounds up"
 
 
 def test_the_sector_is_found_as_qemu_finds_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,9 @@ def unfit(disk: Disk, path: str) -> str:
     grows = disk.size is not None and disk.size >= length
     if grows or not disk.writable or not disk.direct or disk.format is not Format.raw:
         return ""
-    if length % (sector := sector_of(path)) == 0:
+    sector = sector_of(path)
+    # QEMU rounds the length up to 512 itself.
+    if sector == SECTORS[0] or length % sector == 0:
         return ""
     return (
         f"has {length} bytes, and its storage has sectors of {sector}, of which it must be a multiple: "
