@@ -1,11 +1,10 @@
-"""What ails a VM shows: a QEMU that hangs, storage that does, and a proxy that speaks for etcd."""
+"""What ails a VM shows: a QEMU that hangs, a proxy that speaks for etcd. Storage that stands still: tests/chaos, test_10."""
 
 import contextlib
 import json
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +12,12 @@ from pathlib import Path
 
 import pytest
 from etcd import Etcd
-from launcher import Launcher, told
+from launcher import Launcher
 
 pytestmark = pytest.mark.integration
 
 Launch = Callable[..., Launcher]
 HEALTH = Path("/run/holdfast/health")
-WRITING = "while :; do dd if=/dev/zero of=/dev/vda bs=4096 count=8 conv=fsync 2>/dev/null; done & echo WRITES"
 
 
 @pytest.fixture
@@ -68,51 +66,6 @@ def test_a_qemu_that_hangs_is_told_of_and_so_is_its_return(
     assert launcher.log.count("QEMU does not answer") == 2
     launcher.signal()
     assert launcher.ends() == 0
-
-
-@pytest.fixture
-def frozen(tmp_path: Path) -> Iterator[tuple[Path, int]]:
-    """A folder of a file system that can be made to stand still, and the process to be stopped for it."""
-    (tmp_path / "below").mkdir()
-    above = tmp_path / "above"
-    above.mkdir()
-    with subprocess.Popen(
-        ["bindfs", "-f", "-o", "allow_other", tmp_path / "below", above]
-    ) as server:
-        try:
-            eventually(above.is_mount)
-            yield above, server.pid
-        finally:
-            server.send_signal(signal.SIGCONT)
-            subprocess.run(["umount", "--lazy", above], check=True)
-            server.terminate()
-
-
-def test_storage_that_stands_still_is_told_of(
-    launch: Launch,
-    etcd_server: Etcd,
-    keys: dict[str, str],
-    host_toml: Path,
-    frozen: tuple[Path, int],
-) -> None:
-    folder, server = frozen
-    (folder / "disk.raw").write_bytes(bytes(16 << 20))
-    host_toml.write_text(f'storage_fence = "time"\n{host_toml.read_text()}')
-    etcd_server.put("still", **keys, disks__data__path=f"{folder}/disk.raw")
-    launcher = launch({"VM": "still", "ETCD_ENDPOINTS": etcd_server.url, "TTL": "60"})
-    launcher.ready()
-    told("still", WRITING, "WRITES")
-    os.kill(server, signal.SIGSTOP)
-    try:
-        launcher.says("the storage of disk data does not answer", timeout=90)
-        eventually(lambda: "disk data" in trouble("still"))
-        assert not HEALTH.exists()
-    finally:
-        os.kill(server, signal.SIGCONT)
-    launcher.says("over after .*the storage of disk data", timeout=60)
-    eventually(lambda: trouble("still") == "")
-    launcher.signal()
-    assert launcher.ends(90) == 0
 
 
 class Proxy:
