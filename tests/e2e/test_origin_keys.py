@@ -13,7 +13,6 @@ from etcd import Etcd, free_port
 
 pytestmark = pytest.mark.e2e
 
-MAC = "52:54:00:00:77:09"
 Start = Callable[..., Container]
 
 
@@ -25,8 +24,10 @@ def spice_port() -> int:
 @pytest.fixture
 def start(run: Runner, etcd_server: Etcd, ceph: Ceph, lan: str, vm: str, spice_port: int) -> Start:
     """`docker run` the VM, on the machine's own network."""
+    # Each VM has its own: what was killed keeps its claim on it.
+    mac = f"52:54:00:00:{spice_port >> 8:02x}:{spice_port & 255:02x}"
     etcd_server.put(
-        vm, ram="192", mac=MAC, rbd=f"/{ceph.boot_disk(vm)}", spice_port=str(spice_port)
+        vm, ram="192", mac=mac, rbd=f"/{ceph.boot_disk(vm)}", spice_port=str(spice_port)
     )
 
     def with_options(*options: str, **environ: str) -> Container:
