@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 from chaos import journal
 from chaos.disk import Disk
@@ -34,13 +35,21 @@ class Vm:
         toml: Path,
         keys: Mapping[str, str],
         environ: Mapping[str, str] = MappingProxyType({}),
+        prefix: str = "/kvm",
     ) -> None:
         self.name = name
+        self.prefix = prefix
         self.environ = environ
         self.etcd = etcd
         self.toml = toml
         self.launchers: list[Launcher] = []
-        etcd.put(name, **keys)
+        self.keys = keys
+        self.describe()
+
+    def describe(self) -> None:
+        """Its keys, into etcd."""
+        for key, value in self.keys.items():
+            self.etcd.ctl("put", self.key(key.replace("__", "/")), text=value)
 
     def start(
         self, host: Host, inside: str = "", run_options: str = "size=64m", **environ: str
@@ -48,6 +57,7 @@ class Vm:
         own = {
             "VM": self.name,
             "ETCD_ENDPOINTS": self.etcd.url,
+            "KEY_PREFIX": self.prefix,
             "TTL": str(TTL),
             "HOLDFAST_CONFIG": str(self.toml),
         }
@@ -58,7 +68,7 @@ class Vm:
         return launcher
 
     def key(self, name: str) -> str:
-        return f"/kvm/{self.name}/{name}"
+        return f"{self.prefix}/{self.name}/{name}"
 
     def get(self, name: str) -> str | None:
         return self.etcd.get(self.key(name))
@@ -66,6 +76,12 @@ class Vm:
     def epochs(self) -> dict[str, int]:
         """Which epoch each boot of the guest belongs to."""
         return {one.uuid: one.epoch for each in self.launchers for one in each.writers()}
+
+
+class Booted(Protocol):
+    """Whose boots have an order: a VM's by their epoch."""
+
+    def epochs(self) -> Mapping[str, int]: ...
 
 
 class Arena:
@@ -94,7 +110,7 @@ class Arena:
         for host in self.hosts:
             host.close()
 
-    def verify(self, vm: Vm, disk: Disk) -> Findings:
+    def verify(self, vm: Booted, disk: Disk) -> Findings:
         """The disk has no stamp that should not be there, and it has stamps at all."""
         self.end()
         found = journal.check(disk.read(), vm.epochs())

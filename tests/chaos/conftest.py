@@ -180,5 +180,11 @@ def rbd_vm(
 
 
 @pytest.fixture
+def own_rbd_vm(own_etcd: Members, rbd_vm: Vm, host_toml: Path) -> Vm:
+    """The same VM, with the same image, in an etcd that knows nothing of the first one's."""
+    return Vm(rbd_vm.name, own_etcd, host_toml, rbd_vm.keys, rbd_vm.environ)
+
+
+@pytest.fixture
 def disk(pool: Path, name: str) -> FileDisk:
     return FileDisk(pool / f"{name}-data.raw")

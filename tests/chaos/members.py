@@ -64,6 +64,13 @@ class Members(Client):
             )
         self.start()
 
+    def wipe(self) -> None:
+        """Started with empty directories, by mistake."""
+        self.stop()
+        for member in self.members:
+            shutil.rmtree(member.data)
+        self.start()
+
 
 @contextmanager
 def serving(network: Network, directory: Path, *options: str) -> Iterator[Members]:

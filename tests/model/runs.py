@@ -142,7 +142,7 @@ LARGE = (
     Run(name="one tree, claim in the image", switches={**ANY, "IMAGE": 1, "GATHER_AT_LOCK": 1}),
     Run(
         name="etcd restored or wiped, three faults",
-        switches={**RESTORED, "FAULTS": 3, "EPOCHS": 9, "CLIENTS": 5},
+        switches={**RESTORED, "FAULTS": 3, "EPOCHS": 14, "CLIENTS": 5},
         collapse=True,
     ),
     Run(
