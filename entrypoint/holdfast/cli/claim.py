@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
 from holdfast.container import command
-from holdfast.errors import ConfigError, LockHeld, UsageError, legible
+from holdfast.errors import ConfigError, HostLacks, LockHeld, UsageError, legible
 from holdfast.ownership import Claim, decode_claim
 from holdfast.record import Unreadable
 from holdfast.settings import Settings
@@ -68,10 +68,10 @@ def row(disk: str, item: Item) -> dict[str, object]:
 def set_free(given: Namespace, config: Settings, store: Store) -> int:
     """A claim in etcd, and where the disk is an image in Ceph the one that stands there."""
     then = command(f"holdfast claim release {given.disk} --yes")
+    key = f"{config.prefix}/_claims/{given.disk}"
+    item = store.read(Range(key=key)).items.get(key)
     with ExitStack() as stack:
-        image = left(given.disk, config, stack)
-        key = f"{config.prefix}/_claims/{given.disk}"
-        item = store.read(Range(key=key)).items.get(key)
+        image = left(given.disk, config, stack, needed=item is None)
         if item is None and not (image and image.claimed):
             raise UsageError(
                 f"{given.disk}: no VM has claimed it",
@@ -88,12 +88,20 @@ def set_free(given: Namespace, config: Settings, store: Store) -> int:
     return 0
 
 
-def left(disk: str, config: Settings, stack: ExitStack) -> "LeftImage | None":
+def left(disk: str, config: Settings, stack: ExitStack, *, needed: bool) -> "LeftImage | None":
+    """Within a tree etcd's claim is enough: who takes the disk then goes by it, and shuts out whom the image names.
+    So a machine without Ceph's configuration may set a disk free, too, unless the image alone has a claim.
+    """
     if not disk.startswith("rbd/"):
         return None
     from holdfast.cli.image_claim import left_image  # noqa: PLC0415 - for those who have a Ceph
 
-    return stack.enter_context(left_image(disk, config))
+    try:
+        return stack.enter_context(left_image(disk, config))
+    except HostLacks:
+        if needed:
+            raise
+        return None
 
 
 def judge(item: Item, given: Namespace, store: Store, then: str) -> None:
