@@ -183,11 +183,11 @@ def test_a_volume_that_cannot_be_made(
     pool_of(site, host_toml, tmp_path)
     site.put(disks__root__pool="far")
     name = f"disks/root: .rbd/{site.vm}.*"
-    refused(launch(site.host), 78, f"{name}: the volume does not exist: give disks/root/size")
-    site.put(disks__root__size="16M")
     refused(
         launch(site.host), 78, f"{name}: there is no such namespace: rbd namespace create rbd/"
     )
+    site.ceph.rbd("namespace", "create", f"rbd/{site.vm}")
+    refused(launch(site.host), 78, f"{name}: the volume does not exist: give disks/root/size")
     site.assert_untouched()
 
 
