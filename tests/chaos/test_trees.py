@@ -107,7 +107,7 @@ def test_38_frozen_owner_and_another_tree(
         ceph_node.ceph("config", "set", "osd", "osd_client_watch_timeout", str(seconds))
     try:
         a = rbd_vm.start(arena.hosts[0])
-        a.says("QEMU is up")
+        a.says("the guest runs")  # and boots: it writes some seconds later
         a.freeze()
         eventually(lambda: not ceph_node.watchers(image.name), timeout=60, what="the watch's end")
         others["tree"].etcd.ctl("put", others["tree"].key("epoch"), "8")
