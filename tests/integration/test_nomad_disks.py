@@ -4,6 +4,7 @@ No guest here: `qemu-img` and the processes that fetch and convert are the real 
 """
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import io
@@ -632,6 +633,159 @@ def test_the_process_that_reads_has_no_rights(shelf: Shelf) -> None:
     assert "PermissionError" in done.stderr
     for name in ("CapEff", "CapPrm", "CapAmb"):
         assert f"{name}:\t0000000000000000" in done.stdout
+
+
+# -- chained over a volume of a directory, which lives on
+
+
+def starting(path: Path, stack: contextlib.ExitStack) -> Callable[[], None]:
+    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio",
+               "-drive", f"file={path},format=raw,if=virtio"]  # fmt: skip
+
+    def start() -> None:
+        qemu = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        stack.enter_context(qemu)
+        stack.callback(qemu.kill)
+        assert qemu.stdout
+        assert b"QMP" in qemu.stdout.readline()
+
+    return start
+
+
+def once(step: Callable[[], object]) -> Callable[[], None]:
+    """What happens while the work is under way."""
+    steps = iter([step])
+
+    def attend() -> None:
+        next(steps, idle)()
+
+    return attend
+
+
+@pytest.mark.parametrize("was", ["raw", "qcow2"])
+def test_a_volume_chained_over_another(shelf: Shelf, was: str) -> None:
+    origin = (raw if was == "raw" else as_qcow2)(shelf.pool / f"a-root.{was}")
+    origin.with_suffix(".plain").unlink(missing_ok=True)
+    origin.chmod(0o600)
+    before, content = origin.stat(), origin.read_bytes()
+    source = Source(volume="a-root")
+    disks = [shelf.disk("b-root", source, "qcow2", size=8 * MIB, chained=True),
+             shelf.disk("c-root", source, "qcow2", chained=True)]  # fmt: skip
+    paths = [shelf.provide(disk) for disk in disks]
+    (parent,) = shelf.pool.glob("golden-*")
+    assert parent.name == f"golden-{hashlib.sha256(content).hexdigest()}.qcow2"
+    found = parent.stat()
+    assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o400, 0, 0)
+    assert [qcow2.parent(path) for path in paths] == [parent, parent]
+    assert len(shelf.files()) == 4, "nothing is left of the copy"
+    assert local.check(disks, []) == []
+    after = origin.stat()
+    assert (after.st_mode, after.st_uid, after.st_ino) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_ino,
+    )
+    # What its VM writes from now on is its own.
+    raw(origin, b"anew")
+    assert guest_sees(paths[0], "qcow2") == CONTENT + bytes(4 * MIB)
+    assert guest_sees(paths[1], "qcow2") == CONTENT
+    assert not golden.remove(shelf.pool, parent.name), "somebody sits on it"
+    for path in paths:
+        path.unlink()
+    assert golden.remove(shelf.pool, parent.name)
+
+
+def test_a_volume_chained_over_one_that_sits_on_a_parent(shelf: Shelf) -> None:
+    raw(shelf.pool / "a-root.raw")
+    first = shelf.provide(shelf.disk("b-root", Source(volume="a-root"), "qcow2", chained=True))
+    subprocess.run(["qemu-io", "-c", "write -P 7 0 64k", first], check=True, capture_output=True)
+    source = Source(volume="b-root")
+    second = shelf.provide(shelf.disk("c-root", source, "qcow2", size=8 * MIB, chained=True))
+    (parent,) = shelf.pool.glob("golden-*")
+    assert qcow2.parent(second) == parent
+    written = 64 * 1024
+    assert guest_sees(second, "qcow2") == written * b"\7" + CONTENT[written:] + bytes(4 * MIB)
+    parent.unlink()
+    with pytest.raises(ConfigError, match=r"source/volume: .*not in the pool any more"):
+        shelf.provide(shelf.disk("d-root", source, "qcow2", chained=True))
+
+
+def elsewhere(path: Path) -> None:
+    raw(path.with_name("other"))
+    other = ["-b", "other", "-F", "raw"]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *other, path], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "said"),
+    [
+        ("a-root.qcow2", elsewhere, "source/volume: .*leads to another file"),
+        ("a-root.qcow2", raw, "is not qcow2, which its name says"),
+        ("a-root.raw", as_qcow2, "is not raw, which its name says"),
+        ("a-root.raw", lambda path: raw(path, b""), "is empty"),
+        ("a-root.raw", lambda path: raw(path, bytes(32 * MIB)), "is too small for"),
+    ],
+)
+def test_volumes_that_become_no_parent(
+    shelf: Shelf, name: str, make: Callable[[Path], object], said: str
+) -> None:
+    make(shelf.pool / name)
+    before = shelf.files()
+    disk = shelf.disk("b-root", Source(volume=name), "qcow2", size=8 * MIB, chained=True)
+    with pytest.raises(ConfigError, match=said):
+        shelf.provide(disk)
+    assert shelf.files() == before
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_volume_in_use_becomes_no_parent(shelf: Shelf, late: bool) -> None:
+    """Also where its VM starts while it is read."""
+    path = raw(shelf.pool / "a-root.raw")
+    disk = shelf.disk("b-root", Source(volume="a-root"), "qcow2", chained=True)
+    with contextlib.ExitStack() as stack:
+        start = starting(path, stack)
+        if not late:
+            start()
+        attend = once(start) if late else idle
+        with pytest.raises(LockHeld, match="is in use"):
+            Workshop(shelf.cache, WHO, None, attend).provide(disk)
+    assert shelf.files() == ["a-root.raw"]
+
+
+def test_a_volume_that_is_written_to_while_it_is_read(shelf: Shelf) -> None:
+    path = raw(shelf.pool / "a-root.raw")
+    disk = shelf.disk("b-root", Source(volume="a-root"), "qcow2", chained=True)
+    attend = once(lambda: raw(path, CONTENT[8:] + bytes(8)))
+    with pytest.raises(LockHeld, match="was written to while it was read"):
+        Workshop(shelf.cache, WHO, None, attend).provide(disk)
+    assert shelf.files() == ["a-root.raw"]
+
+
+def test_a_stop_while_a_volume_becomes_a_parent(shelf: Shelf) -> None:
+    """In whatever moment it comes; what a killed launcher left goes with the next start."""
+
+    class Stop(Exception):
+        pass
+
+    raw(shelf.pool / "a-root.raw")
+    left = raw(shelf.pool / ".b-root.qcow2.copy.0badcafe.new")
+    disk = shelf.disk("b-root", Source(volume="a-root"), "qcow2", chained=True)
+    stops = 0
+    while not shelf.made:
+        attention = iter(range(stops))
+
+        def attend(attention: Iterator[int] = attention) -> None:
+            if next(attention, None) is None:
+                raise Stop
+
+        try:
+            shelf.made.append(Workshop(shelf.cache, WHO, None, attend).provide(disk))
+        except Stop:
+            stops += 1
+            assert set(shelf.files()) <= {"a-root.raw", left.name}
+    assert stops > 3
+    assert not left.exists()
+    assert guest_sees(shelf.pool / "b-root.qcow2", "qcow2") == CONTENT
 
 
 def test_a_volume_without_a_format_in_its_name(shelf: Shelf) -> None:

@@ -54,8 +54,6 @@ def test_v5_none_or_two_are_primary(primary: tuple[str, ...]) -> None:
 V6 = [
     ({"chained": "on"}, "chained: needs source/image or source/volume: what it is to share"),
     ({"chained": "on", "source/image": "/images/a", "format": "raw"}, "format: a chained volume in a directory is qcow2"),
-    ({"chained": "on", "source/volume": "a-root"},
-     "chained: over a volume is for pools in Ceph; in a directory use source/image, or clone it"),
     ({"pool": "ceph", "format": "qcow2"}, "format: an RBD image is raw"),
     ({"pool": "ceph", "sparse": "off"}, "sparse: an RBD image is always sparse"),
     ({"pool": "ceph", "source/image": "/images/a", "read_only": "on"},
@@ -219,3 +217,9 @@ def test_v1_a_disk_of_no_size_is_refused() -> None:
 def test_checksums_as_they_are_published(text: str, algorithm: str, digits: int) -> None:
     found = image_source.checksum(text)
     assert (found.algorithm, found.digest) == (algorithm, digits * "a")
+
+
+def test_a_volume_in_a_directory_may_be_chained_over_another() -> None:
+    keys = {**POOL, "disks/root/chained": "on", "disks/root/source/volume": "focal"}
+    (disk,) = machine(keys).disks
+    assert disk.format is Format.qcow2

@@ -65,11 +65,6 @@ def _of_source(disk: Disk) -> Found:
         yield "read_only", "a volume in Ceph that is made from a source must be writable"
     if source.image and source.volume:
         yield "source/volume", "is a second source beside source/image"
-    if source.volume and disk.chained and isinstance(disk.backend, Volume):
-        yield (
-            "chained",
-            "over a volume is for pools in Ceph; in a directory use source/image, or clone it",
-        )
     yield from _of_image(source)
 
 

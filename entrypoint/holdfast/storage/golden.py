@@ -38,9 +38,13 @@ def in_use(pool: Path, attend: Attend) -> Iterator[None]:
         os.close(lock)
 
 
+def place(pool: Path, cached: Cached) -> Path:
+    return pool / f"golden-{cached.sha256}.qcow2"
+
+
 def provide(pool: Path, image: Path, cached: Cached, who: Identity, attend: Attend) -> Path:
     """The parent with this content."""
-    golden = pool / f"golden-{cached.sha256}.qcow2"
+    golden = place(pool, cached)
     if not golden.exists():
         with directory.unfinished(golden) as new:
             convert(image, cached.format, new, Format.qcow2, who, attend)

@@ -1,7 +1,8 @@
 """Files with holes, read without them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 CHUNK = 4 * 1024**2  # bytes; an object of Ceph's
 
@@ -19,3 +20,14 @@ def pieces(descriptor: int, length: int) -> Iterator[tuple[int, bytes]]:
         if data.strip(b"\0"):
             yield place, data
         place += len(data)
+
+
+def copy(source: int, path: Path, attend: Callable[[], None]) -> None:
+    """Byte for byte, holes as holes: root alone can read volumes, and looks into none of them."""
+    with path.open("xb") as target:
+        length = os.fstat(source).st_size
+        for start, data in pieces(source, length):
+            os.pwrite(target.fileno(), data, start)
+            attend()
+        target.truncate(length)
+        os.fsync(target.fileno())

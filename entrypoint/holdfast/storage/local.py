@@ -219,8 +219,12 @@ def locked(disk: Disk) -> bool:
     if not isinstance(disk.backend, LocalPath | Volume) or not Path(disk.backend.path).is_file():
         return False
     with Path(disk.backend.path).open("rb") as file:
-        asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST_LOCK, LOCKS, 0)
-        kind, *_ = FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))
+        return held(file.fileno())
+
+
+def held(descriptor: int) -> bool:
+    asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST_LOCK, LOCKS, 0)
+    kind, *_ = FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))
     return bool(kind != fcntl.F_UNLCK)
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from holdfast.confinement import Identity
 from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.machine import Disk, Format, RbdImage, RbdVolume, Source, Volume
-from holdfast.storage import directory, golden, local, qcow2
+from holdfast.storage import directory, golden, hole, local, qcow2
 from holdfast.storage.cache import Cache, Cached
-from holdfast.storage.hole import pieces
 from holdfast.storage.rbd import Cluster
 from holdfast.storage.work import Attend
 
@@ -46,6 +45,9 @@ class Workshop:
     def _fill(self, path: Path, disk: Disk) -> None:
         assert disk.source is not None  # noqa: S101 - provide() has looked
         assert isinstance(disk.backend, Volume)  # noqa: S101
+        if disk.source.volume and disk.chained:
+            self._chain_over(path, disk, disk.backend, disk.source.volume)
+            return
         if disk.source.volume:
             self._clone(path, disk, disk.source.volume)
         else:
@@ -67,6 +69,33 @@ class Workshop:
             parent = golden.provide(pool, image, cached, self._who, self._attend)
         golden.chain(parent, path, disk, disk.size or cached.size)
 
+    def _chain_over(self, path: Path, disk: Disk, volume: Volume, name: str) -> None:
+        """Over what the volume holds now, which becomes a parent; the volume itself lives on. Of one that sits on
+        a parent the copy sits there, too: parents have none themselves.
+        """
+        from holdfast.storage import origin  # noqa: PLC0415 - for few volumes
+
+        place = self._origin(disk, volume, name)
+        if place.suffix == ".qcow2" and (parent := qcow2.parent(place)):
+            if not parent.is_file():
+                rule = f"sits on {parent.name}, which is not in the pool any more"
+                raise _fault(disk, "source/volume", name, rule)
+            self._clone(path, disk, place.name)
+            directory.grow(disk, path)
+            return
+        key = f"disks/{disk.name}/source/volume"
+        with origin.still(key, place) as opened:
+            with _naming(disk, name):
+                cached = origin.judged(opened, place, self._attend)
+            _check_size(disk, name, cached.size)
+            if golden.place(place.parent, cached).exists():
+                self._chain(path, disk, volume, place, cached)
+                return
+            target = Path(volume.path)
+            with origin.readable(opened, cached, target, self._who, self._attend) as copy:
+                origin.refuse_held(key, place, opened)
+                self._chain(path, disk, volume, copy, cached)
+
     def _clone(self, path: Path, disk: Disk, name: str) -> None:
         """Byte for byte: a chained volume's clone sits on the same parent."""
         assert isinstance(disk.backend, Volume)  # noqa: S101
@@ -77,13 +106,8 @@ class Workshop:
             raise _fault(disk, "source/volume", name, rule)
         size = header.size if header else origin.stat().st_size
         _check_size(disk, name, size)
-        with origin.open("rb") as source, path.open("xb") as target:
-            length = os.fstat(source.fileno()).st_size
-            for start, data in pieces(source.fileno(), length):
-                os.pwrite(target.fileno(), data, start)
-                self._attend()
-            target.truncate(length)
-            os.fsync(target.fileno())
+        with origin.open("rb") as source:
+            hole.copy(source.fileno(), path, self._attend)
 
     def _origin(self, disk: Disk, volume: Volume, name: str) -> Path:
         pool = Path(volume.directory)
@@ -157,7 +181,8 @@ def _naming(disk: Disk, place: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise _fault(disk, "source/image", place, error.message) from error
+        key = "source/volume" if disk.source and disk.source.volume else "source/image"
+        raise _fault(disk, key, place, error.message) from error
 
 
 def _check_size(disk: Disk, place: str, size: int) -> None:
