@@ -70,10 +70,12 @@ def reply(message: Message) -> Reply:
 
 
 def change(line: bytes) -> Change:
-    """A line of a watch."""
-    message = result(json.loads(line))
-    if message.get("canceled"):  # compacted away, or refused
-        return Change(revision=int(message.get("compact_revision", 0)), compacted=True)
+    """A line of a watch. The one that ends it has no revision in its header."""
+    parsed = json.loads(line)
+    ended = parsed.get("result", {})
+    if ended.get("canceled") is True and ended["header"].keys():  # compacted away, or refused
+        return Change(revision=int(ended.get("compact_revision", 0)), compacted=True)
+    message = result(parsed)
     keys = frozenset(key_of(event["kv"]) for event in message.get("events", ()))
     return Change(keys=keys, revision=revision(message))
 
