@@ -142,5 +142,7 @@ def together(checks: Iterable[Callable[[], object]]) -> None:
             check()
         except HostLacks as lack:
             lacks.append(lack)
+        except OSError as error:  # a mount that is dead, a file of root's on a server
+            lacks.append(HostLacks(f"{error.filename or 'this host'}: {error.strerror}"))
     if lacks:
         raise lacks[0] if len(lacks) == 1 else HostLacks.all(lacks)

@@ -57,6 +57,8 @@ class Outlet:
         """Write with patience, when nothing else is left to do."""
         taken = self.write(data)
         while taken < len(data) and (left := deadline - time.monotonic()) > 0:
+            if self._end < 0:  # no process was to be had for it
+                break
             waiting = select.poll()
             waiting.register(self._end, select.POLLOUT)
             waiting.poll(left * 1000)

@@ -13,6 +13,7 @@ from holdfast.monitor import Monitor
 
 LOOK = 5.0  # seconds between two looks
 STUCK = 10.0  # seconds that a request may take before it is worth a word
+MOST = 256  # disks that are asked for; a QEMU that was broken out into may list any number
 AT_ONCE = 32  # queues at one look: a disk has as many as the guest has processors
 DISKS = {
     "virtio-blk": 0,
@@ -86,7 +87,7 @@ class Pulse:
 
     def _devices(self, answer: Any) -> None:
         self._found = True
-        for device in answer if isinstance(answer, list) else ():
+        for device in answer[:MOST] if isinstance(answer, list) else ():
             kind = device.get("name") if isinstance(device, dict) else None
             if isinstance(kind, str) and kind in DISKS:
                 path = str(device.get("path"))

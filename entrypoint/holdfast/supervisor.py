@@ -207,9 +207,8 @@ class Supervisor:
             self._how = GUEST[str(data["reason"])]
             log.info(self._how.value)
         elif event == "BLOCK_IO_ERROR":
-            self._failed(
-                str(data.get("reason", "")), str(data.get("node-name") or data.get("device"))
-            )
+            node = str(data.get("node-name") or data.get("device"))
+            self._failed(str(data.get("reason", "")), node, str(data.get("action", "stop")))
         elif event == "WATCHDOG":
             self._bitten(str(data.get("action")))
         elif event == "GUEST_PANICKED":
@@ -235,12 +234,15 @@ class Supervisor:
         if action == "poweroff" and self._how is None:  # QEMU ends without a SHUTDOWN event
             self._how = How.powered_off
 
-    def _failed(self, reason: str, node: str) -> None:
+    def _failed(self, reason: str, node: str, action: str) -> None:
+        """The guest waits for its disk, unless it was told of the error itself (`action`: QAPI's IoErrorAction)."""
         if FENCED in reason:
             self._lose("the storage has shut this host out")
             return
         if line := self._trouble.heard(node, reason):
             log.error(line)
+        if action != "stop":
+            return
         self._timers.set(self._resume, RESUME_AGAIN)
         self._timers.drop(self._recover)
         self._health.ails("disk", f"disk {node}: {reason}")

@@ -42,6 +42,14 @@ class Firewall:
         if Capability.NET_ADMIN not in capability.effective():
             self._say(NO_RIGHT)
             return
+        try:
+            self._around(uid, mute, taps, life)
+        except (OSError, ValueError, HoldfastError) as error:
+            self._say(f"what QEMU and its guest may reach is not limited here: {error}")
+
+    def _around(
+        self, uid: int, mute: Sequence[int], taps: dict[str, Tap], life: ExitStack
+    ) -> None:
         boundary = self._boundary()
         nftables = Nftables()
         life.callback(nftables.close)

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, ip_address
 
 from holdfast.network.ruleset import Address
 
+LENGTHS = (4, 16)  # bytes of an address
 RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE, RTM_NEWNEIGH, RTM_GETNEIGH = 22, 24, 26, 28, 30
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 REQUEST, DUMP = 0x001, 0x300
@@ -50,7 +51,8 @@ def own_addresses() -> tuple[Address, ...]:
     found = set()
     for message in _asked(RTM_GETADDR, REQUEST | DUMP, INTERFACE.pack(0, 0, 0, 0, 0)):
         given = _attributes(message[INTERFACE.size :])
-        if packed := given.get(IFA_LOCAL) or given.get(IFA_ADDRESS):
+        packed = given.get(IFA_LOCAL) or given.get(IFA_ADDRESS) or b""
+        if len(packed) in LENGTHS:  # of IP: there are other families
             found.add(ip_address(packed))
     usable = (one for one in found if not (one.is_loopback or one.is_link_local))
     return tuple(sorted(usable, key=lambda one: (one.version, int(one))))

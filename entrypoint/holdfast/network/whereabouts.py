@@ -58,9 +58,13 @@ class Whereabouts(Thread):
                 self._look()
             except HoldfastError as error:
                 log.warning(error.message)
-            everywhere = all(self._found.get(nic.name) for nic in self._nics)
+            everywhere = all(self._found.get(nic.name) and self._is_led(nic) for nic in self._nics)
             looks += 1
             pause = LATER if everywhere or looks > EAGER else SOON
+
+    def _is_led(self, nic: Nic) -> bool:
+        """A neighbour table remembers the guest of before; a lease is of this one."""
+        return not nic.ports or bool(own(nic) or self._publication.leased(nic))
 
     def _look(self) -> None:
         heard = agent.interfaces(self._socket) if self._socket else {}
