@@ -20,6 +20,8 @@ class BackOff:
 
     def begin(self, error: HoldfastError, keys: str) -> float:
         """After one more failure. `keys` are as last.sight() gives them. Returns the seconds."""
+        if keys != self._keys:
+            self.failures = 0
         longest = min(
             (limit for kind, limit in PASSING.items() if isinstance(error, kind)), default=LONGEST
         )

@@ -64,6 +64,7 @@ class Fence:
         self._closed = False  # which has done its work
         self._qemu: frozenset[str] = frozenset()
         self._writers: frozenset[str] = frozenset()
+        self._opening = OPENING
         self._shut: frozenset[str] = frozenset()  # whom we have shut out ourselves
         self._settled = False  # of those before us nobody is left who may write
         self._claims = {
@@ -91,10 +92,10 @@ class Fence:
         ours = encode(self._hold.image_claim(clients))
         self._claimed.add(ours)
         found = cluster.swap_claims(self._claims, ours)
+        self._claims |= {image: text for image, text in found.items() if text == ours}
         if theirs := {image: text for image, text in found.items() if text != ours}:
             image, text = next(iter(theirs.items()))
             raise LockHeld(f"{image} was claimed meanwhile by {_claimant(text)}")
-        self._claims = found
 
     def claim_made(self) -> None:
         """Volumes that were made after the others were claimed."""
@@ -183,13 +184,14 @@ class Fence:
                 self._cluster.drop_copies()
             self.close()
         self._hold.record(self._images, self._writers, pinned)
+        self._hold.has_run = True
         self.keeper.running(version, hold_on=self._hold_on)
 
     def _openers(self, cluster: "Cluster") -> frozenset[str]:
         """Who has the images open: QEMU, and nobody else. Whoever opens an image before he looks, as we do, is
         seen by the other; so of two that come together at least one goes again, whatever the other is.
         """
-        until = time.monotonic() + OPENING
+        until = time.monotonic() + self._opening
         found = self._watchers(cluster)
         while not all(len(one) == 1 for one in found):
             if time.monotonic() > until:
@@ -217,31 +219,38 @@ class Fence:
 
     # -- a start that failed
 
-    def withdraw(self) -> None:
+    def withdraw(self, *, in_use: bool) -> None:
         """Before the guest ran, and with QEMU gone: whoever has closed leaves the record, and where nobody is left
-        who may write, nothing of this start stays. Nobody is shut out for it.
+        who may write, nothing of this start stays. Nobody is shut out for it. `in_use`: another QEMU has a
+        disk of ours, and what its owner left must stay.
         """
         if self._beside and not self._hold.recorded:
             self._beside.drop()
         if self._cluster is None:
             return
-        left, recorded = self._writers - {self._own}, self._own in self._writers
+        recorded = self._writers
+        self._settled &= not in_use
         try:
-            if self._closed:
-                self._connect(closed=False)
-            nobody = self._settled or not (self._suspects or self._hold.recorded)
-            if nobody and not left:
-                self._cluster.drop_claims(self._claimed)
-            elif self._claimed:
-                self._put_claim(self._cluster, left if self._settled else left | self._suspects)
-            self.close()
+            # The old process may owe an answer, or be dead. Claims need no place in the record: any process will do.
+            self._connect(closed=False)
+            self._give_up_claims(self._cluster)
         except HoldfastError as error:
             log.warning(f"the claims of this start stay in the images: {error.message}")
+            return
+        finally:
             self.close()
         self._hold.settled = self._settled and not self._writers and not self._hold.timed
-        if recorded and self._writers and self._own not in self._writers:
+        if self._writers and self._writers != recorded:
             with contextlib.suppress(HoldfastError):  # then one more is shut out than need be
                 self._hold.record(self._images, self._writers)
+
+    def _give_up_claims(self, cluster: "Cluster") -> None:
+        nobody = self._settled or not (self._suspects or self._hold.recorded)
+        if nobody and not self._writers:
+            cluster.drop_claims(self._claimed)
+        elif self._claimed:
+            before = frozenset() if self._settled else self._suspects
+            self._put_claim(cluster, self._writers | before)
 
     def dismissed(self) -> None:
         """QEMU has closed its disks by itself."""
@@ -253,6 +262,9 @@ class Fence:
         """QEMU has ended and is started again in place: its last writes must not arrive behind those of
         the next one. All of it waits until the lock is ours.
         """
+        self._opening = (
+            PATIENCE  # one that was killed before the record named it is seen for half a minute
+        )
         self._connect(closed=closed)
         self._regain(events)
         if self._hold.timed and not closed:
@@ -283,6 +295,7 @@ class Fence:
     def _connect(self, *, closed: bool) -> None:
         if closed:
             self._writers -= self._qemu
+        self.close()
         if self._cluster is not None and self._plan.ceph is not None:
             from holdfast.storage.rbd import Cluster  # noqa: PLC0415 - for those who have a Ceph
 

@@ -264,9 +264,7 @@ class Keeper(Thread):
                 "etcd's data was older than this VM: its records are written back",
                 epoch=self._hold.epoch,
             )
-        elif verdict is Verdict.outdated:
-            raise Unreachable(OUTDATED)
         else:
-            return
+            raise Unreachable(OUTDATED)
         self._leased = self._renewed = now()
         self.status.news = True  # the key went with the old lease

@@ -53,6 +53,7 @@ class Hold:
         self.lease = 0
         self.standing = Standing(lock=0, epoch=0)
         self.tree = ""  # the id of the tree of keys
+        self.has_run = False  # its guest, under this lock
         self.settled = False  # no record needs to stay: see Fence.withdraw
         self._host = host
         self._vm = vm_of(names)

@@ -4,8 +4,11 @@ LOOK_AGAIN = 60.0  # a watch that is dead without an error must not keep a stand
 
 
 class Obstacle(Exception):
-    """Why the VM is not for us now, and after how many seconds to look again at the latest."""
+    """Why the VM is not for us now, and after how many seconds to look again at the latest. `lock_wait`: the time
+    counts as waiting for the VM.
+    """
 
-    def __init__(self, why: str, seconds: float = LOOK_AGAIN) -> None:
+    def __init__(self, why: str, seconds: float = LOOK_AGAIN, *, lock_wait: bool = True) -> None:
         super().__init__(why)
         self.seconds = seconds
+        self.lock_wait = lock_wait

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from holdfast import log, plan, qemu
 from holdfast.description import describe
 from holdfast.ending import OFF, Ending, How
-from holdfast.errors import ConfigError, Fault, HostLacks, UsageError
+from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld, UsageError
 from holdfast.events import Events
 from holdfast.host import CONTAINERS_NAME, Host, is_container_id
 from holdfast.machine import Firmware, Machine, NicMode, Power, Tpm
@@ -72,12 +72,27 @@ def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, byte
     made = plan.make(settings, host, described)
     log.info("no etcd: the VM runs without a lock, and its machine type is not pinned")
     try:
+        refuse_claimed(made)
         if made.machine.tpm is Tpm.off:
             return told(start(made, host, events))
         with Shelf(shelf(settings), settings.host_config.state_key) as kept:
             return told(start(made, host, events, vault=kept.vault))
     finally:
         made.close()
+
+
+def refuse_claimed(made: plan.Plan) -> None:
+    """Without etcd a VM claims nothing; what another one has claimed, or has open, is not to be written to."""
+    for image, claim in made.claims.items():
+        if claim:
+            raise LockHeld(
+                f"{image} belongs to a VM that is described in etcd: {claim}",
+                hint="Stop that VM; or give this one a copy of the disk.",
+            )
+    if made.cluster is not None and len(made.claims) == len(made.images):
+        there = frozenset().union(*made.cluster.watchers())
+        if there:
+            raise LockHeld(f"{', '.join(sorted(there))} has an image of this VM open for writing")
 
 
 def shelf(settings: Settings) -> Path:
@@ -138,6 +153,8 @@ def one_turn(standby: "Standby", settings: Settings, host: Host, events: Events)
     try:
         ending = serve(ours, settings, host, events)
     except Failed as failed:
+        if ours.hold.has_run:
+            standby.has_run()
         standby.put_off(ours, failed.error)
         return None
     standby.has_run()

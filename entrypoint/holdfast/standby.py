@@ -86,8 +86,11 @@ class Standby:
         """A start of ours has failed, and the VM is given back. Raises what ends a first start; who has stood by
         tries again, after a while that grows, or when a key has changed.
         """
-        if not self._waited and not isinstance(error, LockHeld | Unreachable):
+        lost = isinstance(error, OwnershipLost) and ours.hold.has_run
+        if lost or not (self._waited or isinstance(error, LockHeld | Unreachable)):
             raise error
+        wait = self._settings.lock_wait
+        self._deadline = None if wait is None else time.monotonic() + wait
         seconds = self._back_off.begin(error, ours.keys)
         log.warning(f"{'; '.join(error.lines())}; trying again in {seconds:g} s")
 
@@ -108,7 +111,7 @@ class Standby:
             seen = self._read()
             return self._take(seen, self._eligible(seen))
         except Obstacle as obstacle:
-            self._pause(str(obstacle), obstacle.seconds, lock_wait=not self._back_off.failures)
+            self._pause(str(obstacle), obstacle.seconds, lock_wait=obstacle.lock_wait)
         except Unreachable as error:
             if not self._waited and time.monotonic() + RETRY > self._patience:
                 raise
@@ -250,9 +253,10 @@ class Standby:
             self._gone = time.monotonic()
         self._held = lock is not None
         if lock:
+            self._back_off = BackOff()
             raise Obstacle(f"the VM runs on {decode_lock(lock.value)}; standing by")
         if (seconds := self._back_off.left(self._sight(seen))) > 0:
-            raise Obstacle("the last start failed", seconds)
+            raise Obstacle("the last start failed", seconds, lock_wait=False)
         if why := crash(seen.items.get(self._names.last), self._sight(seen)):
             raise Obstacle(
                 f"{why}. It is started again when one of its keys changes, for example by "

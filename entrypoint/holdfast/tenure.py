@@ -11,6 +11,7 @@ from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.keeper import Keeper
 from holdfast.last import CRASHED, Last
+from holdfast.launch import ImageInUse
 from holdfast.plan import Plan
 from holdfast.settings import EtcdLoss, Settings
 from holdfast.standby import Ours, Stopped, doze
@@ -65,8 +66,8 @@ def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[En
 def started(ours: Ours, host: Host, events: Events, fence: Fence) -> Ending:
     try:
         return start(ours.plan, host, events, fence, ours.vault, ours.volumes)
-    except BaseException:
-        fence.withdraw()
+    except BaseException as error:
+        fence.withdraw(in_use=isinstance(error, ImageInUse))
         raise
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
 from holdfast.container import command
-from holdfast.errors import ConfigError, HostLacks, LockHeld, UsageError, legible
+from holdfast.errors import ConfigError, HoldfastError, LockHeld, UsageError, legible
 from holdfast.ownership import Claim, decode_claim
 from holdfast.record import Unreadable
 from holdfast.settings import Settings
@@ -98,7 +98,7 @@ def left(disk: str, config: Settings, stack: ExitStack, *, needed: bool) -> "Lef
 
     try:
         return stack.enter_context(left_image(disk, config))
-    except HostLacks:
+    except HoldfastError:
         if needed:
             raise
         return None

@@ -5,10 +5,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from holdfast.errors import LockHeld, UsageError
+from holdfast.errors import ConfigError, LockHeld, UsageError
 from holdfast.fence import PATIENCE, YEAR
-from holdfast.image_claim import decode_claim
+from holdfast.image_claim import ImageClaim, decode_claim
 from holdfast.machine import Disk, RbdImage
+from holdfast.machine.ceph import ETC_CEPH, Access
+from holdfast.pool import RbdPool
+from holdfast.record import Unreadable
 from holdfast.settings import Settings
 from holdfast.storage.rbd import Cluster
 
@@ -31,7 +34,7 @@ class LeftImage:
         """Raises UsageError without consent, and LockHeld while somebody has it open: Ceph lists a client that
         died for half a minute.
         """
-        claim = decode_claim(self._text)
+        claim = self._claim()
         clients = " ".join(claim.clients) or "nobody"
         if not yes:
             raise UsageError(
@@ -46,11 +49,28 @@ class LeftImage:
     def _openers(self) -> list[str]:
         return sorted(frozenset().union(*self._cluster.watchers()))
 
+    def _claim(self) -> ImageClaim:
+        try:
+            return decode_claim(self._text)
+        except Unreadable as error:
+            where = f"the key holdfast.claim of the image's header ({self._disk})"
+            raise ConfigError(
+                f"the claim in {self._disk} {error}",
+                hint=f"if no host runs its VM for certain, remove it by hand: {where}, with rados rmomapkey",
+            ) from error
+
     def set_free(self) -> None:
-        clients = decode_claim(self._text).clients
+        clients = self._claim().clients
         if not self._cluster.blocklist(clients, YEAR, self._text):
             raise LockHeld(f"{self._disk} was claimed by somebody else meanwhile")
         self._cluster.drop_claims([self._text])
+
+
+def access_of(pool: str, namespace: str, config: Settings) -> Access:
+    """How host.toml reaches that pool of Ceph's; by /etc/ceph where it does not name it."""
+    pools = (one for one in config.host_config.pools.values() if isinstance(one, RbdPool))
+    found = (one.access for one in pools if (one.pool, one.namespace) == (pool, namespace))
+    return next(found, ETC_CEPH)
 
 
 @contextlib.contextmanager
@@ -64,9 +84,11 @@ def left_image(disk: str, config: Settings) -> Iterator[LeftImage]:
         raise UsageError(f"{disk}: must be rbd/FSID/POOL/IMAGE or rbd/FSID/POOL/NAMESPACE/IMAGE")
     pool, *space, image = names
     backend = RbdImage(pool=pool, namespace="".join(space), image=image)
-    cluster = Cluster([Disk(name="root", backend=backend)], find(Path(config.ceph_conf)))
+    access = access_of(pool, "".join(space), config)
+    cluster = Cluster(
+        [Disk(name="root", backend=backend)], find(Path(config.ceph_conf), "", access)
+    )
     try:
-        found = LeftImage(disk, cluster)
-        yield found
+        yield LeftImage(disk, cluster)
     finally:
         cluster.close()

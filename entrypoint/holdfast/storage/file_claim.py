@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast import log
-from holdfast.errors import LockHeld
+from holdfast.errors import LockHeld, Unreachable
 
 LONGEST = 64 * 1024  # bytes; more was not written by us, and is shown as damaged
 
@@ -47,6 +47,8 @@ def claim_of(path: Path) -> str:
             return file.read(LONGEST).decode(errors="replace") or "empty"
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise Unreachable(f"{mark_of(path)} cannot be read: {error.strerror}") from error
 
 
 def put_claim(path: Path, old: str, new: str) -> str:

@@ -39,13 +39,14 @@ class Node(Volumes):
 
     # -- before the lock
 
-    def inspect(self, images: list[Request]) -> dict[str, Any]:
+    def inspect(self, images: list[Request], *, proven: bool) -> dict[str, Any]:
+        """`proven`: that this client may shut others out need not be tried again."""
         faults = [fault for image in images for fault in self._faults(image)]
         writable = [image for image in images if image["writable"]]
         return {
             "fsid": self._cluster.get_fsid(),
             "faults": faults,
-            "may_fence": bool(faults) or not writable or self._may_fence(),
+            "may_fence": proven or bool(faults) or not writable or self._may_fence(),
             "copies": {} if faults else self._copies(writable),
             "marks": {} if faults else self.marks(images),
             "claims": {} if faults else self._claims(writable),
@@ -163,9 +164,16 @@ class Node(Volumes):
         """Who has an image open for writing (`watchers`), and who holds its lock (`lockers`)."""
         watchers: set[str] = set()
         lockers: set[str] = set()
-        for opened in filter(None, map(self._existing_looked_at, images)):
-            watchers |= _watchers(opened)
-            lockers |= {address for _, _, address in _lockers(opened)}
+        for image in images:
+            if (opened := self._existing_looked_at(image)) is None:
+                continue
+            there, holding = _watchers(opened), _holding(opened)
+            if holding - there:  # as it was when we opened the image: he may have closed it since
+                with self._existing(image) as fresh:
+                    holding = _holding(fresh) if fresh else set()
+                there |= _watchers(opened)
+            watchers |= there
+            lockers |= holding
         return {"watchers": sorted(watchers), "lockers": sorted(lockers)}
 
     def watchers(self, images: list[Request]) -> list[list[str]]:
@@ -183,9 +191,10 @@ class Node(Volumes):
 
     def drop_claims(self, images: list[Request], claims: list[str]) -> None:
         """Only those that are among `claims`: what anybody else has put there stays."""
-        for image in filter(self._existing_looked_at, images):
-            for claim in claims:
-                swap_claim(*self._header(image), claim, "")
+        for image in images:
+            with contextlib.suppress(rbd.ImageNotFound):  # one that is gone has no claim
+                for claim in claims:
+                    swap_claim(*self._header(image), claim, "")
 
     def blocklist(
         self, images: list[Request], addresses: list[str], seconds: int, claim: str
@@ -225,6 +234,10 @@ class Node(Volumes):
 
 def _watchers(opened: Any) -> set[str]:
     return {one["addr"] for one in opened.watchers_list()}
+
+
+def _holding(opened: Any) -> set[str]:
+    return {address for _, _, address in _lockers(opened)}
 
 
 def _lockers(opened: Any) -> list[tuple[str, str, str]]:
