@@ -4,6 +4,7 @@ import re
 import signal
 import uuid
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import ceph
@@ -105,11 +106,15 @@ def own_etcd(network: Network, tmp_path: Path) -> Iterator[Members]:
         yield cluster
 
 
+NUMBERS = count(1)
+
+
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A VM of its own for each case."""
     case = f"{request.path.stem}-{request.node.name}".replace("test_", "")
-    return re.sub(r"[^a-z0-9]+", "-", case.lower())[:40].strip("-")
+    short = re.sub(r"[^a-z0-9]+", "-", case.lower())[:36].strip("-")
+    return f"{short}-{next(NUMBERS)}"
 
 
 @pytest.fixture
