@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -111,10 +112,24 @@ def test_the_example_runs(clone: Path) -> None:
         with typed("poweroff\n"):
             shown.says("guest powered off", timeout=120)
             shown.says("the VM is released")
+    waits_for_power()
     docker("stop", "kvm-7")
     assert (
         docker("exec", "etcd", "etcdctl", "get", "--print-value-only", "/kvm/7/power") == "off\n"
     )
+
+
+def waits_for_power() -> None:
+    """Docker has started the container again. Who stops it in that very moment is not heard: docs/operations.md."""
+    deadline = time.monotonic() + 60
+    while "the VM is switched off" not in shown_by("kvm-7"):
+        assert time.monotonic() < deadline, shown_by("kvm-7")
+        time.sleep(0.2)
+
+
+def shown_by(container: str) -> str:
+    command = ["docker", "logs", container]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stderr
 
 
 @contextmanager
