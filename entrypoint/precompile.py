@@ -1,11 +1,9 @@
 """Writes the archive of holdfast.precompiled: `python3 -I precompile.py`, when the image is built."""
 
-import dataclasses
 import importlib
 import marshal
 import pkgutil
 import sys
-import zlib
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -13,13 +11,6 @@ from types import CodeType, ModuleType
 
 import holdfast
 from holdfast.precompiled import ARCHIVE, INDEX_SIZE
-
-texts: set[str] = set()
-
-
-def record(text: str, *spaces: dict[str, object]) -> None:
-    texts.add(text)
-    exec(text, *spaces)  # noqa: S102 - what dataclasses would do
 
 
 def modules() -> Iterator[tuple[str, ModuleType]]:
@@ -42,26 +33,13 @@ def compiled(module: ModuleType) -> CodeType:
 
 
 def main() -> None:
-    vars(dataclasses)["exec"] = record
-    data = bytearray()
-
-    def put(code: CodeType) -> tuple[int, int]:
-        packed = marshal.dumps(code)
-        data.extend(packed)
-        return len(data) - len(packed), len(packed)
-
-    found = {}
+    data, index = bytearray(), {}
     for name, module in modules():
-        found[name] = (*put(compiled(module)), module.__file__, hasattr(module, "__path__"))
-    methods = {
-        zlib.crc32(text.encode()): put(compile(text, "<dataclass>", "exec"))
-        for text in sorted(texts)
-    }
-    if len(methods) != len(texts):
-        sys.exit("two dataclasses have texts of one checksum: choose another one")
-    index = marshal.dumps({"modules": found, "methods": methods})
-    tail = index + len(index).to_bytes(INDEX_SIZE, "little")
-    Path(ARCHIVE).write_bytes(bytes(data) + tail)
+        packed = marshal.dumps(compiled(module))
+        index[name] = (len(data), len(packed), module.__file__, hasattr(module, "__path__"))
+        data.extend(packed)
+    found = marshal.dumps(index)
+    Path(ARCHIVE).write_bytes(data + found + len(found).to_bytes(INDEX_SIZE, "little"))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from holdfast import __version__, events, log
+from holdfast.dataclass import replace
 from holdfast.errors import HoldfastError, InternalError, UsageError
 
 Arguments = Sequence[str]

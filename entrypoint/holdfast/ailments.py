@@ -1,11 +1,11 @@
 """What ails a VM, by what it comes from: for the status, for its health, and for a log that is not flooded."""
 
-from dataclasses import dataclass, field
+from holdfast.dataclass import dataclass, field
 
 FIRST, FACTOR, LONGEST = 30.0, 2.0, 3600.0  # seconds between two lines about one
 
 
-@dataclass
+@dataclass()
 class _Ailment:
     text: str
     since: float
@@ -13,7 +13,7 @@ class _Ailment:
     pause: float
 
 
-@dataclass
+@dataclass()
 class Ailments:
     """`now` is of any clock that only goes forward. What is returned is for the log; often that is nothing."""
 

@@ -5,8 +5,8 @@ import fcntl
 import socket
 import struct
 from collections.abc import Collection
-from dataclasses import dataclass
 
+from holdfast.dataclass import dataclass
 from holdfast.errors import ConfigError, Fault, HoldfastError, HostLacks
 
 IFNAMSIZ = 16

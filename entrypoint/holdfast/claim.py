@@ -1,12 +1,12 @@
 """A disk that another VM has claimed: refused while that VM is there, taken from it when it is not."""
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from holdfast import image_claim
 from holdfast.container import command
+from holdfast.dataclass import dataclass
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
 from holdfast.image_claim import ImageClaim

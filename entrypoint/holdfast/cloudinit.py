@@ -2,10 +2,10 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from holdfast.dataclass import dataclass, field
 from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Machine, Nic, NicMode, Share
 

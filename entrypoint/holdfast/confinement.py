@@ -2,7 +2,8 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from holdfast.dataclass import dataclass
 
 # systemd's list of uids (UIDS-GIDS) leaves everything above its container ranges unused.
 FIRST_UID = 0x7000_0000

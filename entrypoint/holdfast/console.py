@@ -9,9 +9,9 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from holdfast import log
+from holdfast.dataclass import dataclass
 from holdfast.events import Events
 from holdfast.outlet import LAST_WORDS, ROOM, Outlet, widen
 from holdfast.rundir import RunDirectory
@@ -22,7 +22,7 @@ TELL_AGAIN = 5.0  # seconds between two lines about what was dropped
 VIEWERS = 4
 
 
-@dataclass
+@dataclass()
 class Viewer:
     """A client of the run directory's socket `console`. One that does not read misses something, and no more."""
 

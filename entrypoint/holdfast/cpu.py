@@ -1,7 +1,6 @@
 """How CPUs are written: which ones of the host, and how the guest's are arranged."""
 
-from dataclasses import fields
-
+from holdfast.dataclass import fields
 from holdfast.grammar import Refused, whole
 from holdfast.machine import Topology
 

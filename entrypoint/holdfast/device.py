@@ -6,11 +6,11 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast import capability
 from holdfast.capability import Capability
+from holdfast.dataclass import dataclass
 from holdfast.errors import HostLacks
 from holdfast.host import Access
 

@@ -1,8 +1,8 @@
 """How a VM ended, and the exit status that says so."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from holdfast.dataclass import dataclass
 from holdfast.errors import InternalError, OwnershipLost
 
 SYSEXITS = range(64, 79)  # ours; QEMU's own status must not look like one of them

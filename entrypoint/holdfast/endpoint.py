@@ -1,9 +1,9 @@
 """Where etcd answers, and how it knows us: ETCD_ENDPOINTS and its companions."""
 
-from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from holdfast import grammar, identifier
+from holdfast.dataclass import dataclass
 from holdfast.environment import Environment
 from holdfast.grammar import Refused
 

@@ -1,9 +1,9 @@
 """Environment variables, each read by a parser; what is wrong is collected."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TypeVar
 
+from holdfast.dataclass import replace
 from holdfast.errors import Fault
 from holdfast.grammar import Parser, Refused, decoded
 

@@ -13,8 +13,9 @@ The numbers are those of sysexits(3) where it has one.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import ClassVar
+
+from holdfast.dataclass import dataclass
 
 SHOWN_VALUE_LENGTH = 64
 

@@ -7,7 +7,6 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from gzip import BadGzipFile, GzipFile
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead, responses
 from ipaddress import ip_address
@@ -16,6 +15,7 @@ from threading import Thread
 from typing import Any, NoReturn, TypeVar, cast
 
 from holdfast import proxy
+from holdfast.dataclass import dataclass, field
 from holdfast.errors import ConfigError, Fault, Unreachable, shortened
 from holdfast.patience import Clock, Wire
 from holdfast.url import Target, forbidden, redirected, shown

@@ -5,8 +5,8 @@ again would otherwise fill it, and then no VM starts any more.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from holdfast.dataclass import dataclass
 from holdfast.errors import legible
 
 MOST_ADDRESSES = 16  # of a card
@@ -21,8 +21,8 @@ class Allowance:
 
     burst: int
     every: float = MINUTE
-    _left: float = field(default=0.0, init=False)
-    _since: float | None = field(default=None, init=False)
+    _left: float = 0.0
+    _since: float | None = None
 
     def allows(self, now: float) -> bool:
         """Whether it may be done now; it is taken as done then."""

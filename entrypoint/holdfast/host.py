@@ -1,9 +1,9 @@
 """What is known of this host, as values. `probe` finds it out; the builder of QEMU's command only reads it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
+from holdfast.dataclass import dataclass, field
 from holdfast.errors import HostLacks
 from holdfast.machine import Accelerator, Arch, Machine
 

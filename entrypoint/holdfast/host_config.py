@@ -1,11 +1,11 @@
 """host.toml: what the operator of a host allows the VMs' keys to reach. Its values are trusted."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from holdfast import identifier
+from holdfast.dataclass import dataclass, field
 from holdfast.errors import Fault
 from holdfast.grammar import Parser, Refused
 from holdfast.machine import Port

@@ -8,8 +8,8 @@ image, follows its renaming, and no copy, clone or export carries it along.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 
+from holdfast.dataclass import asdict, dataclass
 from holdfast.record import VERSION, Damaged, Unreadable, clients, decode
 
 

@@ -2,12 +2,12 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import log, volume_record
 from holdfast.container import command
+from holdfast.dataclass import dataclass, replace
 from holdfast.host import Host
 from holdfast.machine import Disk, RbdImage, Volume
 from holdfast.storage import directory, mark, place

@@ -5,8 +5,8 @@ another VM, dead or alive. Whoever wants it waits, and says for whom.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
+from holdfast.dataclass import dataclass
 from holdfast.machine import Nic
 from holdfast.ownership import Claim, decode_claim
 from holdfast.record import Unreadable

@@ -6,8 +6,8 @@ record of a crash names the keys that the VM crashed with.
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 
+from holdfast.dataclass import asdict, dataclass
 from holdfast.errors import legible
 from holdfast.keys import is_passed_over
 from holdfast.record import LONGEST

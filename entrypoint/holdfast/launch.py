@@ -6,13 +6,13 @@ import signal
 import socket
 import stat
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast import capacity, cgroup, hostdev, limits, log, pinned, qemu, virtiofs
 from holdfast.confinement import Identity, confined, identity
 from holdfast.console import Console
+from holdfast.dataclass import replace
 from holdfast.errors import HostLacks, InternalError, LockHeld, Unreachable
 from holdfast.fence import Fence
 from holdfast.host import Host

@@ -3,7 +3,7 @@
 They are measured on CLOCK_BOOTTIME, which goes on while the machine is suspended.
 """
 
-from dataclasses import dataclass
+from holdfast.dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

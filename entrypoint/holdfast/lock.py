@@ -7,11 +7,11 @@ Each write compares what it must not overwrite. A reply that got lost is settled
 import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from holdfast.claim import Takeover, belongs_to, claimant, take_over
 from holdfast.clock import boottime
+from holdfast.dataclass import replace
 from holdfast.errors import OwnershipLost, Unreachable
 from holdfast.host import Host
 from holdfast.image_claim import ImageClaim

@@ -1,11 +1,11 @@
 """[network] of host.toml: what VMs may do to this host's network, and may reach through it."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
 from holdfast import grammar
+from holdfast.dataclass import dataclass, field
 from holdfast.errors import Fault
 from holdfast.grammar import Refused
 from holdfast.machine import Port

@@ -7,9 +7,9 @@ docs/ownership.md; its compares are all needed.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
 
+from holdfast.dataclass import asdict, dataclass, field
 from holdfast.errors import ConfigError, Fault, legible
 from holdfast.host import Host
 from holdfast.machine import Disk

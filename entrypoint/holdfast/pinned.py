@@ -4,9 +4,9 @@ What a key says counts. What no key says stays as it was at the first start, unt
 """
 
 import json
-from dataclasses import asdict
 
 from holdfast import identifier
+from holdfast.dataclass import asdict
 from holdfast.errors import ConfigError, Fault
 from holdfast.grammar import Refused
 from holdfast.machine import Machine, Pinned

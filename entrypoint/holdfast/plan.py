@@ -5,7 +5,6 @@ Nothing is made here but device nodes. A launcher that fails here has disturbed 
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from holdfast import (
     time_fence,
     virtiofs,
 )
+from holdfast.dataclass import dataclass
 from holdfast.description import Description
 from holdfast.endpoint import Endpoint
 from holdfast.errors import ConfigError, Fault, HostLacks, together

@@ -1,10 +1,10 @@
 """Storage pools of host.toml: where the volumes of VMs are made."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from holdfast import address, grammar, identifier
+from holdfast.dataclass import dataclass
 from holdfast.errors import Fault
 from holdfast.grammar import Refused
 from holdfast.machine.ceph import ETC_CEPH, Access, Monitor

@@ -1,8 +1,7 @@
 """What the image's build has computed (entrypoint/precompile.py), so that no start need do it again.
 
-One file holds the code of all modules that a start may load, Python's own among them, and of the methods of
-all dataclasses. Without it half of the time of the imports goes into finding, opening and reading 250 files, and
-into compiling: the decorator of a dataclass writes the class's methods as text, and compiles it.
+One file holds the code of all modules that a start may load, Python's own among them. Without it half of the time
+of the imports goes into finding, opening and reading 250 files.
 
 An image's files never change, so nothing here is checked against its source.
 """
@@ -11,16 +10,14 @@ import gc
 import marshal
 import os
 import sys
-import zlib
 from importlib.machinery import ModuleSpec
-from types import CodeType, ModuleType, SimpleNamespace
+from types import ModuleType
 
 ARCHIVE = __file__.replace(".py", ".bin")
 ROOT = __file__.rpartition("/holdfast/")[0]
 INDEX_SIZE = 8  # bytes at the end of the file: how large the index before them is
 
-Place = tuple[int, int]  # offset and size
-Module = tuple[int, int, str, bool]  # the same, the source's path, whether it is a package
+Module = tuple[int, int, str, bool]  # offset, size, the source's path, whether it is a package
 
 
 class Archive:
@@ -30,9 +27,8 @@ class Archive:
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         end = os.fstat(self._file).st_size - INDEX_SIZE
         size = int.from_bytes(os.pread(self._file, INDEX_SIZE, end), "little")
-        index = marshal.loads(os.pread(self._file, size, end - size))  # noqa: S302 - the image's own
-        self._modules: dict[str, Module] = index["modules"]
-        self._methods: dict[int, Place] = index["methods"]
+        index = os.pread(self._file, size, end - size)
+        self._modules: dict[str, Module] = marshal.loads(index)  # noqa: S302 - the image's own
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
         found = self._modules.get(name)
@@ -51,16 +47,8 @@ class Archive:
 
     def exec_module(self, module: ModuleType) -> None:
         offset, size, *_ = self._modules[module.__name__]
-        exec(self._code(offset, size), vars(module))  # noqa: S102 - that is loading a module
-
-    def run(self, text: str, *spaces: dict[str, object]) -> None:
-        """`exec`, as the module `dataclasses` calls it."""
-        place = self._methods.get(zlib.crc32(text.encode()))
-        exec(self._code(*place) if place else text, *spaces)  # noqa: S102 - what it would do
-
-    def _code(self, offset: int, size: int) -> CodeType:
-        code: CodeType = marshal.loads(os.pread(self._file, size, offset))  # noqa: S302
-        return code
+        code = marshal.loads(os.pread(self._file, size, offset))  # noqa: S302 - the image's own
+        exec(code, vars(module))  # noqa: S102 - that is loading a module
 
 
 def use() -> None:
@@ -69,16 +57,7 @@ def use() -> None:
     gc.set_threshold(100_000)
     # OpenSSL's hashes, 3 ms and half a MiB: hashlib has code of its own, good enough for a name.
     sys.modules["_hashlib"] = None  # type: ignore[assignment]  # the import fails
-    archive = Archive(ARCHIVE)
-    sys.meta_path.insert(0, archive)
-    # All that dataclasses has of it, 6 ms: what is annotated, and a line for a class that has no documentation.
-    sys.modules["inspect"] = SimpleNamespace(  # type: ignore[assignment]
-        get_annotations=lambda cls: vars(cls).get("__annotations__", {}), signature=lambda _: ""
-    )
-    import dataclasses  # noqa: PLC0415 - from the archive
-
-    del sys.modules["inspect"]  # who else loads it gets the real one
-    vars(dataclasses)["exec"] = archive.run
+    sys.meta_path.insert(0, Archive(ARCHIVE))
 
 
 def command(module: str) -> list[str]:

@@ -6,9 +6,9 @@ virtio can be seen to wait: the device has taken requests from a queue, and give
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from holdfast.dataclass import dataclass
 from holdfast.monitor import Monitor
 
 LOOK = 5.0  # seconds between two looks
@@ -23,7 +23,7 @@ DISKS = {
 Queue = tuple[str, int]  # a device's path, and the number
 
 
-@dataclass
+@dataclass()
 class _Seen:
     used: object
     since: float

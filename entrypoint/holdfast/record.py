@@ -9,8 +9,9 @@ for nothing: it says so, and takes nothing.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
+
+from holdfast.dataclass import MISSING, fields
 
 VERSION = 1
 LONGEST = 256 * 1024  # bytes of a record: 20 disks and a thousand storage clients have less

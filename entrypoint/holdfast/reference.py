@@ -1,8 +1,8 @@
 """The tables of docs/keys.md, made from what the program itself goes by."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from holdfast.dataclass import dataclass
 from holdfast.extra_flags import DENIED
 from holdfast.keys import SECTIONS, WRITTEN, Key
 from holdfast.qemu import harmless

@@ -1,7 +1,6 @@
 """Whether a VM that ended by itself is started again in place."""
 
-from dataclasses import dataclass, field, replace
-
+from holdfast.dataclass import dataclass, field, replace
 from holdfast.ending import Ending, How
 from holdfast.machine import Machine, OnCrash, OnPoweroff
 

@@ -4,10 +4,10 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from holdfast import hearsay, log, pinned
+from holdfast.dataclass import dataclass, replace
 from holdfast.ending import Ending, How
 from holdfast.errors import HoldfastError
 from holdfast.events import Events

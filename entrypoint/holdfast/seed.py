@@ -8,13 +8,13 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
 from holdfast import cloudinit, document, user_data
 from holdfast.cloudinit import Documents
+from holdfast.dataclass import replace
 from holdfast.errors import ConfigError, Fault, InternalError, reason
 from holdfast.grammar import Refused
 from holdfast.machine import Document, Machine

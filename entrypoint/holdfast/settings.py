@@ -1,10 +1,10 @@
 """Environment and host.toml, read once and in full: everything that is wrong is reported together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from holdfast import endpoint, grammar, host_config, identifier, keys
+from holdfast.dataclass import dataclass, field
 from holdfast.endpoint import Endpoint, Protocol
 from holdfast.environment import Environment
 from holdfast.errors import UsageError

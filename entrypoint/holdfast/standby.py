@@ -7,12 +7,12 @@ end an owner that is holding on without etcd.
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from holdfast import lan, log, plan
 from holdfast.back_off import BackOff
 from holdfast.claim import claims_of, judge_images
+from holdfast.dataclass import dataclass, replace
 from holdfast.description import Description, describe
 from holdfast.errors import ConfigError, HoldfastError, LockHeld, OwnershipLost, Unreachable
 from holdfast.events import STOP_SIGNALS, Events

@@ -6,8 +6,8 @@ is sealed is decided when it is made: swtpm takes no key for a state that was wr
 """
 
 import json
-from dataclasses import dataclass
 
+from holdfast.dataclass import dataclass
 from holdfast.errors import ConfigError, Fault
 from holdfast.record import VERSION, Damaged, Unreadable, decode
 

@@ -5,7 +5,8 @@ of operations, all at one revision.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from holdfast.dataclass import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ resolved here.
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from urllib.parse import SplitResult, unquote_to_bytes, urljoin, urlsplit
 
+from holdfast.dataclass import dataclass, field
 from holdfast.errors import ConfigError, shortened
 
 PORTS = {"http": 80, "https": 443}

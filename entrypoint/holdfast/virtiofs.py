@@ -4,12 +4,12 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast import capability
 from holdfast.capability import Capability
 from holdfast.confinement import Identity, confined, kept
+from holdfast.dataclass import dataclass
 from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Share
 from holdfast.process import Child

@@ -6,9 +6,9 @@ a guest runs on it. The record's id stands in the volume, too, so that another o
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from enum import Enum, StrEnum, auto
 
+from holdfast.dataclass import asdict, dataclass
 from holdfast.host import Host
 from holdfast.machine.disk import key_of
 from holdfast.record import VERSION, Damaged, Newer, Unreadable, decode

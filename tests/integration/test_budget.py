@@ -15,12 +15,13 @@ pytestmark = pytest.mark.integration
 START = 8  # requests of a start with nothing to fence, whatever the number of keys
 RELEASE = 4  # those of a clean stop: the status, look, give away, and end the lease
 BYTES = 4000  # of these requests and their answers, in gRPC's encoding, with one status key
-MODULES = 310  # the interpreter's own and ours
+MODULES = 298  # the interpreter's own and ours
 CALLS = 5500  # to the system, of the main thread until QEMU is up; an image's archive spares three quarters
-# Of a start and a stop, all modules compiled: 490 million were counted. An image's archive spares half.
-INSTRUCTIONS = 560_000_000
-# Heavy, and for few VMs: templates, documents, storage, links, the other way to speak to etcd.
+# Of a start and a stop, all modules compiled: 289 million were counted.
+INSTRUCTIONS = 300_000_000
+# Heavy, and for few VMs: templates, documents, storage, links, the other way to speak to etcd; or for nobody.
 NOT_LOADED = {
+    *("dataclasses", "inspect"),  # see holdfast.dataclass
     *("etcd3", "grpc", "jinja2", "yaml", "pycdlib", "pyroute2", "rados", "rbd"),
     *("secrets", "urllib.request", "multiprocessing", "asyncio"),
 }

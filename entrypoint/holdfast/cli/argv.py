@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from holdfast import log
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import read, subject
+from holdfast.dataclass import replace
 from holdfast.errors import UsageError
 from holdfast.host import Host, Kvm
 

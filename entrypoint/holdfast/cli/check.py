@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from holdfast.cli.arguments import Parser
 from holdfast.cli.argv import recorded
 from holdfast.cli.subject import subject
+from holdfast.dataclass import replace
 from holdfast.errors import ConfigError, HostLacks
 from holdfast.host import Host
 from holdfast.settings import Settings

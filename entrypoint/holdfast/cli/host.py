@@ -5,13 +5,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from holdfast import __version__, facts, host_config
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import host_toml
+from holdfast.dataclass import asdict
 from holdfast.errors import Fault, UsageError
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.host_config import HostConfig

@@ -4,12 +4,12 @@ import json
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast import image_source, settings
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import host_toml
+from holdfast.dataclass import dataclass
 from holdfast.errors import UsageError
 from holdfast.grammar import Refused
 from holdfast.pool import DirectoryPool, RbdPool

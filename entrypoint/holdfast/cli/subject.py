@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import settings
+from holdfast.dataclass import dataclass
 from holdfast.errors import UsageError, reason
 from holdfast.settings import Settings
 

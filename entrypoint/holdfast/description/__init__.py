@@ -1,9 +1,9 @@
 """A VM's keys, as text, become a Machine. Nothing after this sees raw text."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from holdfast import pinned
+from holdfast.dataclass import dataclass, replace
 from holdfast.description import display, memory, platform, processor
 from holdfast.description.boot import boot_order
 from holdfast.description.disk import disks, refuse_doubles, refuse_two_clusters

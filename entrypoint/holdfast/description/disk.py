@@ -1,9 +1,9 @@
 """The disks of a VM, from their values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from holdfast import identifier
+from holdfast.dataclass import replace
 from holdfast.description.contradiction import contradictions
 from holdfast.description.source import Sources, Value, fields
 from holdfast.grammar import Refused

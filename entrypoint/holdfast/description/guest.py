@@ -1,8 +1,7 @@
 """How the guest is set up, from its values."""
 
-from dataclasses import replace
-
 from holdfast import identifier
+from holdfast.dataclass import replace
 from holdfast.description.source import Sources, fields
 from holdfast.grammar import Refused
 from holdfast.keys.guest import GUEST

@@ -1,11 +1,11 @@
 """Where a value comes from: a variable, else the VM's own key, else `_defaults`."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
 from holdfast import keys
+from holdfast.dataclass import dataclass, field, replace
 from holdfast.description import template
 from holdfast.environment import advice
 from holdfast.errors import ConfigError, Fault, legible

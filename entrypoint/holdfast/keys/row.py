@@ -1,10 +1,10 @@
 """One row of the KEYS table."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from holdfast import identifier
+from holdfast.dataclass import dataclass
 from holdfast.grammar import Parser
 from holdfast.host_config import HostConfig
 

@@ -1,8 +1,8 @@
 """What a VM is, as values. Sizes are bytes. Nothing in here knows text, files or etcd."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 
+from holdfast.dataclass import dataclass, field
 from holdfast.machine.ceph import RbdImage, RbdVolume
 from holdfast.machine.disk import (
     BLOCK,

@@ -1,6 +1,6 @@
 """Ceph as the disks of a VM see it: images, and the way to the cluster that holds them."""
 
-from dataclasses import dataclass, field
+from holdfast.dataclass import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """A disk, and where its data is."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
+from holdfast.dataclass import dataclass, field
 from holdfast.machine.ceph import RbdImage
 from holdfast.machine.format import Format
 from holdfast.machine.platform import VARIABLES

@@ -1,7 +1,8 @@
 """What a person sees of the guest."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum, auto
+
+from holdfast.dataclass import dataclass, field
 
 
 class Display(StrEnum):

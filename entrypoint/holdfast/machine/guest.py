@@ -1,6 +1,6 @@
 """How the guest is set up from inside, by cloud-init."""
 
-from dataclasses import dataclass, field
+from holdfast.dataclass import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)

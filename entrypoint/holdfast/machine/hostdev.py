@@ -1,6 +1,6 @@
 """Devices of the host that are the guest's alone while it runs."""
 
-from dataclasses import dataclass
+from holdfast.dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

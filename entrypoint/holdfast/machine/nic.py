@@ -1,8 +1,9 @@
 """A network card."""
 
-from dataclasses import dataclass
 from enum import StrEnum, auto
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from holdfast.dataclass import dataclass
 
 
 class NicMode(StrEnum):

@@ -1,6 +1,6 @@
 """What a guest keeps of its first start: a newer QEMU must not change its hardware."""
 
-from dataclasses import dataclass
+from holdfast.dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

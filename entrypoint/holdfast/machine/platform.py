@@ -1,8 +1,9 @@
 """What a guest finds before its own system runs: the architecture, its firmware, a TPM."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum, auto
+
+from holdfast.dataclass import dataclass
 
 VARIABLES = "vars"  # the volume `<vm>-vars`; no disk of the keys may have the name
 

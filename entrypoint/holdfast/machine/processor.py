@@ -1,7 +1,8 @@
 """The guest's processors and its clock."""
 
-from dataclasses import dataclass
 from enum import StrEnum, auto
+
+from holdfast.dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A folder of the host that the guest sees, too."""
 
-from dataclasses import dataclass
+from holdfast.dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

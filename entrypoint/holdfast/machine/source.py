@@ -1,7 +1,6 @@
 """Where the first content of a volume comes from."""
 
-from dataclasses import dataclass
-
+from holdfast.dataclass import dataclass
 from holdfast.machine.format import Format
 
 

@@ -4,9 +4,9 @@ QEMU is known by its uid, wherever its packets go; a guest on a bridge by its ta
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from holdfast.dataclass import dataclass
 from holdfast.network.ruleset import Address, owned
 from holdfast.network_limits import ETCD, Place
 

@@ -4,11 +4,11 @@ import os
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 
 from holdfast import bridge, capability, device, tap
 from holdfast.capability import Capability
+from holdfast.dataclass import replace
 from holdfast.errors import ConfigError, Fault, HostLacks, together
 from holdfast.host import Access
 from holdfast.machine import Nic, NicMode

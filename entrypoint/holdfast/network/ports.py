@@ -4,11 +4,11 @@ import errno
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from holdfast import address
+from holdfast.dataclass import dataclass
 from holdfast.errors import HostLacks, LockHeld
 from holdfast.grammar import Refused
 from holdfast.machine import Machine, Nic, NicMode, Port, Protocol

@@ -6,9 +6,9 @@ pyroute2 would ask the same, for 100 ms and 24 MiB of a launcher that lives as l
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
+from holdfast.dataclass import dataclass
 from holdfast.network.ruleset import Address
 
 LENGTHS = (4, 16)  # bytes of an address

@@ -5,9 +5,9 @@ and the kernel deletes it when the process that made it ends, however that ends.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from holdfast.dataclass import dataclass
 from holdfast.machine import Port
 
 Address = IPv4Address | IPv6Address

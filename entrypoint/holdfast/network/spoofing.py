@@ -5,8 +5,8 @@ server has leased to the card: the kernel does that, as the server's word passes
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from holdfast.dataclass import dataclass
 from holdfast.machine import Nic
 from holdfast.network.ruleset import Address, owned
 

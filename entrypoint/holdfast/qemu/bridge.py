@@ -1,7 +1,6 @@
 """A user's network on a bridge: QEMU would start the bridge helper, which a confined one cannot."""
 
-from dataclasses import dataclass
-
+from holdfast.dataclass import dataclass
 from holdfast.errors import UsageError
 from holdfast.qemu.option import Option, as_json, keyed_pairs, parsed
 from holdfast.qemu.wiring import Wiring

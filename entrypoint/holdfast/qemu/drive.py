@@ -1,8 +1,8 @@
 """A user's `-drive`, and the short forms that stand for one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
+from holdfast.dataclass import dataclass, replace
 from holdfast.machine import Disk
 from holdfast.qemu.images import (
     LOCAL_DRIVERS,

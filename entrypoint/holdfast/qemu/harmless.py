@@ -6,7 +6,8 @@ asks the installed QEMU for all it has, and fails at what stands neither here no
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from holdfast.dataclass import dataclass, field
 
 NOTHING: frozenset[str] = frozenset()
 

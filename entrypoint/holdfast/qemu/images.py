@@ -6,8 +6,8 @@ its words, and gets the key that QEMU's uid may not read in /etc/ceph either.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from holdfast.dataclass import dataclass, field
 from holdfast.errors import UsageError, shortened
 from holdfast.machine import Cache, Disk, DiskKind, LocalPath, RbdImage
 from holdfast.qemu.blockdev import CEPH_KEY

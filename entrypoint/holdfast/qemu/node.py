@@ -1,8 +1,8 @@
 """A user's `-blockdev`, in either form, with all the nodes it nests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from holdfast.dataclass import dataclass
 from holdfast.machine import Disk
 from holdfast.qemu.drive import OFF
 from holdfast.qemu.images import LOCAL_DRIVERS, Images, ceph_members, path_of, rbd_members

@@ -5,9 +5,9 @@ does not know goes through as it came.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from holdfast.dataclass import dataclass, field
 from holdfast.machine import Accelerator, Disk
 from holdfast.qemu import blockdev, console, fdsets, system
 from holdfast.qemu.bridge import Bridge, bridge

@@ -6,7 +6,8 @@ are used as `fd=N`. The empty Wiring belongs to a command that a person pastes: 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from holdfast.dataclass import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from holdfast.confinement import Identity
+from holdfast.dataclass import asdict, dataclass
 from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.machine import Format, Source
 from holdfast.storage.work import Attend

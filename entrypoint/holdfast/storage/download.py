@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
 from holdfast import fetch
+from holdfast.dataclass import asdict, dataclass
 from holdfast.errors import ConfigError, Unreachable
 from holdfast.patience import Patience
 

@@ -3,8 +3,9 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from holdfast.dataclass import dataclass
 
 # Whatever is not named here may be mounted elsewhere too: NFS, CephFS, FUSE, virtiofs, OCFS2, a new one.
 LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs", "zfs"})

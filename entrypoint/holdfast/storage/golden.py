@@ -7,10 +7,10 @@ A volume names its parent in its header, so who sits on what can be read at any 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.confinement import Identity
+from holdfast.dataclass import dataclass
 from holdfast.machine import Disk, Format
 from holdfast.storage import directory, qcow2, qemu_img
 from holdfast.storage.cache import Cached, taken

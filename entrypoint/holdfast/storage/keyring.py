@@ -6,10 +6,10 @@ What a pool of host.toml does not say comes from ceph.conf and from the keyrings
 import base64
 import struct
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.dataclass import dataclass, field
 from holdfast.errors import FOLDER, ConfigError, HostLacks, reason
 from holdfast.machine.ceph import ETC_CEPH, Access, Monitor
 

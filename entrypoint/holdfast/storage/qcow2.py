@@ -3,8 +3,9 @@
 import os
 import re
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+
+from holdfast.dataclass import dataclass
 
 MAGIC = b"QFI\xfb"
 # magic, version, backing_file_offset, backing_file_size, cluster_bits, size, crypt_method

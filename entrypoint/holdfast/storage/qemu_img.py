@@ -5,10 +5,10 @@ but the descriptors that it is given.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.confinement import Identity, confined
+from holdfast.dataclass import dataclass
 from holdfast.errors import ConfigError
 from holdfast.machine import Format
 from holdfast.storage.work import Attend, Work

@@ -10,10 +10,10 @@ import selectors
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from holdfast import precompiled
+from holdfast.dataclass import dataclass, field
 from holdfast.errors import ConfigError, Fault, HostLacks, Unreachable
 from holdfast.machine import Disk, RbdImage, RbdVolume
 from holdfast.record import Unreadable, decode_copies

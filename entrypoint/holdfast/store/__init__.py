@@ -8,10 +8,10 @@ thirds of its memory and of its time to start.
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
 from holdfast import endpoint
+from holdfast.dataclass import dataclass
 from holdfast.endpoint import Endpoint
 from holdfast.errors import Unreachable
 from holdfast.settings import Settings

@@ -4,7 +4,8 @@ http.client would be 5 ms of each start, most of them for a parser of mail, and 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+
+from holdfast.dataclass import dataclass
 
 LONGEST_LINE, MOST_FIELDS = 64 * 1024, 256  # of a head
 LARGEST = 16 << 20  # bytes of an answer, or of a line of a stream
