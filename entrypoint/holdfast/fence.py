@@ -18,11 +18,10 @@ from holdfast.container import command
 from holdfast.errors import HoldfastError, LockHeld, OwnershipLost
 from holdfast.events import Events
 from holdfast.guard import Guard
-from holdfast.image_claim import clients_of, decode_claim, decoded, encode
+from holdfast.image_claim import claimant, clients_of, decoded, encode
 from holdfast.keeper import Keeper
 from holdfast.lock import Hold
 from holdfast.plan import Plan
-from holdfast.record import Unreadable
 from holdfast.standby import doze
 
 if TYPE_CHECKING:
@@ -95,10 +94,10 @@ class Fence:
         self._claims |= {image: text for image, text in found.items() if text == ours}
         if theirs := {image: text for image, text in found.items() if text != ours}:
             image, text = next(iter(theirs.items()))
-            raise LockHeld(f"{image} was claimed meanwhile by {_claimant(text)}")
+            raise LockHeld(f"{image} was claimed meanwhile by {claimant(text)}")
 
     def claim_made(self) -> None:
-        """Volumes that were made after the others were claimed."""
+        """Volumes that were made after the others were claimed, with this claim in them: it is read back."""
         in_ceph = sum(image.kind == "rbd" for image in self._images)
         if self._cluster is not None and len(self._claims) < in_ceph:
             self._put_claim(self._cluster, self._suspects | {self._own})
@@ -330,13 +329,6 @@ def beside(plan: Plan) -> "ClaimsBeside | None":
     return ClaimsBeside(
         {paths[image]: text for image, text in plan.claims.items() if image.startswith("shared/")}
     )
-
-
-def _claimant(text: str) -> str:
-    try:
-        return str(decode_claim(text))
-    except Unreadable:
-        return text[:64] or "nobody any more"
 
 
 def _strangers(vm: str, addresses: frozenset[str]) -> Strangers:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from holdfast.dataclass import asdict, dataclass
+from holdfast.errors import legible
 from holdfast.record import VERSION, Damaged, Unreadable, clients, decode
 
 
@@ -47,6 +48,14 @@ def decode_claim(text: str) -> ImageClaim:
     if type(claim.epoch) is not int:
         raise Damaged("no epoch")
     return claim
+
+
+def claimant(text: str) -> str:
+    """Whose a claim is, for people."""
+    try:
+        return str(decode_claim(text))
+    except Unreadable:
+        return legible(text) or "somebody who has not claimed it"
 
 
 def decoded(texts: Mapping[str, str]) -> dict[str, ImageClaim]:

@@ -86,8 +86,10 @@ class Standby:
         """A start of ours has failed, and the VM is given back. Raises what ends a first start; who has stood by
         tries again, after a while that grows, or when a key has changed.
         """
-        lost = isinstance(error, OwnershipLost) and ours.hold.has_run
-        if lost or not (self._waited or isinstance(error, LockHeld | Unreachable)):
+        lost = isinstance(error, OwnershipLost)
+        # Before the guest has run, that means no more than that somebody else was quicker.
+        passes = isinstance(error, LockHeld | Unreachable) or lost
+        if (lost and ours.hold.has_run) or not (self._waited or passes):
             raise error
         wait = self._settings.lock_wait
         self._deadline = None if wait is None else time.monotonic() + wait

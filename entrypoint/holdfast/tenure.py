@@ -90,6 +90,7 @@ def give_back(ours: Ours, host: Host) -> None:
             hold.release(last.encode(), clean=not hold.recorded, unmade=unmade)
         except HoldfastError as error:
             log.warning(error.message)
+            hold.abandon()  # nobody need wait until the lease has run out
 
 
 class Parting:

@@ -1,9 +1,13 @@
 """Whose an image is, past the border of one tree of keys: two trees, a wiped etcd, copies of a disk."""
 
 import itertools
+import json
+import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,14 @@ from ceph import Ceph, serving
 from chaos.gate import Gate
 from etcd import Etcd
 from launcher import Launcher, gone
+
+from holdfast import image_claim
+from holdfast.errors import LockHeld
+from holdfast.image_claim import ImageClaim
+from holdfast.machine import Disk as MachineDisk
+from holdfast.machine import RbdVolume
+from holdfast.storage import keyring
+from holdfast.storage.rbd import Cluster
 
 pytestmark = pytest.mark.integration
 
@@ -210,3 +222,122 @@ def test_whoever_opens_the_image_beside_qemu_is_named(launch: Launch, disk: Disk
             assert disk.ceph.claim(disk.image) == {}
         launcher.ready(RESTART)
     assert disk.blocklist() == shut_out
+
+
+def test_a_start_that_was_overtaken_waits_for_its_turn(launch: Launch, disk: Disk) -> None:
+    """Nothing of it has run: it is no owner that lost its VM."""
+    with Gate("127.0.0.1", [disk.etcd.port]) as gate:
+        gate.hold_answer_to(b'"images":')  # the record of the storage process
+        launcher = launch({**disk.host("7"), "ETCD_ENDPOINTS": gate.url, "TTL": "60"})
+        assert gate.reached.wait(30)
+        disk.etcd.ctl("put", "/kvm/7/epoch", "7")
+        gate.release()
+        launcher.says("another owner has taken the VM; trying again in", timeout=60)
+        launcher.ready(RESTART)
+    assert disk.etcd.get("/kvm/7/epoch") == "8"
+
+
+# -- volumes: of two trees that make one at once, one has it, and the other touches nothing of it
+
+MIB = 1024**2
+
+
+class Volume:
+    """One that is not there yet, and storage processes that are about to make it: each has looked and claimed."""
+
+    def __init__(self, ceph: Ceph, conf: Path) -> None:
+        self.ceph = ceph
+        self.name = f"made-{next(NUMBERS)}"
+        self.image = f"rbd/{self.name}"
+        self._keyring = keyring.find(conf, "holdfast")
+
+    def disk(self, size: int) -> MachineDisk:
+        backend = RbdVolume(pool="rbd", image=self.name)
+        return MachineDisk(name="root", backend=backend, size=size, mark=f"id-of-{size}")
+
+    @contextmanager
+    def maker(self, tree: str, size: int) -> Iterator[Cluster]:
+        with closing(Cluster([self.disk(size)], self._keyring)) as cluster:
+            assert cluster.inspect().claims == {}
+            cluster.swap_claims({}, claim(tree))
+            yield cluster
+
+    @property
+    def size(self) -> int:
+        return int(json.loads(self.ceph.rbd("info", "--format=json", self.image))["size"])
+
+    def unfinished(self) -> list[str]:
+        names = self.ceph.rbd("ls", "rbd").split()
+        return [one for one in names if one.startswith(f"{self.name}.")]
+
+
+def claim(tree: str) -> str:
+    return image_claim.encode(
+        ImageClaim(tree=tree, prefix="/kvm", vm="7", lock="/kvm/7/lock", epoch=1, host="h")
+    )
+
+
+@pytest.fixture
+def volume(ceph: Ceph, tmp_path: Path) -> Volume:
+    return Volume(ceph, ceph.etc(tmp_path / "etc-volume", "holdfast"))
+
+
+def test_a_volume_that_another_tree_has_made_is_not_grown(volume: Volume) -> None:
+    """It is the other tree's from the moment at which it has its name."""
+    with volume.maker("a" * 36, 16 * MIB) as first, volume.maker("b" * 36, 32 * MIB) as second:
+        assert first.provide(volume.disk(16 * MIB)) == "created"
+        assert volume.ceph.claim(volume.image)["tree"] == "a" * 36
+        with pytest.raises(LockHeld, match=r"made meanwhile by VM 7 of the tree /kvm .*aaa"):
+            second.provide(volume.disk(32 * MIB))
+        assert volume.size == 16 * MIB
+        assert first.provide(volume.disk(16 * MIB)) == ""
+
+
+def test_a_volume_that_nobody_has_claimed_is_not_grown_either(volume: Volume) -> None:
+    """An older launcher's, or one without etcd: it came into being since it was looked for."""
+    with volume.maker("b" * 36, 32 * MIB) as late:
+        volume.ceph.rbd("create", "--size", "16M", volume.image)
+        with pytest.raises(LockHeld, match="somebody who has not claimed it"):
+            late.provide(volume.disk(32 * MIB))
+        assert volume.size == 16 * MIB
+
+
+def test_two_trees_that_make_a_volume_at_once_do_not_mix(volume: Volume, tmp_path: Path) -> None:
+    """Whoever is half way gives the name to nothing but his own, and what he had begun goes again."""
+    file = tmp_path / "source.raw"
+    file.write_bytes(b"b" * 16 * MIB)
+    with ExitStack() as stack:
+        first = stack.enter_context(volume.maker("a" * 36, 16 * MIB))
+        second = stack.enter_context(volume.maker("b" * 36, 16 * MIB))
+        half_way: list[str] = []
+
+        def meanwhile() -> None:
+            if not half_way:
+                half_way.extend(stopped_half_way(second, volume))
+                assert first.provide(volume.disk(16 * MIB)) == "created"
+                os.kill(second._process.pid, signal.SIGCONT)
+
+        with pytest.raises(LockHeld, match="made meanwhile by VM 7"):
+            second.import_file(volume.disk(16 * MIB), str(file), meanwhile)
+    assert half_way == [f"{volume.name}.bbbbbbbb.importing"]
+    assert volume.size == 16 * MIB
+    assert volume.ceph.claim(volume.image)["tree"] == "a" * 36
+    assert volume.unfinished() == []
+
+
+def stopped_half_way(maker: Cluster, volume: Volume) -> list[str]:
+    """It has begun, and has not named what it makes: that takes it many turns to Ceph."""
+    while True:
+        os.kill(maker._process.pid, signal.SIGSTOP)
+        if found := volume.unfinished():
+            return found
+        os.kill(maker._process.pid, signal.SIGCONT)
+        time.sleep(0.001)
+
+
+def test_what_a_killed_start_has_begun_goes_and_another_trees_stays(volume: Volume) -> None:
+    for tree in "ab":
+        volume.ceph.rbd("create", "--size", "1M", f"{volume.image}.{tree * 8}.importing")
+    with volume.maker("a" * 36, 16 * MIB) as maker:
+        assert maker.provide(volume.disk(16 * MIB)) == "created"
+    assert volume.unfinished() == [f"{volume.name}.bbbbbbbb.importing"]

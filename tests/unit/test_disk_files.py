@@ -1,7 +1,9 @@
 """Files of the user's own as disks: judged by the rule that sources are judged by, grown, and fit for their storage."""
 
+import fcntl
 import os
 import struct
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from describing import faults, machine
 
+from holdfast.errors import LockHeld
 from holdfast.machine import Cache, Disk, Format, LocalPath, Volume, aligned
 from holdfast.storage import directory, golden, image_head, local, qcow2, sectors
 
@@ -114,6 +117,20 @@ def test_a_file_grows_to_its_size_and_never_shrinks(file: Path) -> None:
     assert file.read_bytes() == SECTOR + bytes(4 * MIB - 512)
     assert directory.provide(disk(file, size=2 * MIB)) == ""
     assert file.stat().st_size == 4 * MIB
+
+
+@pytest.mark.parametrize("form", Format)
+def test_a_file_that_a_qemu_has_open_does_not_grow(file: Path, form: Format) -> None:
+    """Another tree's VM may have been quicker since it was looked at."""
+    subprocess.run(["qemu-img", "create", "-q", "-f", form, file, "1M"], check=True)
+    before = file.read_bytes()
+    with file.open("rb") as qemus:
+        shared = local.FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, local.FIRST_LOCK, 1, 0)
+        fcntl.fcntl(qemus.fileno(), fcntl.F_OFD_SETLK, shared)
+        with pytest.raises(LockHeld, match="another QEMU holds its lock"):
+            directory.provide(disk(file, size=4 * MIB, format=form))
+        assert file.read_bytes() == before
+    assert directory.provide(disk(file, size=4 * MIB, format=form)) == "grown"
 
 
 def test_an_empty_file_needs_a_size(file: Path) -> None:

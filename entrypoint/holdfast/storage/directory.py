@@ -102,12 +102,15 @@ def grow(disk: Disk, path: Path) -> bool:
     wanted = wanted_size(disk, path)
     if not wanted:
         return False
+    from holdfast.storage import image_lock  # noqa: PLC0415 - few starts grow a disk
+
     if disk.format is Format.raw:
-        with path.open("r+b") as file:
+        with image_lock.locked_out(path) as file:
             # Unlike truncate() it never cuts off: a launcher that was paused here, on storage that
             # other hosts reach too, may come after one that has grown the volume further.
-            os.posix_fallocate(file.fileno(), wanted - 1, 1)
+            os.posix_fallocate(file, wanted - 1, 1)
     else:
+        image_lock.refuse_held(path)
         run(disk, ["qemu-img", "resize", "-q", "-f", disk.format.value, str(path), str(wanted)])
     return True
 

@@ -20,7 +20,8 @@ import rados
 import rbd
 
 from holdfast.storage.librbd_claim import claim_in, swap_claim
-from holdfast.storage.librbd_volume import Request, Tell, Volumes
+from holdfast.storage.librbd_unfinished import Claimed, Request
+from holdfast.storage.librbd_volume import Tell, Volumes
 from holdfast.storage.rbd_variables import fault
 
 # connect(timeout=) is not honoured by librados; these are (seconds).
@@ -256,6 +257,8 @@ def answer(node: Node, request: Request) -> dict[str, Any]:
     ask: Callable[..., Any] = getattr(node, request.pop("ask"))
     try:
         return {"answer": ask(**request)}
+    except Claimed as error:
+        return {"claimed": str(error)}
     except DENIED as error:
         return {"denied": str(error)}
     except (rados.Error, rbd.Error) as error:

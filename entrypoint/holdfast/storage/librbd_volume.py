@@ -10,13 +10,21 @@ from typing import Any
 import rbd
 
 from holdfast.storage.hole import pieces
+from holdfast.storage.librbd_claim import claim_in
+from holdfast.storage.librbd_unfinished import (
+    MARK,
+    UNFINISHED,
+    Claimed,
+    Request,
+    bear,
+    blank,
+    drop_snapshot,
+    name_it,
+    remove,
+)
 from holdfast.storage.rbd_variables import FEATURES, create
 
 GOLDEN = "golden"  # the protected snapshot of a parent that many share
-UNFINISHED = ".importing"
-MARK = "holdfast.volume"  # the metadata key of a volume's id; its value names the image, too
-
-Request = dict[str, Any]
 Tell = Callable[[str, int, int], None]
 
 
@@ -87,20 +95,28 @@ class Volumes(Images):
     def provide(self, image: Request) -> str:
         """A missing volume is made, one that is too small grows. A smaller size is no request to shrink."""
         size = image["size"]
-        with self._existing(image, read_only=False) as opened:
-            if opened and opened.size() < size:
-                opened.resize(size)
-                return "grown"
+        with self._existing(image) as opened:
             if opened:
-                return ""
+                return self._grown(image, opened)
         with self._pool(image) as pool:
-            new = _blank(pool, image["image"] + UNFINISHED)
+            new = blank(pool, image["image"], image)
             if image["template"]:
                 create(pool, image, new)
             else:
                 rbd.RBD().create(pool, new, size, old_format=False, features=FEATURES)
-            _name(pool, new, image)
+            name_it(pool, new, image)
         return "created"
+
+    def _grown(self, image: Request, opened: Any) -> str:
+        """Of what came into being since it was looked for, nothing is touched: it is somebody else's."""
+        with self._pool(image) as pool:
+            if (found := claim_in(pool, opened.id())) != image["claim"]:
+                raise Claimed(found)
+        if opened.size() >= image["size"]:
+            return ""
+        with self._opened(image, read_only=False) as writable:
+            writable.resize(image["size"])
+        return "grown"
 
     def marks(self, images: list[Request]) -> dict[str, str]:
         """By disk: the id of each volume that is there, "" where it bears none."""
@@ -110,13 +126,13 @@ class Volumes(Images):
 
     def bear(self, image: Request) -> None:
         with self._opened(image, read_only=False) as opened:
-            _bear(opened, image)
+            bear(opened, image)
 
     def import_file(self, image: Request, path: str) -> None:
         with self._pool(image) as pool:
-            new = _blank(pool, image["image"] + UNFINISHED)
+            new = blank(pool, image["image"], image)
             self._fill(pool, new, path, image["size"])
-            _name(pool, new, image)
+            name_it(pool, new, image)
 
     def has_golden(self, image: Request, name: str) -> bool:
         with self._existing({**image, "image": name}) as opened:
@@ -125,7 +141,7 @@ class Volumes(Images):
     def import_golden(self, image: Request, name: str, path: str) -> None:
         """Two hosts may do it at once: the second one's copy goes again."""
         with self._pool(image) as pool:
-            new = _blank(pool, f"{name}.{image['image']}{UNFINISHED}")
+            new = blank(pool, f"{name}.{image['image']}", image)
             self._fill(pool, new, path, 0)
             with rbd.Image(pool, new) as opened:
                 opened.create_snap(GOLDEN)
@@ -133,12 +149,12 @@ class Volumes(Images):
             try:
                 rbd.RBD().rename(pool, new, name)
             except rbd.ImageExists:
-                _remove(pool, new)
+                remove(pool, new)
 
     def clone_golden(self, image: Request, name: str) -> None:
         with self._pool(image) as pool:
             new = self._cloned(pool, name, GOLDEN, image)
-            _name(pool, new, image)
+            name_it(pool, new, image)
 
     def clone_volume(self, image: Request, name: str, *, chained: bool) -> str:
         """As the volume is at this moment; its VM may be running. Returns what speaks against it."""
@@ -148,7 +164,7 @@ class Volumes(Images):
                 with rbd.Image(pool, name) as parent:
                     if image["size"] and parent.size() > image["size"]:
                         return f"has {parent.size()} bytes, more than size says"
-                    _drop_snapshot(parent, snapshot)
+                    drop_snapshot(parent, snapshot)
                     parent.create_snap(snapshot)
                     parent.protect_snap(snapshot)
             except rbd.ImageNotFound:
@@ -160,8 +176,8 @@ class Volumes(Images):
                         on_progress=lambda done, total: self._tell("copying", done, total)
                     )
                 with rbd.Image(pool, name) as parent:
-                    _drop_snapshot(parent, snapshot)
-            _name(pool, new, image)
+                    drop_snapshot(parent, snapshot)
+            name_it(pool, new, image)
         return ""
 
     # -- goldens, for the operator
@@ -193,7 +209,7 @@ class Volumes(Images):
     # -- steps
 
     def _cloned(self, pool: Any, parent: str, snapshot: str, image: Request) -> str:
-        new = _blank(pool, image["image"] + UNFINISHED)
+        new = blank(pool, image["image"], image)
         rbd.RBD().clone(pool, parent, snapshot, pool, new, features=FEATURES)
         with rbd.Image(pool, new) as opened:
             if opened.size() < image["size"]:
@@ -215,40 +231,7 @@ class Volumes(Images):
                 opened.flush()
 
 
-def _name(pool: Any, new: str, image: Request) -> None:
-    """Last of all: what has the name is whole, and bears its id."""
-    with rbd.Image(pool, new) as opened:
-        _bear(opened, image)
-    rbd.RBD().rename(pool, new, image["image"])
-
-
-def _bear(opened: Any, image: Request) -> None:
-    if image["mark"]:
-        opened.metadata_set(MARK, f"{image['mark']} {opened.id()}")
-
-
 def _mark(opened: Any) -> str:
     """Clones and copies take the metadata along: what names another image says nothing of this one."""
     mark, _, own = dict(opened.metadata_list()).get(MARK, "").partition(" ")
     return str(mark) if own == opened.id() else ""
-
-
-def _blank(pool: Any, name: str) -> str:
-    """The name, free: what a start that was killed has left there goes."""
-    with contextlib.suppress(rbd.ImageNotFound):
-        _remove(pool, name)
-    return name
-
-
-def _remove(pool: Any, name: str) -> None:
-    with rbd.Image(pool, name) as opened:
-        for snapshot in [one["name"] for one in opened.list_snaps()]:
-            _drop_snapshot(opened, snapshot)
-    rbd.RBD().remove(pool, name)
-
-
-def _drop_snapshot(opened: Any, name: str) -> None:
-    if name in [one["name"] for one in opened.list_snaps()]:
-        if opened.is_protected_snap(name):
-            opened.unprotect_snap(name)
-        opened.remove_snap(name)

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 from holdfast import precompiled
 from holdfast.dataclass import dataclass, field
-from holdfast.errors import ConfigError, Fault, HostLacks, Unreachable
+from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld, Unreachable
+from holdfast.image_claim import claimant
 from holdfast.machine import Disk, RbdImage, RbdVolume
 from holdfast.record import Unreadable, decode_copies
 from holdfast.storage.keyring import Keyring
@@ -64,6 +65,7 @@ class Cluster:
         ]
         self._writable = [image for image in self._images if image["writable"]]
         self._keyring = keyring
+        self._claim = ""  # ours, as it stands in the images that are there
         self._buffer = b""
         self._asked = False  # something that was not answered, or not done in time
         self._connected = False
@@ -135,8 +137,10 @@ class Cluster:
 
     def swap_claims(self, old: Mapping[str, str], new: str) -> dict[str, str]:
         """Claim the writable images that are there, by compare-and-set: each must have the claim that stands
-        in `old`, or none where that has nothing. Returns what stands in them then. All by the image's id.
+        in `old`, or none where that has nothing. Returns what stands in them then. All by the image's id. What
+        is made later has `new` in it from the first.
         """
+        self._claim = new
         before = {identifier.split("/", 2)[2]: claim for identifier, claim in old.items()}
         found = self._ask("swap_claims", images=self._writable, old=before, new=new)
         return {f"rbd/{found['fsid']}/{name}": claim for name, claim in found["claims"].items()}
@@ -194,7 +198,7 @@ class Cluster:
 
     def _image(self, disk: Disk) -> dict[str, Any]:
         found = next(image for image in self._images if image["disk"] == disk.name)
-        return {**found, "mark": disk.mark}
+        return {**found, "mark": disk.mark, "claim": self._claim}
 
     # -- the pipe
 
@@ -236,6 +240,10 @@ class Cluster:
             reply = self._answer(attend)
         if reason := reply.get("unreadable"):
             raise ConfigError(f"{self._keyring.conf} is no configuration of Ceph: {reason}")
+        if "claimed" in reply:
+            raise LockHeld(
+                f"an image of this VM was made meanwhile by {claimant(reply['claimed'])}"
+            )
         if reason := reply.get("denied"):
             raise self._denied(reason)
         if reason := reply.get("unreachable"):
