@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from bench.process import field
 from conftest import Launch
 from etcd import Etcd
 
@@ -19,6 +20,7 @@ MODULES = 298  # the interpreter's own and ours
 CALLS = 5500  # to the system, of the main thread until QEMU is up; an image's archive spares three quarters
 # Of a start and a stop, all modules compiled: 289 million were counted.
 INSTRUCTIONS = 300_000_000
+MEMORY = 13_000  # KiB that the launcher shares with nobody while its guest runs; libnftables alone would keep 4,000
 # Heavy, and for few VMs: templates, documents, storage, links, the other way to speak to etcd; or for nobody.
 NOT_LOADED = {
     *("dataclasses", "inspect"),  # see holdfast.dataclass
@@ -34,6 +36,10 @@ def test_a_vm_stays_within_its_budget(launch: Launch, own_etcd: Etcd) -> None:
     environ = {"VM": "lean", "ETCD_ENDPOINTS": own_etcd.url, "TTL": "600"}
     launcher = launch({**environ, "PYTHONPROFILEIMPORTTIME": "1"})
     launcher.says("QEMU is up")
+    private = sum(
+        field(launcher.process.pid, "smaps_rollup", f"Private_{kind}")
+        for kind in ("Clean", "Dirty")
+    )
     launcher.signal()
     launcher.says("powering the guest down")
     launcher.signal()  # its disk is empty: nobody hears the power button
@@ -42,6 +48,7 @@ def test_a_vm_stays_within_its_budget(launch: Launch, own_etcd: Etcd) -> None:
     assert "holdfast.qmp" in loaded
     assert not loaded & NOT_LOADED
     assert len(loaded) <= MODULES
+    assert 5000 < private <= MEMORY
     requests = int(launcher.says(r"released.*etcd_requests=(\d+)").group(1))
     assert START < requests <= START + RELEASE
 

@@ -256,7 +256,11 @@ def test_what_qemus_uid_may_reach() -> None:
     nftables.run(of_qemu("7", UID, [], Boundary(ceph=True, loopback=True)))
     assert reaches("127.0.0.1", 3300)
     assert not reaches("127.0.0.1", 2379)
+    kept = nftables.kept()
     nftables.close()
+    assert not reaches("127.0.0.1", 2379)
+    for one in kept:
+        os.close(one)
     assert reaches("127.0.0.1", 2379)
 
 

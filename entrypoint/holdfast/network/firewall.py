@@ -1,8 +1,9 @@
 """The rules around one QEMU: held before it starts, gone with the launcher that made them."""
 
 import fcntl
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +52,19 @@ class Firewall:
         self, uid: int, mute: Sequence[int], taps: dict[str, Tap], life: ExitStack
     ) -> None:
         boundary = self._boundary()
-        nftables = Nftables()
-        life.callback(nftables.close)
+        with closing(Nftables()) as nftables:
+            for one in nftables.kept():
+                life.callback(os.close, one)
+            self._rules(nftables, boundary, uid, mute, taps)
+
+    def _rules(
+        self,
+        nftables: Nftables,
+        boundary: Boundary,
+        uid: int,
+        mute: Sequence[int],
+        taps: dict[str, Tap],
+    ) -> None:
         vm = self._plan.machine.vm or "qemu"
         self._hold(nftables, of_qemu(vm, uid, mute, boundary), "what QEMU may reach")
         cards = [nic for nic in self._plan.machine.nics if nic.mode is NicMode.bridge]

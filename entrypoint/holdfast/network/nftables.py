@@ -5,11 +5,17 @@ than the library. The netlink socket of the context is what owns the table: it m
 """
 
 import ctypes
+import os
+import socket
+import threading
+from contextlib import suppress
 
 from holdfast.errors import HostLacks
 
 LIBRARY = "libnftables.so.1"
 AS_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
+NETLINK_NETFILTER = 12
+_turn = threading.Lock()  # to open a context, whose socket is told by what was not there before
 
 
 class Nftables:
@@ -22,7 +28,10 @@ class Nftables:
         self._library.nft_ctx_new.restype = ctypes.c_void_p
         for name in ("nft_ctx_get_error_buffer", "nft_ctx_get_output_buffer"):
             getattr(self._library, name).restype = ctypes.c_char_p
-        self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+        with _turn:
+            before = _sockets()
+            self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+            self._sockets = _sockets() - before
         self._library.nft_ctx_buffer_error(self._context)
         self._library.nft_ctx_buffer_output(self._context)
 
@@ -51,5 +60,25 @@ class Nftables:
         given = [one["elem"] for found in sets for one in found.get("elem", ())]
         return [(int(one["val"]), int(one.get("expires", 0))) for one in given]
 
+    def kept(self) -> list[int]:
+        """What the tables live by when this is closed: they go when these descriptors are closed, too."""
+        return [os.dup(one) for one in self._sockets]
+
     def close(self) -> None:
+        """Four MiB are given back, which the allocator and ctypes would keep for as long as the VM runs."""
         self._library.nft_ctx_free(self._context)
+        process = ctypes.CDLL(None)
+        process.dlclose(ctypes.c_void_p(self._library._handle))  # noqa: SLF001 - the public name has no end
+        process.malloc_trim(0)
+
+
+def _sockets() -> set[int]:
+    """Those to netfilter that are open."""
+    found = set()
+    for number in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - names that are numbers
+        with suppress(OSError):  # no socket, or closed meanwhile
+            one = socket.socket(fileno=number)
+            if (one.family, one.proto) == (socket.AF_NETLINK, NETLINK_NETFILTER):
+                found.add(number)
+            one.detach()  # nothing of ours
+    return found
