@@ -5,6 +5,7 @@ not find makes it fail, not skip: a new machine gets everything from the Makefil
 """
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +16,17 @@ from etcd import Etcd, serving
 from launcher import Launcher
 
 HERE = Path(__file__).parent
+
+
+def pytest_keyboard_interrupt() -> None:
+    """The first TERM or Ctrl-C ends the tests in order; fixtures then end in peace what they have started."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are not named in ids: some differ from run to run, and workers have to agree on ids."""
+    return argname if isinstance(val, bytes) else None
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +102,20 @@ def launch(host_toml: Path) -> Iterator[Launch]:
             return launcher
 
         yield start
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """It is the process's: threads of a test that play launchers may leave another one to what comes next."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _term() -> None:
+    """When CI gives up the tests end in order: no container is a child of ours and goes with us."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,6 @@ processes are the machine's. tests/setup/suite gives it the machine's paths and 
 import json
 import os
 import re
-import signal
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ceph import free_ports
 from launcher import Followed, gone
 
 IMAGE = "holdfast"
@@ -123,8 +123,6 @@ class Runner:
 @pytest.fixture(scope="session")
 def engine() -> None:
     """The engine answers, and the images are built."""
-    # When CI gives up, too, the tests end in order: no container is a child of ours and goes with us.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in (IMAGE, "holdfast-ceph", "holdfast-etcd", "holdfast-lan"):
         docker("image", "inspect", "--format={{.Id}}", name)
 
@@ -190,8 +188,7 @@ class Ceph:
 
 @pytest.fixture(scope="session")
 def ceph(engine: None, guest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
-    # Twenty-two ports from here on, below those that the kernel gives away by itself.
-    port = 20000 + os.getpid() % 500 * 24
+    port = free_ports()
     conf = tmp_path_factory.mktemp("ceph")
     mounts = [f"--volume={conf}:{conf}", f"--volume={guest}:/guest:ro"]
     words = ["--network=host", *mounts, f"--env=CEPH_PORT={port}", "holdfast-ceph"]

@@ -16,7 +16,7 @@ FUSE = Path("/dev/fuse")
 @contextlib.contextmanager
 def mounted(source: Path, point: Path) -> Iterator[Path]:
     """`source`, as seen through FUSE at `point`."""
-    if not FUSE.exists():
+    with contextlib.suppress(FileExistsError):
         os.mknod(FUSE, 0o600 | 0o020000, os.makedev(10, 229))
     point.mkdir(parents=True, exist_ok=True)
     daemon = subprocess.Popen(["bindfs", "-f", source, point], stderr=subprocess.PIPE)

@@ -1,7 +1,6 @@
 """The chaos suite's fixtures. `make chaos ARGS="--seed 7 --minutes 60"` runs it for long."""
 
 import re
-import signal
 import uuid
 from collections.abc import Iterator
 from itertools import count
@@ -46,6 +45,13 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None
             terminalreporter.write_line(line)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker's figures go to the one who prints: see tests/workers.py."""
+    if figures.samples and hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["chaos"] = figures.lines()
+
+
 @pytest.fixture(scope="session")
 def minutes(request: pytest.FixtureRequest) -> float:
     """0 in the short run."""
@@ -59,8 +65,6 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def network() -> Iterator[Network]:
-    # A TERM ends the suite in order, as Ctrl-C does: the bridge is the machine's.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Network() as made:
         yield made
 

@@ -1,6 +1,7 @@
 """The origin's README warned of loops in the switch with a bridge, --net=host and RBD together."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_two_vms_on_a_bridge_keep_quiet(
     ceph: Ceph,
     lan: str,
     vm: str,
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
     for name in (f"{vm}-1", f"{vm}-2"):
         assert start(run, etcd_server, ceph, lan, name).ready()["address"].startswith("10.77.")
@@ -30,8 +31,7 @@ def test_two_vms_on_a_bridge_keep_quiet(
     time.sleep(IDLE)  # what is measured is what happens while nothing does
     after = packets(lan)
     grown = {name: after[name] - before[name] for name in before}
-    with capsys.disabled():
-        print(f"\npackets in {IDLE:.0f} s of idling: {grown}")  # noqa: T201
+    record_property(f"packets in {IDLE:.0f} s of idling", grown)
     assert max(grown.values()) < MOST_PACKETS
 
 

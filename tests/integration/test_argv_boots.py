@@ -20,6 +20,7 @@ from pathlib import Path
 import launcher
 import pytest
 from golden.case import AGENT, CASES, CONSOLE, DISKS, QMP, SEED, TYPED, Case, wiring
+from processes import netns
 
 from holdfast import tpm
 from holdfast.machine import Accelerator, Disk, Format, LocalPath, RbdImage
@@ -107,6 +108,14 @@ class Qemu:
             self.process.stderr.close()
         self._reply.close()
         self._channel.close()
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[None]:
+    """Goldens name ports of their host: here nobody else has one."""
+    with netns.namespaces():
+        netns.run("ip", "link", "set", "lo", "up")
+        yield
 
 
 @pytest.fixture

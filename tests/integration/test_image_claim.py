@@ -31,7 +31,7 @@ NUMBERS = itertools.count(1)
 RESTART = 90
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a worker goes from file to file
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     with serving(tmp_path_factory.mktemp("ceph")) as cluster:
         yield cluster

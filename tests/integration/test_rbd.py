@@ -30,7 +30,7 @@ OTHER_MACHINE = [
 RESTART = 90  # seconds: a new client waits half a minute for a dead one's watch
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a worker goes from file to file
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     with serving(tmp_path_factory.mktemp("ceph")) as cluster:
         yield cluster

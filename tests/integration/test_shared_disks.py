@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -162,7 +163,7 @@ def device(tmp_path: Path, guest: Path) -> Iterator[Path]:
     image = shutil.copy(guest / "disk.raw", tmp_path / "backing.raw")
     for path in (Path("/dev/loop-control"), *(Path(f"/dev/loop{n}") for n in range(16))):
         kind, number = (0o020000, (10, 237)) if "control" in path.name else (0o060000, (7, 0))
-        if not path.exists():
+        with suppress(FileExistsError):
             minor = number[1] if "control" in path.name else int(path.name.removeprefix("loop"))
             os.mknod(path, 0o600 | kind, os.makedev(number[0], minor))
     done = subprocess.run(
