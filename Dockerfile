@@ -132,6 +132,8 @@ RUN apt-get update \
       procps \
       python3-hypothesis \
       python3-pytest \
+      python3-pytest-timeout \
+      python3-pytest-xdist \
       python3-testinfra \
       qemu-efi-aarch64 \
       qemu-system-arm \

@@ -21,7 +21,7 @@ test: lint ## everything, in one container (ARGS=... goes to pytest)
 	@tests/setup/engine tests/setup/suite $(ARGS)
 
 chaos: ## faults for long, with figures (ARGS="--seed 7 --minutes 60"; a shorter run is part of `make test`)
-	@tests/setup/engine tests/setup/suite tests/chaos $(if $(ARGS),$(ARGS),--minutes 30)
+	@tests/setup/engine tests/setup/suite --dist no --timeout 0 tests/chaos $(if $(ARGS),$(ARGS),--minutes 30)
 
 fuzz: ## a million inputs that nobody would write, and a table (ARGS="--seed 7 --executions 100000 --only yaml")
 	@tests/setup/venv
@@ -32,7 +32,7 @@ bench: ## speed, memory and size beside bare QEMU, libvirt and the origin, into 
 	@tests/setup/engine tests/setup/contained holdfast:bench python3 -m bench $(ARGS)
 
 test-unit: lint ## lint, unit and golden tests, in seconds
-	@$(VENV)/pytest -c $(CONFIG) -q tests/unit tests/golden $(ARGS)
+	@$(VENV)/pytest -c $(CONFIG) -q -n auto --maxprocesses 4 tests/unit tests/golden $(ARGS)
 
 model: ## the larger bounds of the protocol's model (spin; long, one core)
 	@tests/setup/engine tests/setup/images test
