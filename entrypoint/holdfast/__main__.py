@@ -17,6 +17,7 @@ usage: holdfast [run [VM]]           run the VM that the environment or VM names
        holdfast -OPTION...           run QEMU with these options instead of what the keys would build
        holdfast check [VM] [--file vm.yaml]   print all that is wrong with a VM's keys
        holdfast argv [VM] [--file vm.yaml]    print QEMU's command line
+       holdfast memory [VM] [--file vm.yaml]  print the limit of memory for a VM's container
        holdfast host [--json]        print what this host is and has
        holdfast fence show|forget|shut-out VM ...    what an owner that did not stop cleanly has left
        holdfast claim ls|release ...                 which VM a disk or an address belongs to
@@ -82,6 +83,12 @@ def argv(arguments: Arguments, environ: Environment) -> int:
     return command.main(arguments, environ)
 
 
+def memory(arguments: Arguments, environ: Environment) -> int:
+    from holdfast.cli import memory as command  # noqa: PLC0415
+
+    return command.main(arguments, environ)
+
+
 def host(arguments: Arguments, environ: Environment) -> int:
     from holdfast.cli import host as command  # noqa: PLC0415
 
@@ -126,6 +133,7 @@ COMMANDS: dict[str, Callable[[Arguments, Environment], int]] = {
     "run": run,
     "check": check,
     "argv": argv,
+    "memory": memory,
     "host": host,
     "fence": fence,
     "claim": claim,

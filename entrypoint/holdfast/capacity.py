@@ -7,8 +7,8 @@ from pathlib import Path
 
 from holdfast import cgroup, limits
 from holdfast.cpu import spelled
-from holdfast.errors import HostLacks
-from holdfast.headroom import MIB, needed
+from holdfast.errors import HostLacks, Outgrown
+from holdfast.headroom import MIB, ceiling, needed
 from holdfast.host import Host
 from holdfast.machine import Machine
 
@@ -94,6 +94,20 @@ def scarce(machine: Machine, host: Host, limit: int | None) -> list[str]:
         f"--memory {-(-wanted // MIB)}m)"
     )
     return [line]
+
+
+def check_reckoned(machine: Machine, host: Host, reckoned: int) -> None:
+    """Before anything is taken: `ram` may have changed since the container was made, or etcd was away then.
+    Who has stood by for the VM ends, too: whoever made the container makes one with another limit.
+    """
+    wanted = ceiling(machine, host)
+    if reckoned < wanted:
+        was = f"was {reckoned // MIB} MiB" if reckoned else "could not be reckoned"
+        raise Outgrown(
+            f"the limit of this container's memory {was} when it was made, and by the VM's keys it is "
+            f"{wanted // MIB} MiB now: it must be made anew",
+            hint="kvm@.service does so by itself. MEMORY= in its env file sets a limit of your own.",
+        )
 
 
 def apply_weight(machine: Machine) -> list[str]:

@@ -5,6 +5,7 @@ HoldfastError
 ├── Unreachable       69  etcd, a pool or a cluster did not answer in time
 ├── InternalError     70  a fault of Holdfast's own
 ├── LockHeld          75  somebody else runs the VM and LOCK_WAIT is over
+├── Outgrown          75  the container's limit of memory is for the VM as it was
 ├── OwnershipLost     76  the VM is not ours any more
 ├── HostLacks         77  a device or a right is missing on this host
 └── ConfigError       78  the keys are wrong, or name what does not exist
@@ -75,6 +76,12 @@ class InternalError(HoldfastError):
 
 
 class LockHeld(HoldfastError):
+    status = 75
+
+
+class Outgrown(HoldfastError):
+    """The container was made for a smaller VM than the keys describe by now."""
+
     status = 75
 
 

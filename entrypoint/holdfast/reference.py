@@ -49,6 +49,8 @@ VARIABLES = (
     Variable(name="LOCK_WAIT", value="seconds, `forever`", default="`forever`", doc="how long to wait for the lock; 0 does not wait"),
     Variable(name="CONFIG_WAIT", value="switch", default="off", doc="a first start with faulty keys waits for better ones"),
     Variable(name="STAY", value="switch", default="off", doc="wait for the next start after the guest switched itself off"),
+    Variable(name="MEMORY_RECKONED", value="size", default="-", doc="what `holdfast memory` said for this container, 0: nothing; the launcher "
+             "ends (75) before it takes a VM whose keys ask for more"),
     Variable(name="EXEC", value="switch", default="off", doc="become QEMU: no lock, no supervision"),
     Variable(name="LOG_LEVEL", value="`debug info warning error`", default="`info`", doc="the least that is logged"),
     Variable(name="LOG_FORMAT", value="`text json`", default="`text`", doc="of Holdfast's own lines"),

@@ -82,6 +82,7 @@ class Settings:
     config_wait: bool = False
     stay: bool = False
     exec_: bool = False
+    memory_reckoned: int | None = None  # 0: whoever made the container could not tell
     etcd_loss: EtcdLoss = EtcdLoss.auto
     log_level: LogLevel = LogLevel.info
     log_format: LogFormat = LogFormat.text
@@ -134,6 +135,7 @@ def parse(
         config_wait=environment.read("CONFIG_WAIT", grammar.switch, False),
         stay=environment.read("STAY", grammar.switch, False),
         exec_=environment.read("EXEC", grammar.switch, False),
+        memory_reckoned=environment.read("MEMORY_RECKONED", grammar.size(), None),
         etcd_loss=environment.read("ETCD_LOSS", grammar.choice(EtcdLoss), EtcdLoss.auto),
         log_level=environment.read("LOG_LEVEL", grammar.choice(LogLevel), LogLevel.info),
         log_format=environment.read("LOG_FORMAT", grammar.choice(LogFormat), LogFormat.text),
@@ -192,6 +194,8 @@ def _contradictions(environment: Environment, settings: Settings) -> None:
         vm = settings.vm
         rule = f"holds no lock, and VM {vm} must not run without: unset EXEC, or VM, INSTANCE and LOCK"
         environment.refuse("EXEC", rule)
+    if settings.memory_reckoned is not None and not (settings.endpoints and not settings.options):
+        environment.refuse("MEMORY_RECKONED", "is for a VM whose keys are in etcd: unset it")
     if settings.etcd_loss is EtcdLoss.stop and settings.ttl < LEAST_TTL_TO_STOP:
         rule = f"must be at least {LEAST_TTL_TO_STOP} with ETCD_LOSS=stop"
         environment.refuse("TTL", rule, str(settings.ttl))

@@ -9,12 +9,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast import lan, log, plan
+from holdfast import capacity, lan, log, plan
 from holdfast.back_off import BackOff
 from holdfast.claim import claims_of, judge_images
 from holdfast.dataclass import dataclass, replace
 from holdfast.description import Description, describe
-from holdfast.errors import ConfigError, HoldfastError, LockHeld, OwnershipLost, Unreachable
+from holdfast.errors import (
+    ConfigError,
+    HoldfastError,
+    LockHeld,
+    Outgrown,
+    OwnershipLost,
+    Unreachable,
+)
 from holdfast.events import STOP_SIGNALS, Events
 from holdfast.host import CONTAINERS_NAME, Host, is_container_id
 from holdfast.last import crash, sight
@@ -123,6 +130,8 @@ class Standby:
             from holdfast.holder import named  # noqa: PLC0415 - hardly ever needed
 
             self._pause(named(error, self._store, self._names), RETRY, lock_wait=True)
+        except Outgrown:
+            raise  # no waiting mends it
         except HoldfastError as error:
             if not self._waited and not (
                 self._settings.config_wait and isinstance(error, ConfigError)
@@ -243,6 +252,8 @@ class Standby:
 
     def _check(self, described: Description, seen: Reply) -> None:
         machine = described.machine
+        if self._settings.memory_reckoned is not None:
+            capacity.check_reckoned(machine, self._host, self._settings.memory_reckoned)
         if machine.power is Power.off:
             raise Obstacle("the VM is switched off (power=off)")
         if machine.hosts and self._host.name not in machine.hosts:

@@ -15,6 +15,7 @@ from etcd import Etcd
 pytestmark = pytest.mark.e2e
 
 UNITS = Path(__file__).parents[2] / "systemd"
+MIB = 1024**2
 VM, UNIT, CONTAINER = "unit", "kvm@unit.service", "kvm-unit"
 # They are the machine's business, of which this container is a part.
 MASKED = (
@@ -82,7 +83,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, guest: Path, etcd_server: 
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(guest / "disk.raw", tmp_path / "var/lib/holdfast/images/disk.raw")
     (tmp_path / "etc/machine-id").write_text("0" * 31 + "9\n", encoding="ascii")
-    env = f"# systemd takes quotes off\nETCD_ENDPOINTS='{etcd_server.url}'\nMEMORY=\"1g\"\n"
+    env = f"# systemd takes quotes off\nETCD_ENDPOINTS='{etcd_server.url}'\n"
     (tmp_path / "etc/holdfast/kvm.env").write_text(env, encoding="ascii")
     text = (UNITS / "kvm@.service").read_text(encoding="utf-8")
     text = text.replace("RestartSec=10", "RestartSec=1")
@@ -129,17 +130,20 @@ def typed(line: str, answer: str) -> None:
     docker("exec", CONTAINER, "python3", "-c", TYPE, line, answer, timeout=60)
 
 
+def made(template: str) -> str:
+    """What docker knows of the container."""
+    return docker("inspect", f"--format={template}", CONTAINER).strip()
+
+
 def test_the_life_of_a_unit(systemd: Systemd, folders: Path, etcd_server: Etcd) -> None:
     etcd_server.put(VM, ram="192", nics__nic0__mode="user", stop_timeout="30")
     etcd_server.put(VM, disks__root__path="/var/lib/holdfast/images/disk.raw")
 
     systemd.ctl("start", UNIT)
     at = systemd.says(r"GUEST-READY.* boot=1\b")
-    limits = docker(
-        "inspect", "--format={{.HostConfig.Memory}} {{.HostConfig.CgroupParent}}", CONTAINER
-    )
-    assert limits.split() == [str(1024**3), "kvm.slice"]
-    assert systemd.shows("Slice") == "kvm.slice"
+    limit, parent = made("{{.HostConfig.Memory}} {{.HostConfig.CgroupParent}}").split()
+    assert parent == systemd.shows("Slice") == "kvm.slice"
+    assert int(limit) > 192 * MIB
 
     # Nobody reads: neither the log's client, nor who waits for the end.
     systemd.ctl("kill", "--signal=STOP", UNIT)
@@ -157,8 +161,14 @@ def test_the_life_of_a_unit(systemd: Systemd, folders: Path, etcd_server: Etcd) 
     typed("poweroff", "GUEST-DOWN")
     at = systemd.says("waiting: the VM is switched off", after=at)
     assert systemd.shows("ActiveState") == "active"
+    # Who waits for a VM that has grown makes room for it, before he takes it.
+    restarts = int(systemd.shows("NRestarts"))
+    etcd_server.put(VM, ram="256")
+    at = systemd.says("it must be made anew", after=at)
     etcd_server.put(VM, power="on")
     at = systemd.says(r"GUEST-READY.* boot=4\b", after=at)
+    assert systemd.shows("NRestarts") == str(restarts + 1)
+    assert int(made("{{.HostConfig.Memory}}")) >= int(limit) + 64 * MIB
 
     systemd.ctl("stop", UNIT)
     systemd.says("GUEST-DOWN", after=at)
@@ -168,10 +178,7 @@ def test_the_life_of_a_unit(systemd: Systemd, folders: Path, etcd_server: Etcd) 
 
 def test_wrong_keys_end_it_once(systemd: Systemd, folders: Path, etcd_server: Etcd) -> None:
     etcd_server.put(VM, ram="lots")
-    file = folders / "units/kvm@.service"
-    unit = file.read_text(encoding="utf-8")
-    file.write_text(unit.replace("-e CONFIG_WAIT=on", "-e CONFIG_WAIT=off"), encoding="utf-8")
-    systemd.ctl("daemon-reload")
+    (folders / "etc/holdfast/unit.env").write_text("CONFIG_WAIT=off\n", encoding="ascii")
     systemd.ctl("start", UNIT)
     systemd.comes("ActiveState", "failed")
     assert systemd.shows("ExecMainStatus") == "78"

@@ -1,14 +1,18 @@
 """Memory: what must agree, and what a VM needs beside the guest's own."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from describing import faults, machine
 
 from holdfast import capacity
-from holdfast.headroom import GIB, MIB, headroom, needed
+from holdfast.cli import memory
+from holdfast.errors import Outgrown
+from holdfast.headroom import GIB, MIB, ceiling, headroom, needed
 from holdfast.host import Host, Kvm
-from holdfast.machine import Disk, RbdImage, Spice
+from holdfast.machine import Disk, Format, LocalPath, RbdImage, Spice, Tpm
 
 HOST = Host(name="a", machine_id="m", boot_id="b", kvm=Kvm.usable)
 
@@ -54,12 +58,15 @@ def test_headroom_grows_with_the_guest() -> None:
     small = machine({"ram": "1G"})
     assert headroom(small, HOST) == 70 * MIB
     disk = Disk(name="a", backend=RbdImage(pool="p", image="i"))
+    table = Disk(name="a", backend=LocalPath(path="/a"), format=Format.qcow2)
     for larger in (
         replace(small, ram=8 * GIB),
         replace(small, ram_max=8 * GIB),
         replace(small, cpus=4),
         replace(small, cpus_max=4),
         replace(small, disks=(disk,)),
+        replace(small, disks=(table,)),
+        replace(small, tpm=Tpm.v2),
         replace(small, spice=Spice(port=5900)),
     ):
         assert headroom(larger, HOST) > headroom(small, HOST)
@@ -79,3 +86,37 @@ def test_q19_a_limit_that_is_too_low_is_said() -> None:
     (said,) = capacity.scarce(guest, HOST, GIB)
     assert "1024 MiB, is less than the 1094 MiB" in said
     assert "--memory 1094m" in said
+
+
+@pytest.mark.parametrize(
+    ("keys", "kvm"),
+    [({"ram": "16M"}, Kvm.usable), ({"ram": "1G"}, Kvm.usable), ({"ram": "192"}, Kvm.no_module),
+     ({"ram": "4G", "hugepages": "on"}, Kvm.usable), ({"ram": "1G", "ram_max": "64G"}, Kvm.no_module)],
+)  # fmt: skip
+def test_a_limit_that_is_made_up_leaves_room(keys: dict[str, str], kvm: Kvm) -> None:
+    """It must never be the reason why a sound VM is killed."""
+    guest, host = machine(keys), replace(HOST, kvm=kvm)
+    limit = ceiling(guest, host)
+    assert limit >= needed(guest, host) + headroom(guest, host) // 2
+    assert limit >= 512 * MIB
+    assert limit % MIB == 0
+    assert capacity.scarce(guest, host, limit) == []
+
+
+def test_a_vm_that_has_outgrown_its_container() -> None:
+    guest = machine({"ram": "4G"})
+    capacity.check_reckoned(guest, HOST, ceiling(guest, HOST))
+    for reckoned, said in ((GIB, "was 1024 MiB"), (0, "could not be reckoned")):
+        with pytest.raises(Outgrown, match=said) as caught:
+            capacity.check_reckoned(guest, HOST, reckoned)
+        assert caught.value.status == 75
+
+
+def test_the_command_prints_what_docker_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys, host = tmp_path / "vm.yaml", tmp_path / "host.json"
+    keys.write_text("ram: 4G\n", encoding="ascii")
+    host.write_text(json.dumps({"kvm": "usable", "arch": "x86_64"}), encoding="ascii")
+    assert memory.main(["--file", str(keys), "--host-file", str(host)], {}) == 0
+    assert capsys.readouterr().out == f"{4096 + 2 * (64 + 4 * 4 + 2)}M\n"
