@@ -13,7 +13,7 @@ from holdfast.errors import HostLacks, together
 from holdfast.headroom import MIB
 from holdfast.machine import Disk, LocalPath, Machine, Volume
 
-MEMINFO = "/proc/meminfo"
+ALWAYS, NEVER = "1", "2"  # of vm.overcommit_memory
 RUN_ROOM = MIB // 4  # the run directory's own files: status, secrets, documents
 
 
@@ -32,21 +32,39 @@ def check(
     together(checks)
 
 
-def check_memory(machine: Machine, *, meminfo: str = MEMINFO) -> None:
-    """The kernel refuses what is more than all of it: QEMU would end as it starts."""
+def check_memory(machine: Machine, *, proc: Path = Path("/proc")) -> None:
+    """What the kernel would refuse: QEMU would end as it starts (proc_sys_vm(5), overcommit_memory)."""
     if machine.options or machine.hugepages is not None:
         return
-    lines = Path(meminfo).read_text(encoding="ascii").splitlines()
+    rule = _read(proc / "sys/vm/overcommit_memory").strip()
+    if rule == ALWAYS:
+        return
+    there = _promised(_read(proc / "meminfo"), strict=rule == NEVER)
+    if there is not None and machine.ram > there:
+        raise HostLacks(
+            f"ram: {machine.ram // MIB} MiB are asked for, and this host has {shown(there)}"
+            f"{' left to promise (vm.overcommit_memory=2)' if rule == NEVER else ''}",
+            hint="Lower ram, or run the VM on a larger host (the key `host`). One whose guests never use all of "
+            "theirs may promise more: `sysctl vm.overcommit_memory=1`, or more swap.",
+        )
+
+
+def _promised(meminfo: str, *, strict: bool) -> int | None:
+    """What one process may be given at the most."""
     sizes = {
         name: int(rest.split()[0]) * 1024
-        for name, _, rest in (one.partition(":") for one in lines)
+        for name, _, rest in (one.partition(":") for one in meminfo.splitlines())
     }
-    there = sizes.get("MemTotal", 0) + sizes.get("SwapTotal", 0)
-    if there and machine.ram > there:
-        raise HostLacks(
-            f"ram: {machine.ram // MIB} MiB are asked for, and this host has {shown(there)}",
-            hint="Lower ram, or run the VM on a larger host (the key `host`).",
-        )
+    if strict and "CommitLimit" in sizes:
+        return max(0, sizes["CommitLimit"] - sizes.get("Committed_AS", 0))
+    return sizes["MemTotal"] + sizes.get("SwapTotal", 0) if "MemTotal" in sizes else None
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii")
+    except OSError:
+        return ""  # hidden from us: the kernel will say it
 
 
 def shown(size: int) -> str:

@@ -14,7 +14,7 @@ from holdfast.errors import ConfigError, HostLacks, together
 from holdfast.machine import Disk, LocalPath
 from holdfast.network import macvtap
 
-MEMINFO = "MemTotal:       24117248 kB\nMemFree:  1 kB\nSwapTotal:      {swap} kB\n"
+MEMINFO = "MemTotal:       24117248 kB\nMemFree:  1 kB\nSwapTotal:      {swap} kB\nCommitLimit: 12582912 kB\nCommitted_AS: 4194304 kB\n"
 DEVICES = "Character devices:\n  1 mem\n241 macvtap\n\nBlock devices:\n  7 loop\n"
 
 
@@ -42,18 +42,34 @@ def test_a_fault_of_the_keys_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ram", "swap", "fits"),
-    [("23G", 0, True), ("24G", 0, False), ("24G", 1 << 20, True), ("4T", 1 << 20, False)],
+    ("ram", "swap", "rule", "said"),
+    [
+        ("23G", 0, "0", ""),
+        ("24G", 0, "0", "this host has 23 GiB"),
+        ("24G", 0, "", "this host has 23 GiB"),  # cannot be read
+        ("24G", 1 << 20, "0", ""),
+        ("4T", 1 << 20, "0", "this host has 24 GiB"),
+        ("4T", 0, "1", ""),
+        ("7G", 0, "2", ""),
+        ("9G", 1 << 20, "2", "this host has 8 GiB left to promise"),
+    ],
 )
-def test_more_memory_than_the_host_has(ram: str, swap: int, fits: bool, tmp_path: Path) -> None:
+def test_more_memory_than_the_host_promises(
+    ram: str, swap: int, rule: str, said: str, tmp_path: Path
+) -> None:
     (tmp_path / "meminfo").write_text(MEMINFO.format(swap=swap))
-    lack = refused(
-        lambda: surroundings.check_memory(machine({"ram": ram}), meminfo=str(tmp_path / "meminfo"))
-    )
-    assert (lack is None) is fits
+    (tmp_path / "sys/vm").mkdir(parents=True)
+    if rule:
+        (tmp_path / "sys/vm/overcommit_memory").write_text(f"{rule}\n")
+    lack = refused(lambda: surroundings.check_memory(machine({"ram": ram}), proc=tmp_path))
+    assert (lack is not None) is bool(said)
     if lack is not None:
         assert lack.message.startswith("ram: ")
-        assert f"this host has {23 + (swap >> 20)} GiB" in lack.message
+        assert said in lack.message
+
+
+def test_a_proc_that_shows_nothing(tmp_path: Path) -> None:
+    surroundings.check_memory(machine({"ram": "4T"}), proc=tmp_path)
 
 
 def test_room_in_the_run_directory(tmp_path: Path) -> None:
