@@ -94,7 +94,7 @@ COPY entrypoint/holdfast /usr/lib/python3/dist-packages/holdfast
 # only look for what is not there. A stop that comes while the interpreter starts is blocked, not dropped: see events.py.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3/dist-packages/holdfast \
  && python3 -I /precompile.py \
- && printf '%s\n' '#!/usr/bin/env -S --block-signal=TERM,INT,HUP /usr/bin/python3 -ISB' \
+ && printf '%s\n' '#!/usr/bin/env -S --block-signal=TERM,INT,HUP /usr/bin/setpriv --no-new-privs /usr/bin/python3 -ISB' \
       'import sys' 'sys.path.append("/usr/lib/python3/dist-packages")' \
       'from holdfast import precompiled' 'precompiled.use()' \
       'from holdfast.__main__ import main' 'main()' >/usr/bin/holdfast \

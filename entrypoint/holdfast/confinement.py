@@ -32,20 +32,29 @@ def identity(vm: str, *, uid_map_end: int, kvm_gid: int | None) -> Identity:
     return Identity(uid=uid, gid=uid, groups=() if kvm_gid is None else (kvm_gid,))
 
 
-def confined(argv: Sequence[str], who: Identity, parent: int) -> list[str]:
-    """The command that becomes `argv` under that identity and dies with `parent`.
+def confined(
+    argv: Sequence[str], who: Identity, parent: int, seccomp: int | None = None
+) -> list[str]:
+    """The command that becomes `argv` under that identity and dies with `parent`. `seccomp` is a
+    descriptor of a filter, which the process is given, too.
 
     setpriv asks for the signal after the change of uid, which would clear it (prctl(2)).
     """
     groups = f"--groups={','.join(map(str, who.groups))}" if who.groups else "--clear-groups"
     user = [f"--reuid={who.uid}", f"--regid={who.gid}", groups]
-    return _bounded([*user, "--bounding-set=-all"], argv, parent)
+    return _bounded([*user, "--bounding-set=-all", *_filtered(seccomp)], argv, parent)
 
 
-def kept(argv: Sequence[str], capabilities: Sequence[str], parent: int) -> list[str]:
+def kept(
+    argv: Sequence[str], capabilities: Sequence[str], parent: int, seccomp: int | None = None
+) -> list[str]:
     """The same for a helper that stays root, with these capabilities and no others."""
     bounds = ",".join(["-all", *(f"+{name}" for name in capabilities)])
-    return _bounded([f"--bounding-set={bounds}"], argv, parent)
+    return _bounded([f"--bounding-set={bounds}", *_filtered(seccomp)], argv, parent)
+
+
+def _filtered(seccomp: int | None) -> list[str]:
+    return [] if seccomp is None else [f"--seccomp-filter=/proc/self/fd/{seccomp}"]
 
 
 def _bounded(rights: Sequence[str], argv: Sequence[str], parent: int) -> list[str]:

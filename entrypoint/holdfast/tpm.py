@@ -66,7 +66,7 @@ def command(directory: str, control: int, key: int | None) -> list[str]:
     """swtpm, served over a connected socket, until QEMU closes the other end."""
     # fmt: off
     return [
-        "swtpm", "socket", "--tpm2", "--terminate",
+        "swtpm", "socket", "--tpm2", "--terminate", "--seccomp", "action=kill",
         "--tpmstate", f"dir={directory},mode=0600",
         "--ctrl", f"type=unixio,clientfd={control}",
         *(["--key", f"fd={key},format=binary,mode=aes-256-cbc"] if key is not None else []),

@@ -39,6 +39,9 @@ class Vault:
 
     def serve(self, directory: Path, who: Identity, control: int) -> Child:
         """swtpm, under a uid of its own: a guest that breaks out of QEMU does not find the TPM's secrets."""
+        from holdfast import sandbox  # noqa: PLC0415 - for a VM with a TPM
+        from holdfast.seccomp import Filter  # noqa: PLC0415
+
         directory.mkdir(mode=0o700)
         file = directory / STATE
         if self._state:
@@ -48,8 +51,10 @@ class Vault:
         with ExitStack() as stack:
             key = self._handed(stack)
             passed = [control, *([key] if key is not None else [])]
-            command = confined(tpm.command(str(directory), control, key), who, os.getpid())
-            child = Child("swtpm", command, passed)
+            seccomp = stack.enter_context(sandbox.handed(Filter()))
+            words = tpm.command(str(directory), control, key)
+            command = confined(words, who, os.getpid(), seccomp)
+            child = Child("swtpm", command, [*passed, seccomp])
         self._seen, self._file = 0, file
         return child
 

@@ -97,6 +97,7 @@ def _command(share: Share, listener: int, folder: int, who: Identity) -> list[st
         f"--fd={listener}",
         f"--shared-dir=/proc/self/fd/{folder}",
         f"--sandbox={'chroot' if as_root else 'none'}",
+        "--seccomp=kill",
         "--log-level=error",
         *(["--readonly"] if share.read_only else []),
         *([f"--modcaps={NEVER}"] if as_root else []),

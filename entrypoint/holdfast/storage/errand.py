@@ -5,10 +5,11 @@ import os
 import sys
 from typing import Any
 
-from holdfast import proxy
-from holdfast.confinement import Identity
+from holdfast import proxy, sandbox
+from holdfast.confinement import Identity, confined
 from holdfast.errors import ConfigError, Fault, HoldfastError, HostLacks, Unreachable
 from holdfast.machine import Format
+from holdfast.seccomp import Filter
 from holdfast.storage import image_head, qemu_img
 from holdfast.storage.cache import NOTHING, Cache, Cached, Order, place_of
 from holdfast.storage.progress import Progress
@@ -40,7 +41,6 @@ class Errand:
     def _request(self) -> dict[str, Any]:
         order, source = self._order, self._order.source
         return {
-            "uid": self._who.uid,
             "key": order.key,
             "url": source.image if source.is_url else "",
             "trusted": source.trusted,
@@ -57,7 +57,12 @@ class Errand:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         command = [sys.executable, "-P", "-m", "holdfast.storage.fetcher"]
-        work = Work(command, [request["source"], request["target"]], json.dumps(request))
+        alone = Identity(uid=self._who.uid, gid=self._who.gid)
+        with sandbox.handed(Filter(network=True, processes=True)) as seccomp:
+            passed = [request["source"], request["target"], seccomp]
+            work = Work(
+                confined(command, alone, os.getpid(), seccomp), passed, json.dumps(request)
+            )
         said = []
         with Progress(place_of(self._order.source)) as progress:
             for line in work.lines(self._attend):

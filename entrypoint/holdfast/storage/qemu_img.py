@@ -7,10 +7,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from holdfast import sandbox
 from holdfast.confinement import Identity, confined
 from holdfast.dataclass import dataclass
 from holdfast.errors import ConfigError
 from holdfast.machine import Format
+from holdfast.seccomp import Filter
 from holdfast.storage.work import Attend, Work
 
 MEMORY = 2 * 1024**3
@@ -69,7 +71,9 @@ def _run(
 ) -> str:
     limits = [f"--as={MEMORY}", f"--cpu={seconds}", "--core=0", "--nofile=64"]
     alone = Identity(uid=who.uid, gid=who.gid)
-    work = Work(confined(["prlimit", *limits, "--", *command], alone, os.getpid()), descriptors)
+    with sandbox.handed(Filter()) as seccomp:
+        limited = confined(["prlimit", *limits, "--", *command], alone, os.getpid(), seccomp)
+        work = Work(limited, [*descriptors, seccomp])
     said = "\n".join(work.lines(attend))
     if work.close():
         own = said.replace("qemu-img: ", "").strip().splitlines()
