@@ -24,9 +24,11 @@ class Identity:
     groups: tuple[int, ...] = ()
 
 
-def identity(vm: str, *, uid_map_end: int, kvm_gid: int | None) -> Identity:
-    """The same numbers for a VM on every host; the group of /dev/kvm beside its own."""
-    number = zlib.crc32(vm.encode())
+def identity(vm: str, *, uid_map_end: int, kvm_gid: int | None, turn: int = 0) -> Identity:
+    """The same numbers for a VM on every host, where nobody has them: `turn` counts those that are taken. The
+    group of /dev/kvm beside its own.
+    """
+    number = zlib.crc32(vm.encode()) + turn
     whole = uid_map_end > FIRST_UID + UIDS
     uid = FIRST_UID + number % UIDS if whole else FIRST_MAPPED_UID + number % MAPPED_UIDS
     return Identity(uid=uid, gid=uid, groups=() if kvm_gid is None else (kvm_gid,))

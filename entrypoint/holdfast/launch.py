@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast import capacity, cgroup, hostdev, limits, log, pinned, qemu, virtiofs
-from holdfast.confinement import Identity, confined, identity
+from holdfast.confinement import Identity, confined
 from holdfast.console import Console
 from holdfast.dataclass import replace
 from holdfast.errors import HostLacks, InternalError, LockHeld, Unreachable
@@ -20,12 +20,13 @@ from holdfast.machine import Accelerator, Machine, RbdImage, Spice, Vnc
 from holdfast.network import ports
 from holdfast.outlet import outlet
 from holdfast.plan import Plan
-from holdfast.process import Child, uid_map_end
+from holdfast.process import Child
 from holdfast.qemu import system
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 from holdfast.qmp import Disconnected, Mute, Qmp, QmpError
 from holdfast.rundir import RunDirectory
 from holdfast.storage import local
+from holdfast.uid_claim import claim
 from holdfast.vault import Vault
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ class Launch:
         self.helpers: list[Child] = []  # that serve devices of this QEMU
         self._made_ticket = ""
         self._firewall: Firewall | None = None
+        self._tpm_uid: int | None = (
+            None  # another than QEMU's; its group may pass through the run directory
+        )
 
     def spawn(self, stack: ExitStack, tenure: Fence | None = None) -> tuple[Child, Qmp]:
         """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""
@@ -80,6 +84,8 @@ class Launch:
         stack.callback(self._end_helpers)
         machine = self._plan.machine
         ports.claim(machine.vm, ports.listeners(machine), stack)
+        if self._vault is not None:
+            self._tpm_uid = claim(f"{machine.vm} tpm", None, stack).uid
         with ExitStack() as descriptors:
             qmp = Qmp()
             stack.callback(qmp.close)
@@ -202,7 +208,9 @@ class Launch:
         descriptors.enter_context(theirs)
         with ours:
             folder = self._rundir.path / "tpm"
-            self.helpers.append(self._vault.serve(folder, self._tpm_identity(), ours.fileno()))
+            assert self._tpm_uid is not None  # noqa: S101 - spawn() has claimed one
+            who = Identity(uid=self._tpm_uid, gid=self._who.gid)
+            self.helpers.append(self._vault.serve(folder, who, ours.fileno()))
         return theirs.fileno()
 
     def _shares(self, machine: Machine, descriptors: ExitStack) -> dict[str, int]:
@@ -233,13 +241,8 @@ class Launch:
         from holdfast.network.firewall import Firewall  # noqa: PLC0415 - nothing of it is in a mere plan
 
         self._firewall = self._firewall or Firewall(self._plan)
-        mute = [self._tpm_identity().uid] if self._vault is not None else []
+        mute = [] if self._tpm_uid is None else [self._tpm_uid]
         self._firewall.around(self._who.uid, mute, dict(wiring.taps), life)
-
-    def _tpm_identity(self) -> Identity:
-        """Another uid than QEMU's, whose group may pass through the run directory."""
-        own = identity(f"{self._plan.machine.vm} tpm", uid_map_end=uid_map_end(), kvm_gid=None)
-        return replace(own, gid=self._who.gid)
 
     def _disks(self, descriptors: ExitStack) -> dict[str, int]:
         opened = {}

@@ -1,11 +1,12 @@
 """What comes before the first QEMU: predecessors shut out, volumes made, a directory of the VM's own."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import capacity, log
 from holdfast.attention import Attention
-from holdfast.confinement import Identity, identity
+from holdfast.confinement import Identity
 from holdfast.ending import Ending
 from holdfast.events import Events
 from holdfast.fence import Fence
@@ -13,11 +14,11 @@ from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.launch import Launch
 from holdfast.machine import Accelerator, Disk, RbdImage
 from holdfast.plan import Plan
-from holdfast.process import uid_map_end
 from holdfast.rundir import RunDirectory
 from holdfast.runs import Runs
 from holdfast.status import Status, now
 from holdfast.storage import directory
+from holdfast.uid_claim import claim
 from holdfast.vault import Vault
 
 if TYPE_CHECKING:
@@ -40,22 +41,15 @@ def start(
         tenure.shut_out(events)
         tenure.admit_ourselves()
         tenure.admit_writes()
-    who = own_identity(plan, host)
-    make_volumes(plan, who, Attention(events, tenure.keeper if tenure else None))
-    if tenure is not None:
-        tenure.claim_made()
-    if volumes is not None:
-        volumes.finish(plan.cluster)
-    elif tenure is None and plan.machine.has_volumes:
-        from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes and no etcd
-
-        place.mark_all(plan.disks)
-    status = tenure.keeper.status if tenure else described(plan, host)
-    with RunDirectory(plan.machine.vm or "qemu", who) as rundir, status.shown_in(rundir.path):
-        launch = Launch(plan, host, who, rundir, vault)
+    with ExitStack() as life:
+        who = own_identity(plan, host, life)
+        see_to_volumes(plan, who, events, tenure, volumes)
+        status = tenure.keeper.status if tenure else described(plan, host)
+        rundir = life.enter_context(RunDirectory(plan.machine.vm or "qemu", who))
+        life.enter_context(status.shown_in(rundir.path))
         return Runs(
             plan=plan,
-            launch=launch,
+            launch=Launch(plan, host, who, rundir, vault),
             rundir=rundir,
             accelerator=host.accelerator(plan.machine),
             status=status,
@@ -76,6 +70,24 @@ def described(plan: Plan, host: Host, **more: object) -> Status:
     )
 
 
+def see_to_volumes(
+    plan: Plan,
+    who: Identity,
+    events: Events,
+    tenure: Fence | None,
+    volumes: "Inventory | None",
+) -> None:
+    make_volumes(plan, who, Attention(events, tenure.keeper if tenure else None))
+    if tenure is not None:
+        tenure.claim_made()
+    if volumes is not None:
+        volumes.finish(plan.cluster)
+    elif tenure is None and plan.machine.has_volumes:
+        from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes and no etcd
+
+        place.mark_all(plan.disks)
+
+
 def make_volumes(plan: Plan, who: Identity, attend: Attention) -> None:
     for disk in plan.disks:
         if done := made(disk, plan, who, attend):
@@ -94,10 +106,9 @@ def made(disk: Disk, plan: Plan, who: Identity, attend: Attention) -> str:
     return directory.provide(disk)
 
 
-def own_identity(plan: Plan, host: Host) -> Identity:
+def own_identity(plan: Plan, host: Host, life: ExitStack) -> Identity:
     kvm = host.accelerator(plan.machine) is Accelerator.kvm
-    gid = host.kvm_gid if kvm else None
-    return identity(plan.machine.vm, uid_map_end=uid_map_end(), kvm_gid=gid)
+    return claim(plan.machine.vm, host.kvm_gid if kvm else None, life)
 
 
 def about_kvm(host: Host, plan: Plan) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from holdfast import image_source, settings
@@ -49,12 +49,11 @@ def ls(given: Namespace, config: Settings) -> int:
 
 def fetch(given: Namespace, config: Settings) -> int:
     """Before the first start needs it. The operator's own URL may lead to this very host."""
-    from holdfast.confinement import identity  # noqa: PLC0415 - `ls` needs none of it
-    from holdfast.machine import Source  # noqa: PLC0415
-    from holdfast.process import uid_map_end  # noqa: PLC0415
+    from holdfast.machine import Source  # noqa: PLC0415 - `ls` needs none of it
     from holdfast.storage.cache import Cache  # noqa: PLC0415
     from holdfast.storage.volume import MOST  # noqa: PLC0415
     from holdfast.storage.work import idle  # noqa: PLC0415
+    from holdfast.uid_claim import claim  # noqa: PLC0415
 
     try:
         source = Source(
@@ -65,10 +64,10 @@ def fetch(given: Namespace, config: Settings) -> int:
         )
     except Refused as refused:
         raise UsageError([refused.fault("image fetch", given.image)]) from refused
-    who = identity("image-fetch", uid_map_end=uid_map_end(), kvm_gid=None)
-    found = Cache(Path(config.host_config.image_cache), who, idle).image(
-        source, key="image fetch", limit=MOST
-    )
+    with ExitStack() as life:
+        who = claim("image-fetch", None, life)
+        cache = Cache(Path(config.host_config.image_cache), who, idle)
+        found = cache.image(source, key="image fetch", limit=MOST)
     return told(
         [Row(where="cache", name=found.name, size=found.size, users=0, place=found.place)], given
     )
