@@ -1,14 +1,17 @@
 """Who may look at the files of a pool: root, and no other VM's QEMU."""
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from holdfast.errors import LockHeld
 from holdfast.machine import Disk, Format, Volume
-from holdfast.storage import directory
+from holdfast.storage import directory, local
 
 pytestmark = pytest.mark.processes
 
@@ -51,3 +54,22 @@ def test_volumes_of_old_are_closed(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     path.unlink()
     directory.keep_private(old)
+
+
+def test_a_qcow2_grows_unless_a_qemu_has_it(tmp_path: Path) -> None:
+    """By a qemu-img of few rights, wherever the file lies."""
+    tmp_path.chmod(0o700)
+    os.chown(tmp_path, 1234, 1234)
+    small = disk(tmp_path, Format.qcow2)
+    assert isinstance(small.backend, Volume)
+    assert directory.provide(small) == "created"
+    larger = replace(small, size=4 << 20)
+    path = Path(small.backend.path)
+    before = path.read_bytes()
+    with path.open("rb") as qemus:
+        shared = local.FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, local.FIRST_LOCK, 1, 0)
+        fcntl.fcntl(qemus.fileno(), fcntl.F_OFD_SETLK, shared)
+        with pytest.raises(LockHeld, match="another QEMU holds its lock"):
+            directory.provide(larger)
+        assert path.read_bytes() == before
+    assert directory.provide(larger) == "grown"
