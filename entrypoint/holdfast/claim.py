@@ -5,7 +5,6 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from holdfast import image_claim
-from holdfast.container import command
 from holdfast.dataclass import dataclass
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
@@ -93,6 +92,8 @@ def judge_images(store: Store, names: Names, host: Host, made: "Plan", seen: Rep
 def _way_on(made: "Plan", image: str) -> str:
     """The claim in an image has a command; the one beside a file is a file."""
     if image.startswith("rbd/"):
+        from holdfast.container import command  # noqa: PLC0415 - only for this advice
+
         return command(f"holdfast claim release {quote(image)} --yes")
     disk = next(one.disk for one in made.images if one.id == image)
     path = PurePosixPath(next(str(one.backend) for one in made.disks if one.name == disk))

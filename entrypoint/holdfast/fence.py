@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import log
-from holdfast.container import command
 from holdfast.errors import HoldfastError, LockHeld, OwnershipLost
 from holdfast.events import Events
 from holdfast.guard import Guard
@@ -332,6 +331,8 @@ def beside(plan: Plan) -> "ClaimsBeside | None":
 
 
 def _strangers(vm: str, addresses: frozenset[str]) -> Strangers:
+    from holdfast.container import command  # noqa: PLC0415 - only for this advice
+
     named = ", ".join(sorted(addresses))
     return Strangers(
         f"{named} has an image of this VM open for writing, and no record names it",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import log, volume_record
-from holdfast.container import command
 from holdfast.dataclass import dataclass, replace
 from holdfast.host import Host
 from holdfast.machine import Disk, RbdImage, Volume
@@ -168,6 +167,8 @@ class Inventory:
         return Put(key=self._key(step.disk), value=volume_record.encode(record))
 
     def _way(self, action: str, disk: str) -> str:
+        from holdfast.container import command  # noqa: PLC0415 - only for this advice
+
         return command(f"holdfast volume {action} {self._settings.vm} {disk}")
 
     def _key(self, disk: Disk) -> str:

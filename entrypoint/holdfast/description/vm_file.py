@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from holdfast import bounded_yaml
 from holdfast.errors import ConfigError, Fault
 from holdfast.grammar import Refused
 
@@ -13,6 +12,8 @@ MOST_KEYS = 10_000
 
 def raw_from_file(text: str) -> Mapping[str, bytes]:
     """All scalars stay as they are written: `power: off` is off, a MAC is no sexagesimal number."""
+    from holdfast import bounded_yaml  # noqa: PLC0415 - for a VM without etcd
+
     try:
         root = bounded_yaml.composed(text)
     except Refused as refused:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from holdfast import log
 from holdfast.errors import HostLacks
 from holdfast.machine import Nic, NicMode
-from holdfast.network import rtnetlink, spoofing
+from holdfast.network import rtnetlink
 from holdfast.network.ruleset import Address, Way, ruleset
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Publication:
         """What a DHCP server was last heard to give the card: neither the guest nor a neighbour says it."""
         if self._nftables is None or nic not in self._nics:
             return ()
+        from holdfast.network import spoofing  # noqa: PLC0415 - there, where it keeps a set of leases
+
         table, noted = spoofing.table(self._vm), spoofing.lease_set(nic.name)
         try:
             found = self._nftables.elements(table, noted)
