@@ -82,6 +82,39 @@ def zstd(content: bytes, *options: str) -> bytes:
     return subprocess.run(command, input=content, check=True, capture_output=True).stdout
 
 
+def gpt() -> bytes:
+    """No boot code: the first sector is zeros up to its one partition, of the type EE."""
+    mbr = bytes(446) + b"\0\0\2\0\xee\xff\xff\xff" + struct.pack("<II", 1, 8191) + bytes(48)
+    return mbr + b"\x55\xaa" + b"EFI PART\0\0\1\0" + bytes(500) + DISK
+
+
+def backed(folder: Path) -> bytes:
+    (folder / "base").write_bytes(DISK)
+    made = folder / "thin"
+    base = str(folder / "base")
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", str(made)]
+    subprocess.run(command, check=True)
+    return made.read_bytes()
+
+
+def encrypted(folder: Path) -> bytes:
+    made = folder / "locked"
+    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+    command = [
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "--object",
+        "secret,id=s,data=x",
+        "-o",
+        options,
+    ]
+    subprocess.run([*command, made, "4M"], check=True)
+    return made.read_bytes()
+
+
 TAKEN: dict[str, tuple[Make, Format, str]] = {
     "cloudimg.qcow2, compressed": (lambda f: qcow2(f, "-c"), Format.qcow2, ""),
     "cloudimg.qcow2 of today": (lambda f: qcow2(f, "-o", "compression_type=zstd", "-c"), Format.qcow2, ""),
@@ -105,6 +138,7 @@ TAKEN: dict[str, tuple[Make, Format, str]] = {
     ),
     "pxe.img, 512 bytes odd": (lambda f: DISK + SECTOR, Format.raw, ""),
     "debian.tar.xz": (lambda f: tarred(DISK, "./disk.raw", "w:xz"), Format.raw, "disk.raw"),
+    "gpt.img, protective MBR": (lambda f: gpt(), Format.raw, ""),
     "image.zip": (lambda f: zipped(DISK, "a/disk.raw"), Format.raw, "a/disk.raw"),
     "old.tar": (lambda f: tarred(DISK, "disk.raw", form=tarfile.USTAR_FORMAT), Format.raw, "disk.raw"),
 }  # fmt: skip
@@ -136,6 +170,15 @@ REFUSED: dict[str, tuple[Make, str, str]] = {
     "disk.vhdx": (lambda f: qcow2(f, form="vhdx"), "is a vhdx image", ""),
     "disk.vhd, dynamic": (lambda f: qcow2(f, form="vpc"), "is a vpc image", ""),
     "disk.qed": (lambda f: qcow2(f, form="qed"), "is a qed image", ""),
+    "thin.qcow2": (backed, "leads to another file: flatten it", ""),
+    "apart.qcow2": (
+        lambda f: qcow2(f, "-o", f"data_file={f}/data,data_file_raw=on"), "leads to another file", "",
+    ),
+    "locked.qcow2": (encrypted, "is encrypted, which is not supported", ""),
+    "appliance.ova": (
+        lambda f: tarred(qcow2(f, form="vmdk"), "disk1.vmdk"), "is a vmdk image: convert it", "disk1.vmdk",
+    ),
+    "parallels.hds": (lambda f: qcow2(f, form="parallels"), "is a parallels image", ""),
     "nothing.img": (lambda f: b"", "is empty", ""),
     "one-sector.img": (lambda f: SECTOR, "has 512 bytes, too few for a system", ""),
     "explorer.zip": (lambda f: by_method(9), "method Deflate64, which is not supported", "disk.raw"),
@@ -164,7 +207,8 @@ def test_what_people_download(case: str, tmp_path: Path) -> None:
     assert found is form
     plain = tmp_path / "seen"
     subprocess.run(["qemu-img", "convert", "-f", form.value, "-O", "raw", path, plain], check=True)
-    expected = {"empty.qcow2": bytes(4 * MIB), "hybrid.iso": make(tmp_path)}.get(case, DISK)
+    own = {"empty.qcow2": bytes(4 * MIB), "gpt.img, protective MBR": gpt()}
+    expected = own.get(case) or (make(tmp_path) if case == "hybrid.iso" else DISK)
     assert plain.read_bytes()[: len(expected)] == expected
 
 

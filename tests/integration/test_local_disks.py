@@ -164,6 +164,60 @@ def test_a_qcow2_that_leads_elsewhere(
     refused(launch(described(path=str(apart), format="qcow2")), "keeps its data in another file")
 
 
+def test_a_qcow2_that_is_cut_off(
+    launch: Launch, described: Described, images: Path, guest: Path
+) -> None:
+    """An upload that broke off, a full disk. QEMU reads zeros there, and writes."""
+    image = images / "cut.qcow2"
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", guest / "disk.raw", image], check=True
+    )
+    os.truncate(image, image.stat().st_size - 200_000)
+    refused(
+        launch(described(path=str(image), format="qcow2")),
+        r"disks/root: '.*cut.*': is cut off: it has \d+ bytes of \d+ or more",
+    )
+
+
+@pytest.fixture
+def large_sectors(tmp_path: Path, pool: Path) -> Iterator[Path]:
+    """A file system on a device whose sectors have 4096 bytes."""
+    backing, place = tmp_path / "backing", pool / "large"
+    with backing.open("wb") as file:
+        file.truncate(96 * MIB)
+    for path, kind, number in (("loop-control", 0o020000, (10, 237)), *LOOPS):
+        if not Path("/dev", path).exists():
+            os.mknod(f"/dev/{path}", 0o600 | kind, os.makedev(*number))
+    command = ["losetup", "--find", "--show", "--sector-size=4096", str(backing)]
+    loop = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    place.mkdir()
+    try:
+        subprocess.run(["mkfs.ext4", "-q", "-b", "4096", loop], check=True)
+        subprocess.run(["mount", loop, place], check=True)
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=False)
+        subprocess.run(["losetup", "--detach", loop], check=True)
+
+
+LOOPS = tuple((f"loop{n}", 0o060000, (7, n)) for n in range(16))
+
+
+def test_a_size_that_larger_sectors_do_not_have(
+    launch: Launch, described: Described, large_sectors: Path, guest: Path
+) -> None:
+    """Told before anything is taken; QEMU would end in the middle of a start."""
+    image = large_sectors / "odd.raw"
+    shutil.copy(guest / "disk.raw", image)
+    os.truncate(image, image.stat().st_size + 512)
+    refused(
+        launch(described(path=str(image))),
+        r"its storage has sectors of 4096, .*truncate --size \d+ .*odd\.raw, or set .*cache to writeback",
+    )
+    os.truncate(image, image.stat().st_size - 512)
+    assert launch(described(path=str(image))).ready()["boot"] == "1"
+
+
 def refused(launcher: Launcher, said: str) -> None:
     assert launcher.ends() == 78, launcher.story()
     assert re.search(said, launcher.log, re.MULTILINE), launcher.log

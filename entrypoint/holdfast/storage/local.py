@@ -184,6 +184,13 @@ def _check_qcow2(disk: Disk, path: Path, header: qcow2.Header) -> None:
         raise _Unfit("is encrypted, which is not supported: decrypt it with qemu-img convert")
     if header.data_file:
         raise _Unfit("keeps its data in another file: flatten it with qemu-img convert")
+    from holdfast.storage import qcow2_extent  # noqa: PLC0415 - most disks are raw
+
+    with path.open("rb") as file:
+        if rule := qcow2_extent.cut_off(file.fileno()):
+            raise _Unfit(
+                f"{rule}; take a whole copy of it: the guest would read zeros for the rest"
+            )
 
 
 def _check_pool(volume: Volume) -> None:

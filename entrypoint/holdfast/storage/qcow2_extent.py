@@ -17,6 +17,7 @@ LAYOUT = struct.Struct(">20xIQIIQ")
 OFFSET = 0x00FF_FFFF_FFFF_FE00
 PACKED, ZEROS = 1 << 62, 1
 MOST_L1 = 4 * 1024**2  # entries; QEMU's own limit
+NEWEST = 1024**2  # bytes of tables: 8 GiB of a guest's
 SECTOR, OF_CLUSTER = 512, 32  # subclusters
 
 
@@ -30,12 +31,49 @@ def missing(descriptor: int) -> str:
     return f"is cut off: it has {length} bytes of {end} or more" if end > length else ""
 
 
+def cut_off(descriptor: int) -> str:
+    """The same of a disk that is in use, at once: its newest tables only, and a last cluster that was not
+    written to its end is none that misses.
+    """
+    head = os.pread(descriptor, 104, 0)
+    if not head.startswith(MAGIC) or len(head) < LAYOUT.size:
+        return ""
+    length = os.fstat(descriptor).st_size
+    end = max(_newest_ends(descriptor, head, length), default=0)
+    # Asked again: somebody may be writing to it.
+    if end <= (length := os.fstat(descriptor).st_size):
+        return ""
+    return f"is cut off: it has {length} bytes of {end} or more"
+
+
+def _newest_ends(descriptor: int, head: bytes, length: int) -> Iterator[int]:
+    """Of those tables that lie farthest behind, as what is written later does."""
+    bits, size, _, entries, place = LAYOUT.unpack_from(head)
+    if not 9 <= bits <= 21 or entries > MOST_L1:  # noqa: PLR2004 - QEMU refuses it
+        return
+    first = enumerate(_table(descriptor, place, entries, length))
+    tables = sorted({entry & OFFSET: number for number, entry in first}.items())
+    flags = _flags(head)
+    yield place + 8 * entries
+    for table, number in tables[-max(1, NEWEST >> bits) :]:
+        if table:
+            yield table + 1
+            about = bits, size, number, flags
+            ends = _of_table(descriptor, table, length, about)
+            yield from (end - (1 << bits) + 1 for end in ends)
+
+
+def _flags(head: bytes) -> int:
+    version = int.from_bytes(head[4:8], "big")
+    flags: int = FEATURES.unpack_from(head)[0] if version > 2 and len(head) >= FEATURES.size else 0  # noqa: PLR2004
+    return flags
+
+
 def _ends(descriptor: int, head: bytes, length: int) -> Iterator[int]:
     bits, size, _, entries, place = LAYOUT.unpack_from(head)
     if not 9 <= bits <= 21 or entries > MOST_L1:  # noqa: PLR2004 - qemu-img refuses it
         return
-    version = int.from_bytes(head[4:8], "big")
-    flags = FEATURES.unpack_from(head)[0] if version > 2 and len(head) >= FEATURES.size else 0  # noqa: PLR2004
+    flags = _flags(head)
     yield place + 8 * entries
     seen = set()
     for number, entry in enumerate(_table(descriptor, place, entries, length)):
