@@ -1,8 +1,10 @@
 """What the engine sees of a container that runs: its health, and its size in a registry."""
 
+import re
 import subprocess
 import time
 import zlib
+from pathlib import Path
 
 import pytest
 from container import IMAGE, Container, Runner
@@ -35,6 +37,23 @@ def test_a_standby_is_healthy(run: Runner, etcd_server: Etcd) -> None:
     container.says("waiting")
     expect_healthy(container)
     assert container.stop() == 0
+
+
+def test_a_pool_in_the_containers_own_layer_is_refused(run: Runner, tmp_path: Path) -> None:
+    """`docker rm` would take the disk along. With the option that is named, the same VM runs."""
+    (tmp_path / "vm.yaml").write_text(
+        "ram: 64\ndisks:\n  root: {pool: default, size: 16M}\n", encoding="ascii"
+    )
+    file = f"--volume={tmp_path}/vm.yaml:/vm.yaml:ro"
+    container = run(file, VM_FILE="/vm.yaml")
+    assert container.ends(60) == 77, container.story()
+    assert "is part of this container and is deleted with it" in container.log
+    (option,) = re.findall(r"-v holdfast-pool:(\S+)", container.log)
+    assert "QEMU is up" not in container.log
+    kept = run(file, f"--volume={tmp_path}/pool:{option}", VM_FILE="/vm.yaml", STOP_TIMEOUT="1")
+    kept.says("QEMU is up", timeout=60)
+    assert (tmp_path / "pool" / "vm-root.raw").exists()
+    assert kept.stop() == 0
 
 
 def test_the_image_stays_within_its_budget() -> None:
