@@ -198,7 +198,8 @@ ENTRYPOINT ["lan"]
 FROM scratch AS product
 COPY --from=root / /
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin LANG=C.UTF-8
-RUN mkdir -p /etc/ceph /etc/qemu /run/holdfast /var/lib/holdfast/cache /var/lib/holdfast/images /var/lib/holdfast/pool
+RUN mkdir -p /etc/ceph /etc/qemu /run/holdfast /var/lib/holdfast/cache /var/lib/holdfast/images /var/lib/holdfast/pool \
+ && chmod 700 /var/lib/holdfast/pool
 COPY entrypoint/host.toml /usr/lib/holdfast/host.toml
 COPY --from=code /usr/bin/holdfast /usr/bin/holdfast
 COPY --from=code /usr/lib/python3/dist-packages/holdfast /usr/lib/python3/dist-packages/holdfast

@@ -134,6 +134,11 @@ def test_no_file_lends_rights(image: Any) -> None:
     assert capable == "[]"
 
 
+def test_the_pool_is_roots_alone(image: Any) -> None:
+    """A named volume takes its mode from here."""
+    assert image.file("/var/lib/holdfast/pool").mode == 0o700
+
+
 @pytest.mark.parametrize(
     "module", ["etcd3", "jinja2", "pycdlib", "pyroute2", "rados", "rbd", "yaml"]
 )
