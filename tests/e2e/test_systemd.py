@@ -12,6 +12,8 @@ import pytest
 from container import Container, docker
 from etcd import Etcd
 
+from holdfast.settings import parse
+
 pytestmark = pytest.mark.e2e
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -174,6 +176,43 @@ def test_the_life_of_a_unit(systemd: Systemd, folders: Path, etcd_server: Etcd) 
     systemd.says("GUEST-DOWN", after=at)
     assert (systemd.shows("ActiveState"), systemd.shows("Result")) == ("inactive", "success")
     assert not docker("ps", "--all", "--quiet", f"--filter=name=^{CONTAINER}$")
+
+
+ENV_FILES = {
+    "plain": "VM=7\nETCD_ENDPOINTS=http://etcd:2379\n",
+    "double": 'VM="7"\nETCD_ENDPOINTS="http://etcd:2379"\n',
+    "single": "VM='7'\nETCD_ENDPOINTS='http://etcd:2379'\n",
+    "comments": "# the VM\n; and\n\nVM=7\n  # etcd\nETCD_ENDPOINTS=etcd\n",
+    "blanks": "  VM = 7  \n ETCD_ENDPOINTS=etcd   \n",
+    "continued": "VM=7\nETCD_ENDPOINTS=\\\netcd\n",
+    "dos": "VM=7\r\nETCD_ENDPOINTS=http://etcd:2379\r\n",
+    "twice": "VM=6\nVM=7\nETCD_ENDPOINTS=etcd\n",
+    "empty": "VM=7\nTTL=\nLOCK=\nETCD_ENDPOINTS=etcd\n",
+    "unended": "VM=7\nETCD_ENDPOINTS=etcd",
+}
+SHAPE = """
+[Service]
+Type=oneshot
+EnvironmentFile=/etc/holdfast/%i.env
+ExecStart=/usr/bin/env -0
+StandardOutput=truncate:/etc/holdfast/%i.out
+"""
+
+
+def test_env_files_as_people_write_them(systemd: Systemd, folders: Path) -> None:
+    """What systemd makes of each is a VM and its etcd to us."""
+    (folders / "units/shape@.service").write_text(SHAPE, encoding="ascii")
+    etc = folders / "etc/holdfast"
+    for name, text in ENV_FILES.items():
+        (etc / f"{name}.env").write_bytes(text.encode("ascii"))
+    systemd.ctl("daemon-reload")
+    systemd.ctl("start", *(f"shape@{name}.service" for name in ENV_FILES))
+    found = {}
+    for name in ENV_FILES:
+        said = (etc / f"{name}.out").read_text(encoding="ascii")
+        settings = parse(dict(one.split("=", 1) for one in said.split("\0") if one), host_toml="")
+        found[name] = (settings.vm, *map(str, settings.endpoints))
+    assert found == dict.fromkeys(ENV_FILES, ("7", "etcd:2379"))
 
 
 def test_wrong_keys_end_it_once(systemd: Systemd, folders: Path, etcd_server: Etcd) -> None:
