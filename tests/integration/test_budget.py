@@ -15,12 +15,12 @@ pytestmark = pytest.mark.integration
 
 START = 8  # requests of a start with nothing to fence, whatever the number of keys
 RELEASE = 4  # those of a clean stop: the status, look, give away, and end the lease
-BYTES = 4000  # of these requests and their answers, in gRPC's encoding, with one status key
-MODULES = 298  # the interpreter's own and ours
-CALLS = 5500  # to the system, of the main thread until QEMU is up; an image's archive spares three quarters
-# Of a start and a stop, all modules compiled: 289 million were counted.
-INSTRUCTIONS = 300_000_000
-MEMORY = 13_000  # KiB that the launcher shares with nobody while its guest runs; libnftables alone would keep 4,000
+BYTES = 5800  # of all of them and their answers, in gRPC's encoding, with the making of a volume; without it 500 less
+MODULES = 292  # the interpreter's own and ours
+CALLS = 4700  # to the system, of the main thread until QEMU is up; an image's archive spares three quarters
+# Of a start and a stop, all modules compiled: 293 million were counted.
+INSTRUCTIONS = 297_000_000
+MEMORY = 12_600  # KiB that the launcher shares with nobody while its guest runs; libnftables alone would keep 4,000
 # Heavy, and for few VMs: templates, documents, storage, links, the other way to speak to etcd; or for nobody.
 NOT_LOADED = {
     *("dataclasses", "inspect"),  # see holdfast.dataclass
@@ -61,11 +61,12 @@ def test_few_bytes_and_system_calls(launch: Launch, own_etcd: Etcd, tmp_path: Pa
     # -D: the launcher is our child and hears signals itself.
     launcher = launch(environ, prefix=["strace", "-D", "-qq", "-o", str(calls)])
     launcher.says("QEMU is up")
-    assert 1000 < exchanged(own_etcd) - before <= BYTES
     launcher.signal()
     launcher.says("powering the guest down")
     launcher.signal()
     assert launcher.ends() == 0
+    # At the end only is it certain which requests are in it.
+    assert 3000 < exchanged(own_etcd) - before <= BYTES
     made = calls.read_text(errors="replace").partition("QEMU is up")[0].count("\n")
     assert 500 < made <= CALLS
 
