@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from ceph import Ceph, serving
+from ceph import Ceph
 from chaos.gate import Gate
 from etcd import Etcd
 from launcher import Launcher, gone
@@ -29,12 +29,6 @@ pytestmark = pytest.mark.integration
 Launch = Callable[..., Launcher]
 NUMBERS = itertools.count(1)
 RESTART = 90
-
-
-@pytest.fixture(scope="session")  # a worker goes from file to file
-def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
-    with serving(tmp_path_factory.mktemp("ceph")) as cluster:
-        yield cluster
 
 
 class Disk:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -186,7 +187,7 @@ def large_sectors(tmp_path: Path, pool: Path) -> Iterator[Path]:
     with backing.open("wb") as file:
         file.truncate(96 * MIB)
     for path, kind, number in (("loop-control", 0o020000, (10, 237)), *LOOPS):
-        if not Path("/dev", path).exists():
+        with suppress(FileExistsError):
             os.mknod(f"/dev/{path}", 0o600 | kind, os.makedev(*number))
     command = ["losetup", "--find", "--show", "--sector-size=4096", str(backing)]
     loop = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from ceph import Ceph, keyring, serving
+from ceph import Ceph, keyring
 from etcd import Etcd, free_port
 from launcher import WITNESS_READ, WITNESS_WRITTEN, Launcher, alive, gone, told
 
@@ -28,12 +28,6 @@ OTHER_MACHINE = [
     "sh",
 ]
 RESTART = 90  # seconds: a new client waits half a minute for a dead one's watch
-
-
-@pytest.fixture(scope="session")  # a worker goes from file to file
-def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
-    with serving(tmp_path_factory.mktemp("ceph")) as cluster:
-        yield cluster
 
 
 @dataclass(frozen=True, kw_only=True)
