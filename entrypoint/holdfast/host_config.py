@@ -1,8 +1,8 @@
 """host.toml: what the operator of a host allows the VMs' keys to reach. Its values are trusted."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast import identifier
 from holdfast.dataclass import dataclass, field
@@ -10,7 +10,10 @@ from holdfast.errors import Fault
 from holdfast.grammar import Parser, Refused
 from holdfast.machine import Port
 from holdfast.network_limits import NetworkLimits, network_limits
-from holdfast.pool import Pool, pool
+from holdfast.pool import DirectoryPool, Pool, pool
+
+if TYPE_CHECKING:
+    from holdfast.disk_limits import DiskLimits
 
 NAMES = (
     "image_paths",
@@ -28,7 +31,9 @@ NAMES = (
     "share_paths",
     "state_key",
     "storage_fence",
+    "templates",
     "usb",
+    "vms",
 )
 KEY_BYTES = 32  # AES-256
 # Of args_allowlist, beside options: the built-in list, and all that is not refused to everybody.
@@ -41,6 +46,7 @@ class HostConfig:
     """`emulators_allowlist` and `bridges` are None where host.toml does not limit them, `args_allowlist` is
     where it leaves it at the built-in list.
     `time_fence` is the operator's consent to disks that only time guards (storage_fence = "time").
+    `disks` is None where it has neither [vms] nor [templates].
     """
 
     image_paths: tuple[str, ...] = ()
@@ -59,6 +65,11 @@ class HostConfig:
     image_cache: str = "/var/lib/holdfast/cache"
     pools: Mapping[str, Pool] = field(default_factory=dict)
     network: NetworkLimits = field(default_factory=NetworkLimits)
+    disks: "DiskLimits | None" = None
+
+    @property
+    def limits_vms(self) -> bool:
+        return self.disks is not None and self.disks.vms is not None
 
     def permit_path(self, path: str) -> None:
         """By its text only; whoever opens the file looks where its symlinks lead."""
@@ -123,7 +134,20 @@ def parse(text: str | None, faults: list[Fault]) -> HostConfig:
         return HostConfig()
     reading = _Reading(table, faults)
     reading.refuse_unknown(table, NAMES, "host.toml")
-    return reading.host_config()
+    found = reading.host_config()
+    if found.share_paths:
+        from holdfast.disk_limits import overlaps  # noqa: PLC0415 - for hosts that share folders
+
+        faults += overlaps(found.share_paths, _kept_from_guests(found))
+    return found
+
+
+def _kept_from_guests(found: HostConfig) -> Iterator[tuple[str, str]]:
+    """Folders, each with what it is."""
+    yield from (("image_paths", path) for path in found.image_paths)
+    pools = (one for one in found.pools.values() if isinstance(one, DirectoryPool))
+    yield from ((f"the pool {one.name}", one.path) for one in pools)
+    yield "image_cache", found.image_cache
 
 
 class _Reading:
@@ -149,7 +173,16 @@ class _Reading:
             image_cache=self.folder("image_cache", HostConfig.image_cache),
             pools=self.pools(),
             network=network_limits(self.table.get("network", {}), self.faults),
+            disks=self.disks(),
         )
+
+    def disks(self) -> "DiskLimits | None":
+        if not self.table.keys() & {"vms", "templates"}:
+            return None
+        from holdfast.disk_limits import disk_limits  # noqa: PLC0415 - for hosts with tenants
+
+        pools = self.table.get("pools", {})
+        return disk_limits(self.table, pools if isinstance(pools, Mapping) else {}, self.faults)
 
     def fault(self, name: str, rule: str, value: object = None) -> None:
         shown = None if value is None else str(value)

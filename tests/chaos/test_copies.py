@@ -96,6 +96,7 @@ def test_39_clone_made_by_holdfast(
     epoch: str, source: Case, host_toml: Path, keys: dict[str, str]
 ) -> None:
     name = f"{source.image.name}-copy"
+    host_toml.write_text(f'{host_toml.read_text()}\n[templates]\nvolumes = ["ceph/*"]\n')
     keys = {
         **keys,
         "disks__data__pool": "ceph",

@@ -672,7 +672,9 @@ def test_v7_volumes_from_an_image_in_ceph(
     image = tmp_path / "disk.qcow2"
     plain = site.guest / "disk.raw"
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", plain, image], check=True)
-    host_toml.write_text(f'image_cache = "{tmp_path}/cache"\n' + host_toml.read_text())
+    host_toml.write_text(
+        f'image_cache = "{tmp_path}/cache"\n{host_toml.read_text()}\n[templates]\nvolumes = ["ceph/*"]\n'
+    )
     site.put(ram="192", disks__root__pool="ceph", disks__root__chained="on", disks__root__size="512M",
              disks__root__primary="on", disks__root__source__image=str(image),
              disks__flat__pool="ceph", disks__flat__source__image=str(image),

@@ -40,7 +40,8 @@ def folders(tmp_path: Path, host_toml: Path) -> Path:
         (root / name / "file").write_text(name)
     (root / "home" / "out").symlink_to("/etc")  # the guest's own /etc, where there is no hostname
     (root / "link").symlink_to("/etc")
-    host_toml.write_text(f'share_paths = ["{root}"]\n' + host_toml.read_text())
+    images = host_toml.read_text().replace(f'"{tmp_path}"', f'"{tmp_path}/images"')
+    host_toml.write_text(f'share_paths = ["{root}"]\n{images}')
     return root
 
 

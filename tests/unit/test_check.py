@@ -10,6 +10,9 @@ from holdfast.errors import UsageError
 
 GOOD = "ram: 512\nrbd: vms/7\n"
 BAD = "ram: 0\nrma: 1G\nusb: {stick: '1:2'}\ndisks: {root: {path: /etc/shadow}}\n"
+UNLIMITED = (
+    "(host.toml has no [vms]: another VM's keys may name the same disks; see docs/security.md)\n"
+)
 FINDINGS = [
     "disks/root/path: '/etc/shadow': is not under image_paths of host.toml (/images)",
     "ram: '0': must be at least 16 MiB",
@@ -34,7 +37,7 @@ def test_a_good_file(
 ) -> None:
     vm_file.write_text(GOOD, encoding="utf-8")
     assert main(["--file", str(vm_file)], environ) == 0
-    assert capsys.readouterr().out == f"{vm_file}: all keys are good\n"
+    assert capsys.readouterr().out == f"{vm_file}: all keys are good\n{UNLIMITED}"
     assert main(["--file", str(vm_file), "--json"], environ) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -46,7 +49,7 @@ def test_a_good_file_for_a_host(
     host = vm_file.with_name("host.json")
     host.write_text('{"name": "host-a", "kvm": "usable"}', encoding="utf-8")
     assert main(["--file", str(vm_file), "--host-file", str(host)], environ) == 0
-    assert capsys.readouterr().out == f"{vm_file}: all keys are good for host host-a\n"
+    assert capsys.readouterr().out == f"{vm_file}: all keys are good for host host-a\n{UNLIMITED}"
 
 
 def test_all_faults_a_line_each(

@@ -70,12 +70,13 @@ def test_v22_the_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (found["name"], found["kvm"] in [*Kvm]) == ("node1", True)
     assert set(found["facts"]) == {
         "holdfast", "emulators", "accelerators", "firmware", "tpm", "cpus", "memory", "hugepages",
-        "bridges", "vhost_net", "io_uring", "pools", "packages",
+        "bridges", "vhost_net", "io_uring", "pools", "vms", "packages",
     }  # fmt: skip
     assert found["facts"]["pools"] == {
         "a": {"kind": "directory", "path": "/nowhere", "default": True, "missing": True},
         "b": {"kind": "rbd", "pool": "vms/n", "default": False},
     }
+    assert found["facts"]["vms"].startswith("host.toml has no [vms]: each VM's keys may name all")
     recorded = tmp_path / "host.json"
     recorded.write_text(text)
     assert argv.recorded(str(recorded)).name == "node1"

@@ -11,6 +11,10 @@ from holdfast.errors import ConfigError, HostLacks
 from holdfast.host import Host
 from holdfast.settings import Settings
 
+UNLIMITED = (
+    "\n(host.toml has no [vms]: another VM's keys may name the same disks; see docs/security.md)"
+)
+
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     parser = Parser("check", "Print all that is wrong with a VM's keys; the status is 78 then.")
@@ -27,6 +31,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         settings = replace(about.settings, arch=host.arch) if host else about.settings
         findings = check(settings, about.own, about.defaults, host)
         good = verdict(given.file or f"VM {settings.vm}", host)
+        if names_disks(about.own) and not settings.host_config.limits_vms:
+            good += UNLIMITED
     except ConfigError as error:  # a file that cannot be read as keys at all
         findings, good = error.lines(), ""
     if given.json:
@@ -34,6 +40,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     else:
         print(*(findings or [good]), sep="\n")
     return ConfigError.status if findings else 0
+
+
+def names_disks(own: Mapping[str, bytes]) -> bool:
+    return any(key == "rbd" or key.endswith(("/rbd", "/path", "/image", "/volume")) for key in own)
 
 
 def verdict(what: str, host: Host | None) -> str:

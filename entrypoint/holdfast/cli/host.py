@@ -22,6 +22,10 @@ from holdfast.probe import probe
 HUGEPAGES = Path("/sys/kernel/mm/hugepages")
 NETWORK = Path("/sys/class/net")
 DPKG = Path("/var/lib/dpkg/status")
+UNLIMITED = (
+    "host.toml has no [vms]: each VM's keys may name all files under image_paths, all pools, and all images that the "
+    "Ceph user of this host may open"
+)
 PATIENCE = 20.0  # seconds for QEMU to print a list
 
 
@@ -59,6 +63,7 @@ def gathered(host: Host, config: HostConfig) -> dict[str, Any]:
             name: pool(one, default=name == config.default_pool)
             for name, one in config.pools.items()
         },
+        "vms": vms(config),
         "packages": facts.packages(DPKG.read_text(encoding="utf-8") if DPKG.exists() else ""),
     }
 
@@ -123,6 +128,14 @@ def bridges(config: HostConfig) -> dict[str, str]:
         name: "allowed" if allowed is None or name in allowed else "not in bridges of host.toml"
         for name in there
     }
+
+
+def vms(config: HostConfig) -> str:
+    """What an operator with tenants must know."""
+    if config.disks is None or config.disks.vms is None:
+        return UNLIMITED
+    named = ", ".join(config.disks.vms) or "none"
+    return f"{named}: may use what their [vms] of host.toml names, all others nothing"
 
 
 def pool(one: Pool, *, default: bool) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def examine(
     refuse_idle(sources, machine)
     refuse_doubles(sources, machine.storage)
     refuse_two_clusters(sources, machine.storage)
+    _refuse_others(sources, machine)
     _refuse_crowd(sources, machine)
     return machine, sources
 
@@ -141,6 +142,15 @@ def _refuse_boot_without_kernel(sources: Sources) -> None:
         value = sources.values.get(name)
         if value and value.layer is not Layer.defaults:
             sources.refuse(value.label, "needs kernel too")
+
+
+def _refuse_others(sources: Sources, machine: Machine) -> None:
+    """What belongs to other VMs, or is nobody's to write to."""
+    limited = sources.settings.host_config.disks is not None
+    if limited or any(disk.source and disk.source.volume for disk in machine.disks):
+        from holdfast.description import belonging  # noqa: PLC0415 - for hosts with tenants, and clones
+
+        belonging.refuse_others(sources, machine)
 
 
 def _refuse_other_boards_bus(sources: Sources, machine: Machine) -> None:

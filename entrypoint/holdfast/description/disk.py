@@ -115,7 +115,13 @@ def volume(sources: Sources, name: str, pool: str, form: Format) -> Backend:
     image = f"{sources.settings.vm}-{name}"
     if isinstance(found, DirectoryPool):
         return Volume(pool=pool, directory=found.path, name=f"{image}.{form}")
-    return RbdVolume(pool=found.pool, namespace=found.namespace, image=image, access=found.access)
+    return RbdVolume(
+        pool=found.pool,
+        namespace=found.namespace,
+        image=image,
+        access=found.access,
+        label=pool,
+    )
 
 
 def _with_primary(sources: Sources, found: list[Disk]) -> list[Disk]:

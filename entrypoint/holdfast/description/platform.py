@@ -69,7 +69,10 @@ def _backend(sources: Sources, machine: Machine) -> Backend:
     match primary:
         case RbdImage(pool=pool, namespace=namespace, access=access):
             image = f"{vm}-{VARIABLES}"
-            return RbdVolume(pool=pool, namespace=namespace, image=image, access=access)
+            label = primary.label if isinstance(primary, RbdVolume) else ""
+            return RbdVolume(
+                pool=pool, namespace=namespace, image=image, access=access, label=label
+            )
         case Volume(pool=pool, directory=directory):
             return Volume(pool=pool, directory=directory, name=f"{vm}-{VARIABLES}.raw")
         case LocalPath() | None:

@@ -43,4 +43,8 @@ class RbdImage:
 
 @dataclass(frozen=True, kw_only=True)
 class RbdVolume(RbdImage):
-    """The image `<vm>-<name>` in an RBD pool of host.toml, created when it is missing."""
+    """The image `<vm>-<name>` in an RBD pool of host.toml, created when it is missing. `label` is host.toml's name
+    of the pool; "" for what lies beside an image of the user's own.
+    """
+
+    label: str = field(default="", compare=False, repr=False)
