@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -156,6 +157,63 @@ def test_a_token_that_has_run_out_is_renewed(
         time.sleep(2.5 * TOKEN)  # what is tested is that time passes
         assert store.txn(success=[Put(key="/a", value=b"2")]).succeeded
         assert guarded.get("/a") == "2"
+
+
+def test_tokens_that_are_all_forgotten_stop_nobody(
+    protocol: Protocol, guarded: Etcd, tmp_path: Path
+) -> None:
+    """Several threads find out at once, and a watch on the same connection goes on."""
+    login = {"etcd_username": "root", "etcd_password_file": password_file(tmp_path, "secret")}
+    with connect(settings(guarded, tls=False, etcd_protocol=protocol, **login)) as store:
+        lease, _ = store.grant(10)
+        revision = store.txn(success=[Put(key="/w/0", value=b"")]).revision
+        changes = store.changes(["/w/"], revision + 1)
+        heard = iter(changes)
+        first = next(heard)  # that it is there
+        guarded.ctl("auth", "disable")
+        guarded.client = []
+        guarded.ctl("auth", "enable")
+        guarded.client = ["--user=root:secret"]
+        with ThreadPoolExecutor(8) as threads:
+            puts = [
+                threads.submit(store.txn, (), [Put(key=f"/w/{n}", value=b"")]) for n in range(24)
+            ]
+            renewed = threads.submit(store.keep_alive, lease)
+        assert all(put.result().succeeded for put in puts)
+        assert renewed.result() == 10
+        seen = set(first.keys)
+        while len(seen) < 24:
+            seen |= next(heard).keys
+        changes.close()
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Iterator[Etcd]:
+    """An etcd whose tokens are signed, and good for one state of all rights."""
+    key, public = tmp_path / "jwt.key", tmp_path / "jwt.pub"
+    for command in (
+        ["genrsa", "-out", key, "2048"],
+        ["rsa", "-in", key, "-pubout", "-out", public],
+    ):
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    token = f"--auth-token=jwt,pub-key={public},priv-key={key},sign-method=RS256,ttl=10m"
+    with serving(tmp_path, token) as etcd:
+        etcd.ctl("user", "add", "root:secret")
+        etcd.ctl("user", "grant-role", "root", "root")
+        etcd.ctl("auth", "enable")
+        etcd.client = ["--user=root:secret"]
+        yield etcd
+
+
+def test_somebody_elses_new_rights_cost_nobody_his_own(
+    protocol: Protocol, signed: Etcd, tmp_path: Path
+) -> None:
+    login = {"etcd_username": "root", "etcd_password_file": password_file(tmp_path, "secret")}
+    with connect(settings(signed, tls=False, etcd_protocol=protocol, **login)) as store:
+        assert store.txn(success=[Put(key="/a", value=b"1")]).succeeded
+        signed.ctl("user", "add", "tenant:pass")
+        assert store.txn(success=[Put(key="/a", value=b"2")]).succeeded
+        assert store.keep_alive(store.grant(10)[0]) == 10
 
 
 def test_a_role_that_is_too_small_is_told_what_was_asked(

@@ -134,6 +134,16 @@ def connect(settings: Settings, *, timeout: float = 2.0) -> Store:
     return Gateway(settings, timeout=timeout)
 
 
+# A token that was signed (JWT) before anybody's rights were changed, and one that came to nothing: INVALID_ARGUMENT,
+# as a faulty request is. https://github.com/etcd-io/etcd/blob/v3.5.16/api/v3rpc/rpctypes/error.go
+STALE = ("revision of auth store is old", "user name is empty")
+
+
+def is_stale(unauthenticated: bool, said: str) -> bool:
+    """Whether a new token may be taken where this one was not."""
+    return unauthenticated or any(words in said for words in STALE)
+
+
 def range_end(prefix: str) -> bytes:
     """The first key after all that begin with the prefix (rpc.proto: range_end)."""
     key = prefix.encode()

@@ -1,5 +1,7 @@
 """A gRPC channel to one etcd endpoint, through python-etcd3."""
 
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +39,27 @@ class Client:
         self.kv = self._etcd.kvstub
         self.lease = self._etcd.leasestub
         self.watch = rpc.WatchStub(self._etcd.channel)
+        self._settings = settings
+        self._logging_in = threading.Lock()
+
+    @property
+    def has_user(self) -> bool:
+        return bool(self._settings.etcd_username)
 
     @property
     def authentication(self) -> dict[str, Any]:
         """The token of a user. gRPC would carry it as a credential only where there is TLS."""
         return {"metadata": self._etcd.metadata}
+
+    def log_in(self, *, stale: Mapping[str, Any]) -> None:
+        """A token in place of the stale one, which another thread may have got meanwhile."""
+        with self._logging_in:
+            if self.authentication == stale:
+                user = _user(self._settings)
+                request = rpc.AuthenticateRequest(name=user["user"], password=user["password"])
+                stub = rpc.AuthStub(self._etcd.channel)
+                reply = stub.Authenticate(request, timeout=self._etcd.timeout)
+                self._etcd.metadata = (("token", reply.token),)
 
     def close(self) -> None:
         self._etcd.close()
@@ -60,16 +78,23 @@ def _tls(endpoint: Endpoint, settings: Settings) -> dict[str, str | None]:
 def _user(settings: Settings) -> dict[str, str]:
     if not settings.etcd_username:
         return {}
-    password = Path(settings.etcd_password_file).read_text(encoding="utf-8").rstrip("\n")
+    try:
+        password = Path(settings.etcd_password_file).read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        raise _unreadable(error) from error
     return {"user": settings.etcd_username, "password": password}
+
+
+def _unreadable(error: OSError) -> UsageError:
+    return UsageError(
+        f"{error.filename}: {reason(error)}", hint="etcd's TLS files or password file"
+    )
 
 
 def connect(endpoint: Endpoint, settings: Settings, timeout: float) -> Client:
     try:
         return Client(endpoint, settings, timeout)
     except OSError as error:
-        raise UsageError(
-            f"{error.filename}: {reason(error)}", hint="etcd's TLS files or password file"
-        ) from error
+        raise _unreadable(error) from error
     except etcd3.exceptions.Etcd3Exception as error:
         raise Unreachable(f"etcd at {endpoint}: {error}") from error

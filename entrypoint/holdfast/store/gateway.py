@@ -4,6 +4,7 @@ https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
 """
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +13,7 @@ from holdfast.clock import boottime
 from holdfast.endpoint import Endpoint
 from holdfast.errors import OwnershipLost, Unreachable, UsageError, reason
 from holdfast.settings import Settings
-from holdfast.store import SYSTEM_CA, Change, Denied, NoAnswer, Store, message
+from holdfast.store import SYSTEM_CA, Change, Denied, NoAnswer, Store, is_stale, message
 from holdfast.store.connection import Broken, Connection, Resolver
 from holdfast.store.message import Message, Refusal
 from holdfast.txn import Operation, Reply, Unchanged
@@ -40,6 +41,7 @@ class Gateway(Store):
         self._idle: dict[Endpoint, list[Connection]] = {one: [] for one in settings.endpoints}
         self._resolvers = {one: Resolver(one) for one in settings.endpoints}
         self._token = ""
+        self._logging_in = threading.Lock()
 
     def close(self) -> None:
         for connections in self._idle.values():
@@ -80,7 +82,7 @@ class Gateway(Store):
 
     def changes(self, prefixes: Sequence[str], revision: int) -> "Stream":
         connection = self._connection(self.endpoints[self._first])
-        headers = {**self._headers(), **REQUIRE_LEADER}
+        headers = {**_rights(self._token), **REQUIRE_LEADER}
         return Stream(connection, message.watches(prefixes, revision), headers)
 
     # -- one request
@@ -101,30 +103,39 @@ class Gateway(Store):
             raise kind(f"etcd at {endpoint} refuses: {refusal}") from refusal
 
     def _authenticated(self, endpoint: Endpoint, path: str, body: bytes, decode: Decode[T]) -> T:
-        if self._settings.etcd_username and not self._token:
-            self._log_in(endpoint)
+        if not self._settings.etcd_username:
+            return self._post(endpoint, path, body, decode)
+        token = self._token or self._log_in(endpoint, "")
         try:
-            return self._post(endpoint, path, body, decode)
+            return self._post(endpoint, path, body, decode, token)
         except Refusal as refusal:
-            if refusal.code != UNAUTHENTICATED or not self._settings.etcd_username:
+            if not is_stale(refusal.code == UNAUTHENTICATED, str(refusal)):
                 raise
-            self._log_in(endpoint)  # the token has run out, or the server has forgotten it
-            return self._post(endpoint, path, body, decode)
+            return self._post(endpoint, path, body, decode, self._log_in(endpoint, token))
 
-    def _log_in(self, endpoint: Endpoint) -> None:
-        self._token = ""
+    def _log_in(self, endpoint: Endpoint, stale: str) -> str:
+        """A token in place of the stale one, which another thread may have got meanwhile."""
+        if not self._logging_in.acquire(timeout=self.timeout):
+            raise NoAnswer("another request waits for its token")
+        try:
+            if self._token == stale:
+                self._token = self._authenticate(endpoint)
+            return self._token
+        finally:
+            self._logging_in.release()
+
+    def _authenticate(self, endpoint: Endpoint) -> str:
         name, path = self._settings.etcd_username, Path(self._settings.etcd_password_file)
         try:
             password = path.read_text(encoding="utf-8").rstrip("\n")
         except OSError as error:
             raise _unreadable(error) from error
         body = json.dumps({"name": name, "password": password}).encode()
-        self._token = self._post(endpoint, "/v3/auth/authenticate", body, message.token)
+        return self._post(endpoint, "/v3/auth/authenticate", body, message.token)
 
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": self._token} if self._token else {}
-
-    def _post(self, endpoint: Endpoint, path: str, body: bytes, decode: Decode[T]) -> T:
+    def _post(
+        self, endpoint: Endpoint, path: str, body: bytes, decode: Decode[T], token: str = ""
+    ) -> T:
         """On a connection that is there, and if that one has been closed meanwhile, on a new one."""
         self.requests += 1
         ends = boottime() + self.timeout  # of both together: the lease's times count on it
@@ -132,19 +143,23 @@ class Gateway(Store):
             kept = self._idle[endpoint].pop() if self._idle[endpoint] else None
         if kept:
             try:
-                return _decoded(self._post_on(kept, path, body, ends), decode)
+                return _decoded(self._post_on(kept, path, body, token, ends), decode)
             except TimeoutError as error:
                 raise NoAnswer(f"{error}") from error
             except Broken:
                 kept.close()
         try:
-            return _decoded(self._post_on(self._connection(endpoint), path, body, ends), decode)
+            return _decoded(
+                self._post_on(self._connection(endpoint), path, body, token, ends), decode
+            )
         except Broken as error:
             raise NoAnswer(f"{error}") from error
 
-    def _post_on(self, connection: Connection, path: str, body: bytes, ends: float) -> Answer:
+    def _post_on(
+        self, connection: Connection, path: str, body: bytes, token: str, ends: float
+    ) -> Answer:
         try:
-            answer = connection.post(path, body, self._headers(), ends)
+            answer = connection.post(path, body, _rights(token), ends)
         except BaseException:
             connection.close()
             raise
@@ -180,6 +195,10 @@ class Stream:
 
     def close(self) -> None:
         self._connection.shut()
+
+
+def _rights(token: str) -> dict[str, str]:
+    return {"Authorization": token} if token else {}
 
 
 def _decoded(answer: Answer, decode: Decode[T]) -> T:

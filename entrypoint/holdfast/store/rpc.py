@@ -15,7 +15,7 @@ from etcd3 import etcdrpc as rpc
 
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
 from holdfast.settings import Endpoint, Settings
-from holdfast.store import Change, Denied, NoAnswer, Store, range_end
+from holdfast.store import Change, Denied, NoAnswer, Store, is_stale, range_end
 from holdfast.store.channel import Client, connect
 from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
 
@@ -121,15 +121,23 @@ class Rpc(Store):
         options = {"timeout": self.timeout, "wait_for_ready": wait_for_ready}
         client = self._client(endpoint)
         try:
-            return call(client, {**options, **client.authentication})
+            return self._authenticated(client, call, options)
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                self._drop(endpoint)  # the token has run out: a new connection asks for a new one
-                client = self._client(endpoint)
-                return call(client, {**options, **client.authentication})
             if error.code() in ELSEWHERE:
                 raise
             raise _refusal(endpoint, error) from error
+
+    def _authenticated(self, client: Client, call: Call, options: Options) -> Any:
+        """On the connection that is there, whose streams go on: only its token is another one."""
+        rights = client.authentication
+        try:
+            return call(client, {**options, **rights})
+        except grpc.RpcError as error:
+            unauthenticated = error.code() is grpc.StatusCode.UNAUTHENTICATED
+            if not client.has_user or not is_stale(unauthenticated, str(error.details())):
+                raise
+        client.log_in(stale=rights)
+        return call(client, {**options, **client.authentication})
 
     def _client(self, endpoint: Endpoint) -> Client:
         with self._guard:
