@@ -169,14 +169,14 @@ COPY --from=code /usr/lib/python3/dist-packages/holdfast /usr/lib/python3/dist-p
 # ---- what stands beside a VM in docker-compose.yml ----
 FROM debian:trixie-slim AS etcd
 RUN apt-get update \
- && apt-get install -y --no-install-recommends etcd-client etcd-server \
- && apt-get clean && rm -rf /var/lib/apt/lists/*
+ && apt-get install -y --no-install-recommends etcd-client etcd-server openssl \
+ && apt-get clean && rm -rf /var/lib/apt/lists/* \
+ && install --directory --mode=700 --owner=etcd --group=etcd /launcher
+COPY tests/etcd/ /usr/local/bin/
 USER etcd
-VOLUME /var/lib/etcd
+VOLUME /var/lib/etcd /launcher
 EXPOSE 2379
-ENTRYPOINT ["etcd", "--name=etcd", "--data-dir=/var/lib/etcd/data", "--log-level=warn", \
-            "--auto-compaction-mode=periodic", "--auto-compaction-retention=1h", "--quota-backend-bytes=4294967296", \
-            "--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls=http://etcd:2379"]
+ENTRYPOINT ["serve-etcd"]
 
 FROM debian:trixie-slim AS ceph
 RUN apt-get update \

@@ -83,6 +83,7 @@ def test_up_and_down(compose: Compose, guest: Path, tmp_path: Path) -> None:
         compose.put("power", "on")
         ready = shown.ready()
         assert ready["boot"] == "1"
+        assert "asks nobody" not in shown.log
         assert ready["address"].startswith("10.77.0.")
         assert "boot=1" in compose(
             "exec", "-T", "lan", "wget", "-qO-", f"http://{ready['address']}/"

@@ -18,7 +18,7 @@ PARTS = (
     ".dockerignore",
     "docker-compose.yml",
     "entrypoint",
-    *(f"tests/{part}" for part in ("ceph", "demo", "guest", "lan", "setup")),
+    *(f"tests/{part}" for part in ("ceph", "demo", "etcd", "guest", "lan", "setup")),
 )
 
 
@@ -75,6 +75,7 @@ def demo(
 def test_demo(demo: Demo) -> None:
     shown = demo.up()
     assert re.search(r"GUEST-READY hostname=demo-guest address=10\.77\.0\.\d+ boot=1", shown)
+    assert "asks nobody" not in shown
     commands = re.findall(r"(?m)^     \$ (.+)$", shown.partition("commands to try next")[2])
     assert len(commands) == 5
     said = [demo.shell(command) for command in commands]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 README = Path(__file__).parents[2] / "README.md"
 OPERATIONS = README.parent / "docs" / "operations.md"
 BUILDS_OR_WATCHES = ("docker build ", "docker logs ", "ssh ")
-VOLUMES = ("holdfast-etcd", "holdfast-pool")
+VOLUMES = ("holdfast-etcd", "holdfast-launcher", "holdfast-pool")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBxWcKcGcTnGZ0C1kcWc7N3mU1q5y2yWwP9Fz2n3YV5k somebody\n"
 
 
@@ -97,6 +97,7 @@ def test_the_example_runs(clone: Path) -> None:
     pasted("\n".join(lines), clone)
     with closing(Followed(["docker", "logs", "--follow", "kvm-7"], os.environ)) as shown:
         assert shown.ready()["boot"] == "1"
+        assert "asks nobody" not in shown.log
         assert "2222" in docker("port", "kvm-7")
         docker("stop", "kvm-7")
         shown.ends()
