@@ -4,6 +4,7 @@ Every hostile value carries a canary: a word that no option and no property of o
 in a value; where it comes out as the name of something, a value has broken out of its place.
 """
 
+import os
 import shlex
 import string
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ HOST = Host(
     emulators={"aarch64": "/usr/bin/qemu-system-aarch64"},
 )
 CANARY = "canary"
+# `make test-unit` tries a part of the values; `make test` all of them.
+SHARE = int(os.environ.get("EXAMPLES_SHARE", "1"))
 # Their value is one word to QEMU, whatever is in it.
 OPAQUE = {"append", "initrd", "kernel", "uuid"}
 
@@ -133,7 +136,7 @@ def vendor_data_is_what_was_said(subject: Machine) -> None:
 
 
 @settings(
-    max_examples=400,
+    max_examples=400 // SHARE,
     deadline=None,
     derandomize=True,  # the same everywhere: a fault is found by who makes it
     database=None,
@@ -171,7 +174,7 @@ FLAGS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None, derandomize=True, database=None)
+@settings(max_examples=600 // SHARE, deadline=None, derandomize=True, database=None)
 @given(flags=FLAGS)
 def test_no_extra_flag_opens_a_file_or_takes_over(flags: list[list[str]]) -> None:
     """They stand at the end as they were given, or the VM is refused."""
@@ -186,7 +189,7 @@ def test_no_extra_flag_opens_a_file_or_takes_over(flags: list[list[str]]) -> Non
         assert option.name in SHOWN or HOST_FILE not in (option.value or ""), option
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100 // SHARE, deadline=None, derandomize=True, database=None)
 @given(text=st.lists(st.sampled_from([*FRAGMENTS, "ram", "disks", "a", " ", "- ", "&a ", "*a"])).map("".join))  # fmt: skip
 def test_no_file_of_keys_ends_otherwise_than_with_a_fault(text: str) -> None:
     try:
