@@ -22,6 +22,8 @@ class Gate:
         self._patterns: frozenset[bytes] = frozenset()
         self._open = threading.Event()
         self._open.set()
+        self._held = 0  # answers that wait at the gate
+        self._passed = threading.Condition()
         self._address = address
         self._threads: list[threading.Thread] = []
         self._ends: list[socket.socket] = []
@@ -54,7 +56,10 @@ class Gate:
         self._patterns = frozenset({pattern, *in_base64(pattern)})
 
     def release(self) -> None:
+        """What was held is with the client when this returns: who wakes then finds it before its time is up."""
         self._open.set()
+        with self._passed:
+            assert self._passed.wait_for(lambda: self._held == 0, timeout=10)
 
     def _listen(self, port: int) -> socket.socket:
         listener = socket.create_server((self._address, 0))
@@ -88,11 +93,23 @@ class Gate:
                     self._patterns = frozenset()
                     self._open.clear()
                     self.reached.set()
-                if not up:
-                    self._open.wait()
-                target.sendall(data)
+                if up:
+                    target.sendall(data)
+                else:
+                    self._answer(target, data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, target: socket.socket, data: bytes) -> None:
+        with self._passed:
+            self._held += 1
+        try:
+            self._open.wait()
+            target.sendall(data)
+        finally:
+            with self._passed:
+                self._held -= 1
+                self._passed.notify_all()
 
 
 def in_base64(text: bytes) -> Iterator[bytes]:
