@@ -90,14 +90,14 @@ def judge_images(store: Store, names: Names, host: Host, made: "Plan", seen: Rep
 
 
 def _way_on(made: "Plan", image: str) -> str:
-    """The claim in an image has a command; the one beside a file is a file."""
+    """The claim in an image has a command; the one beside a file is a folder."""
     if image.startswith("rbd/"):
         from holdfast.container import command  # noqa: PLC0415 - only for this advice
 
         return command(f"holdfast claim release {quote(image)} --yes")
     disk = next(one.disk for one in made.images if one.id == image)
     path = PurePosixPath(next(str(one.backend) for one in made.disks if one.name == disk))
-    return f"rm {quote(str(path.with_name(f'.{path.name}.holdfast-claim')))}"
+    return f"rm -r {quote(str(path.with_name(f'.{path.name}.holdfast-claim')))}"
 
 
 def _judge_copies(made: "Plan", known: frozenset[str]) -> None:

@@ -106,7 +106,7 @@ def test_with_consent(
     etcd_server.ctl("put", f"/kvm2/{vm['VM']}/ram", "192")
     etcd_server.ctl("put", f"/kvm2/{vm['VM']}/disks/root/path", str(there / "disk.raw"))
     foreign_tree = launch({**vm, "KEY_PREFIX": "/kvm2", "HOSTNAME": "host-b"})
-    foreign_tree.says(rf"belongs to VM {vm['VM']} of the tree /kvm .*rm \S*{beside.name}")
+    foreign_tree.says(rf"belongs to VM {vm['VM']} of the tree /kvm .*rm -r \S*{beside.name}")
     assert not etcd_server.get(f"/kvm2/{vm['VM']}/lock")
     # Without its guard a VM does not go on.
     qemu = first.qemu()

@@ -1,14 +1,152 @@
 """The claim beside a file that several hosts share, on a real file system."""
 
+import errno
+import os
+import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from holdfast.errors import LockHeld
+from holdfast import image_claim
+from holdfast.errors import LockHeld, Unreachable
+from holdfast.image_claim import ImageClaim
 from holdfast.storage.file_claim import ClaimsBeside, claim_of, mark_of
 
 pytestmark = pytest.mark.processes
+
+# What is raised before a call that looks at the file system or changes it (docs.python.org, Audit events table).
+CALLS = frozenset({"open", "os.link", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.scandir"})  # fmt: skip
+
+
+def claim(tree: str, epoch: int) -> str:
+    return image_claim.encode(
+        ImageClaim(tree=tree, prefix="/kvm", vm="7", lock="/kvm/7/lock", epoch=epoch, host="h")
+    )
+
+
+FIRST, SECOND, THIRD, ANOTHER_TREES = (claim("a", 1), claim("a", 2), claim("a", 3), claim("b", 1))
+
+
+class Interruptions:
+    """Audit hooks stay for ever: one for all, which does nothing while nobody counts."""
+
+    def __init__(self) -> None:
+        self.over = False  # before it came to this number
+        self._left = -1
+        self._what: Callable[[], object] = lambda: None
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, _: object) -> None:
+        if self._left < 0 or event not in CALLS:
+            return
+        self._left -= 1
+        if self._left < 0:
+            self._what()
+
+    @contextmanager
+    def before(self, number: int, what: Callable[[], object]) -> Iterator[None]:
+        """`what` comes before the call of this number, as another host's that was quicker."""
+        self._left, self._what = number, what
+        try:
+            yield
+        finally:
+            self.over, self._left = self._left >= 0, -1
+
+
+interruptions = Interruptions()
+
+
+def held(claims: ClaimsBeside, text: str) -> bool:
+    try:
+        claims.put(text)
+    except LockHeld:
+        return False
+    return True
+
+
+def every_moment(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """A file for each call that the interrupted one makes."""
+    for number in range(100):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        yield number, folder / "disk.raw"
+        if interruptions.over:
+            assert number > 1, "it was interrupted"
+            return
+    pytest.fail("it makes calls without end")
+
+
+def test_who_lets_go_late_takes_nothing_from_his_successor(tmp_path: Path) -> None:
+    for number, disk in every_moment(tmp_path):
+        ours, successor = ClaimsBeside({disk: ""}), ClaimsBeside({disk: FIRST})
+        ours.put(FIRST)
+        won: list[bool] = []
+        with interruptions.before(number, lambda: won.append(held(successor, SECOND))):  # noqa: B023
+            ours.drop()
+        assert claim_of(disk) == (SECOND if any(won) else "")
+
+
+def test_who_lets_go_late_takes_nothing_from_another_tree(tmp_path: Path) -> None:
+    for number, disk in every_moment(tmp_path):
+        ours, others = ClaimsBeside({disk: ""}), ClaimsBeside({disk: ""})
+        ours.put(FIRST)
+        won: list[bool] = []
+        with interruptions.before(number, lambda: won.append(held(others, ANOTHER_TREES))):  # noqa: B023
+            ours.drop()
+        assert claim_of(disk) == (ANOTHER_TREES if any(won) else "")
+
+
+def test_who_takes_late_replaces_nobody(tmp_path: Path) -> None:
+    """While a taker of an earlier owner's claim sleeps, another one takes it, lets go, and another tree comes."""
+    for number, disk in every_moment(tmp_path):
+        ClaimsBeside({disk: ""}).put(FIRST)
+        slow, quick = ClaimsBeside({disk: FIRST}), ClaimsBeside({disk: FIRST})
+        won: list[bool] = []
+
+        def meanwhile(disk: Path = disk, quick: ClaimsBeside = quick) -> None:
+            if held(quick, THIRD):
+                quick.drop()
+            won.append(held(ClaimsBeside({disk: ""}), ANOTHER_TREES))  # noqa: B023
+
+        with interruptions.before(number, meanwhile):
+            ours = held(slow, SECOND)
+        assert [ours, *won].count(True) <= 1
+        if any(won):
+            assert claim_of(disk) == ANOTHER_TREES
+        slow.drop()
+        if any(won):
+            assert claim_of(disk) == ANOTHER_TREES
+
+
+def test_while_one_takes_over_the_file_is_never_free(tmp_path: Path) -> None:
+    for number, disk in every_moment(tmp_path):
+        ClaimsBeside({disk: ""}).put(FIRST)
+        others = ClaimsBeside({disk: ""})
+        won: list[bool] = []
+        with interruptions.before(number, lambda: won.append(held(others, ANOTHER_TREES))):  # noqa: B023
+            ClaimsBeside({disk: FIRST}).put(SECOND)
+        assert not any(won)
+        assert claim_of(disk) == SECOND
+
+
+def test_who_dies_on_the_way_is_no_obstacle_to_his_own_tree(tmp_path: Path) -> None:
+    """The next one takes the claim from whatever was left, and leaves nothing behind."""
+    for number, disk in every_moment(tmp_path):
+        ClaimsBeside({disk: ""}).put(FIRST)
+        if (pid := os.fork()) == 0:
+            with interruptions.before(number, lambda: os._exit(1)):
+                ClaimsBeside({disk: FIRST}).put(SECOND)
+            os._exit(0)
+        interruptions.over = os.waitpid(pid, 0)[1] == 0
+        assert claim_of(disk) in (FIRST, SECOND)
+        last = ClaimsBeside({disk: claim_of(disk)})
+        last.put(THIRD)
+        assert claim_of(disk) == THIRD
+        last.drop()
+        assert claim_of(disk) == ""
 
 
 def test_of_many_that_come_at_once_one_has_it(tmp_path: Path) -> None:
@@ -18,11 +156,8 @@ def test_of_many_that_come_at_once_one_has_it(tmp_path: Path) -> None:
 
     def take(name: str) -> None:
         start.wait()
-        try:
-            ClaimsBeside({disk: ""}).put(name)
-        except LockHeld:
-            return
-        won.append(name)
+        if held(ClaimsBeside({disk: ""}), name):
+            won.append(name)
 
     takers = [threading.Thread(target=take, args=(f"taker {n}",)) for n in range(8)]
     for one in takers:
@@ -35,20 +170,11 @@ def test_of_many_that_come_at_once_one_has_it(tmp_path: Path) -> None:
 
 def test_a_claim_is_replaced_only_as_it_was_seen(tmp_path: Path) -> None:
     disk = tmp_path / "disk.raw"
-    ClaimsBeside({disk: ""}).put("first")
-    ClaimsBeside({disk: "first"}).put("second")
+    ClaimsBeside({disk: ""}).put(FIRST)
+    ClaimsBeside({disk: FIRST}).put(SECOND)
     with pytest.raises(LockHeld, match="holdfast-claim says by whom"):
-        ClaimsBeside({disk: "first"}).put("third")
-    assert claim_of(disk) == "second"
-
-
-def test_only_what_is_ours_goes(tmp_path: Path) -> None:
-    disk = tmp_path / "disk.raw"
-    ours = ClaimsBeside({disk: ""})
-    ours.put("ours")
-    mark_of(disk).write_text("theirs")
-    ours.drop()
-    assert claim_of(disk) == "theirs"
+        ClaimsBeside({disk: FIRST}).put(THIRD)
+    assert claim_of(disk) == SECOND
 
 
 def test_where_nothing_can_be_written_it_is_said(
@@ -58,7 +184,37 @@ def test_where_nothing_can_be_written_it_is_said(
     assert "nothing keeps another etcd" in capsys.readouterr().err
 
 
-def test_an_empty_claim_is_not_none(tmp_path: Path) -> None:
+def test_where_there_is_no_room_nothing_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour who fills the folder must not make a launcher go without."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(Unreachable, match="cannot be written: No space left"):
+        ClaimsBeside({tmp_path / "disk.raw": ""}).put(FIRST)
+
+
+def test_two_trees_in_one_place_are_nobodys_to_take(tmp_path: Path) -> None:
     disk = tmp_path / "disk.raw"
-    mark_of(disk).touch()
+    mark_of(disk).mkdir()
+    for name, text in (("x", FIRST), ("y", ANOTHER_TREES)):
+        (mark_of(disk) / name).write_text(text)
+    seen = claim_of(disk)
+    with pytest.raises(image_claim.Unreadable):
+        image_claim.decode_claim(seen)
+    assert not held(ClaimsBeside({disk: seen}), SECOND)
+    assert claim_of(disk) == seen
+
+
+@pytest.mark.parametrize("kind", ["file", "empty"])
+def test_what_is_no_claim_is_not_none(tmp_path: Path, kind: str) -> None:
+    disk = tmp_path / "disk.raw"
+    if kind == "file":
+        mark_of(disk).touch()
+    else:
+        mark_of(disk).mkdir()
+        (mark_of(disk) / "x").touch()
     assert claim_of(disk)

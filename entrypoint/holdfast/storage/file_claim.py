@@ -1,19 +1,33 @@
-"""The claim on a file that several hosts share: a file beside it, for what no etcd of ours can see.
+"""The claim on a file that several hosts share: a folder beside it, for what no etcd of ours can see.
 
-Made by link(2), which never replaces anything, so of two trees of keys that come at once one has it. Within a
-tree the VM's lock in etcd lets one launcher at a time replace it.
+All hosts see one folder, but there is no lock that all file systems have, and a host that was paused has lost its locks
+when it wakes. So the claim is a file whose name nobody else ever uses, in a folder that is there for no other end; each
+step is one call of the kernel's that fails where the claim has changed since it was looked at:
+
+- *none -> ours*: rename(2) of a whole folder. It replaces an empty one, and no other.
+- *an earlier owner's -> ours*: ours is put beside it, then his goes by unlink(2), which succeeds for one caller. Within
+  a tree only, where the VM's lock in etcd lets one launcher at a time do so.
+- *ours -> none*: unlink(2) of our own name.
 """
 
 import contextlib
+import errno
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from holdfast import log
 from holdfast.errors import LockHeld, Unreachable
+from holdfast.image_claim import decode_claim
+from holdfast.record import Unreadable
 
 LONGEST = 64 * 1024  # bytes; more was not written by us, and is shown as damaged
+MOST = 64  # claims in one folder; one is what there should be
+# Somebody is there; ENOENT: a server was asked twice, and has done it the first time.
+TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ENOENT})
+MAY_NOT = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT})
 
 
 class ClaimsBeside:
@@ -21,19 +35,18 @@ class ClaimsBeside:
 
     def __init__(self, found: Mapping[Path, str]) -> None:
         self._found = dict(found)
-        self._ours = ""
+        self._name = str(uuid.uuid4())
 
     def put(self, claim: str) -> None:
         """Raises LockHeld where somebody else was quicker."""
-        self._ours = claim
         for path, old in self._found.items():
-            if put_claim(path, old, claim) != claim:
+            if not _put(mark_of(path), self._name, old, claim):
                 raise LockHeld(f"{path} was claimed meanwhile: {mark_of(path)} says by whom")
 
     def drop(self) -> None:
         """Only what is ours."""
         for path in self._found:
-            drop_claim(path, self._ours)
+            _drop(mark_of(path), self._name)
 
 
 def mark_of(path: Path) -> Path:
@@ -41,49 +54,96 @@ def mark_of(path: Path) -> Path:
 
 
 def claim_of(path: Path) -> str:
-    """The claim as it stands there; "" for none."""
+    """The claim as it stands there; "" for none. What nobody can make sense of is shown as it is."""
+    mark = mark_of(path)
     try:
-        with mark_of(path).open("rb") as file:
-            return file.read(LONGEST).decode(errors="replace") or "empty"
-    except FileNotFoundError:
-        return ""
+        texts = list(_texts(mark).values())
+    except NotADirectoryError:
+        return "no folder"  # of somebody else's making
     except OSError as error:
-        raise Unreachable(f"{mark_of(path)} cannot be read: {error.strerror}") from error
+        raise Unreachable(f"{mark} cannot be read: {error.strerror}") from error
+    return _newest(texts) if len(texts) > 1 else "".join(texts)
 
 
-def put_claim(path: Path, old: str, new: str) -> str:
-    """Put `new` in the place of `old`, "" for none. Returns what stands there then. Where root may not write
-    beside the disk there is no claim, and the log says what that leaves open.
+def _newest(texts: list[str]) -> str:
+    """One launcher has died between two calls, or several try at once. They are of one tree."""
+    with contextlib.suppress(Unreadable):
+        claims = {text: decode_claim(text) for text in texts}
+        if len({claim.tree for claim in claims.values()}) == 1:
+            return max(claims, key=lambda text: claims[text].epoch)
+    return "\n".join(texts)
+
+
+def _texts(mark: Path) -> dict[str, str]:
+    """By the name of the file."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(mark))[:MOST]:
+            with contextlib.suppress(FileNotFoundError), (mark / name).open("rb") as file:
+                found[name] = file.read(LONGEST).decode(errors="replace") or "empty"
+    return found
+
+
+def _put(mark: Path, name: str, old: str, new: str) -> bool:
+    """Whether the claim is ours. Where root may not write beside the disk there is none, and the log says what that
+    leaves open.
     """
-    unfinished = mark_of(path).with_name(f"{mark_of(path).name}.{uuid.uuid4()}")
     try:
-        _write(unfinished, new)
-        with contextlib.suppress(FileExistsError):
-            if old and claim_of(path) == old:
-                unfinished.replace(mark_of(path))
-            elif not old:
-                os.link(unfinished, mark_of(path))
-        return claim_of(path)
+        return _replace(mark, name, old, new) if old else _begin(mark, name, new)
     except OSError as error:
+        if error.errno not in MAY_NOT:
+            raise Unreachable(f"{mark} cannot be written: {error.strerror}") from error
         log.warning(
-            f"{mark_of(path)} cannot be written ({error.strerror}): nothing keeps another etcd, or another tree of "
+            f"{mark} cannot be written ({error.strerror}): nothing keeps another etcd, or another tree of "
             "keys, from this disk"
         )
-        return new
+        return True
+
+
+def _begin(mark: Path, name: str, new: str) -> bool:
+    with _folder(mark, name, new) as folder:
+        try:
+            folder.rename(mark)
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+    return (mark / name).exists()
+
+
+def _replace(mark: Path, name: str, old: str, new: str) -> bool:
+    """Both stand there for a moment: never is there none."""
+    before = _texts(mark)
+    theirs = next((one for one, text in before.items() if text == old), "")
+    with _folder(mark, name, new) as folder:
+        try:
+            (folder / name).rename(mark / name)
+            (mark / (theirs or "none")).unlink()
+        except (FileNotFoundError, NotADirectoryError):  # it has gone meanwhile, and the VM's lock as well
+            _drop(mark, name)
+            return False
+    for one in before.keys() - {theirs}:  # of launchers of this VM that have died on the line above
+        (mark / one).unlink(missing_ok=True)
+    return True
+
+
+def _drop(mark: Path, name: str) -> None:
+    with contextlib.suppress(OSError):
+        (mark / name).unlink()
+        mark.rmdir()  # not while anybody else is in it
+
+
+@contextmanager
+def _folder(mark: Path, name: str, text: str) -> Iterator[Path]:
+    """A folder with our claim in it, and on the disk."""
+    folder = mark.with_name(f"{mark.name}.{name}")
+    folder.mkdir(mode=0o700)
+    try:
+        with (folder / name).open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        yield folder
     finally:
         with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-
-
-def drop_claim(path: Path, claim: str) -> None:
-    """Only if it is this one."""
-    with contextlib.suppress(OSError):
-        if claim_of(path) == claim:
-            mark_of(path).unlink()
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+            (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
