@@ -22,6 +22,7 @@ from holdfast.keeper import Keeper
 from holdfast.lock import Hold
 from holdfast.plan import Plan
 from holdfast.standby import doze
+from holdfast.storage import local
 
 if TYPE_CHECKING:
     from holdfast.storage.file_claim import ClaimsBeside
@@ -70,6 +71,7 @@ class Fence:
         }
         self._beside = beside(plan)
         self._claimed: set[str] = set()  # what of ours may stand there
+        self._opened = False  # a QEMU of ours was started, and has not closed its disks by itself
 
     # -- those before us
 
@@ -164,6 +166,11 @@ class Fence:
         if self._hold.timed and self.keeper.in_doubt():
             raise OwnershipLost("the lease could not be renewed while the VM was being started")
 
+    def admit_opening(self) -> None:
+        """Before QEMU is started."""
+        self.admit_writes()
+        self._opened = True
+
     def guarded(self, pid: int, events: Events, stack: ExitStack) -> None:
         """Before the guest runs where only time guards: who kills QEMU if we cannot is there."""
         if not self._hold.timed:
@@ -222,25 +229,36 @@ class Fence:
         who may write, nothing of this start stays. Nobody is shut out for it. `in_use`: another QEMU has a
         disk of ours, and what its owner left must stay.
         """
+        self._settled &= not (in_use or self._in_use())
+        if self._cluster is None or self._has_left(self._cluster):
+            sure = not (self._hold.timed and self._opened)
+            self._hold.settled = self._settled and not self._writers and sure
         if self._beside and not self._hold.recorded:
             self._beside.drop()
-        if self._cluster is None:
-            return
+
+    def _in_use(self) -> bool:
+        """A QEMU has a file of ours open: one of those before us, or a dead one whose last write is under way."""
+        try:
+            return any(map(local.locked, self._plan.disks))
+        except OSError:
+            return True  # nobody can say
+
+    def _has_left(self, cluster: "Cluster") -> bool:
+        """Whether all is said in Ceph, and in the record, of who is left there."""
         recorded = self._writers
-        self._settled &= not in_use
         try:
             # The old process may owe an answer, or be dead. Claims need no place in the record: any process will do.
             self._connect(closed=False)
-            self._give_up_claims(self._cluster)
+            self._give_up_claims(self._cluster or cluster)
         except HoldfastError as error:
             log.warning(f"the claims of this start stay in the images: {error.message}")
-            return
+            return False
         finally:
             self.close()
-        self._hold.settled = self._settled and not self._writers and not self._hold.timed
         if self._writers and self._writers != recorded:
             with contextlib.suppress(HoldfastError):  # then one more is shut out than need be
                 self._hold.record(self._images, self._writers)
+        return True
 
     def _give_up_claims(self, cluster: "Cluster") -> None:
         nobody = self._settled or not (self._suspects or self._hold.recorded)
@@ -252,6 +270,7 @@ class Fence:
 
     def dismissed(self) -> None:
         """QEMU has closed its disks by itself."""
+        self._opened = False
         self._writers -= self._qemu
 
     # -- our dead
@@ -267,6 +286,7 @@ class Fence:
         self._regain(events)
         if self._hold.timed and not closed:
             self._outlast(events)
+        self._opened = False
         if self._cluster is not None:
             self._silence(self._cluster)
             self.admit_ourselves()

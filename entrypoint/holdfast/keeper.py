@@ -128,8 +128,10 @@ class Keeper(Thread):
         feed(self._hold.last_resort())
 
     def keeps(self, vault: Vault | None) -> None:
-        """A TPM, whose state is to be stored when it has changed."""
+        """A TPM, whose state is to be stored when it has changed, and put back where etcd has lost it."""
         self._vault = vault
+        if vault is not None:
+            self._hold.tpm = vault.record
 
     def deadline(self) -> float:
         return self._hold.deadline()

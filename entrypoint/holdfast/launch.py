@@ -96,7 +96,7 @@ class Launch:
             argv = self._argv(wiring)
             command = confined(argv, self._who, os.getpid())
             if tenure is not None:
-                tenure.admit_writes()
+                tenure.admit_opening()
             self._kills = cgroup.oom_kills()
             with capacity.on_cpus(machine.cpu_set):
                 child = Child("qemu", command, passed(wiring), timezone=machine.guest.timezone)

@@ -6,7 +6,7 @@ Each write compares what it must not overwrite. A reply that got lost is settled
 
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from holdfast.claim import Takeover, belongs_to, claimant, take_over
@@ -54,6 +54,7 @@ class Hold:
         self.standing = Standing(lock=0, epoch=0)
         self.tree = ""  # the id of the tree of keys
         self.has_run = False  # its guest, under this lock
+        self.tpm: Callable[[], bytes] = bytes  # its record as it is now, b"" for a VM without one
         self.settled = False  # no record needs to stay: see Fence.withdraw
         self._host = host
         self._vm = vm_of(names)
@@ -332,7 +333,8 @@ class Hold:
         record = [Put(key=names.fence, value=self._recorded)] if self._recorded else []
         claims = [Put(key=key, value=self._claim_value()) for key in self._claims]
         epoch = Put(key=names.epoch, value=str(self.epoch).encode())
-        return [epoch, *record, *claims, *tree, *self._known_volumes]
+        tpm = [Put(key=names.tpm, value=stored)] if (stored := self.tpm()) else []
+        return [epoch, *record, *claims, *tree, *tpm, *self._known_volumes]
 
     def _may_claim(self, item: Item | None) -> bool:
         return item is None or belongs_to(item, self._vm)
@@ -368,12 +370,15 @@ class Hold:
                 parting.append(Put(key=self.names.tpm, value=tpm))
             if power_off:
                 parting.append(Put(key=self.names.power, value=b"off"))
-            if clean:
-                parting += [Delete(key=key) for key in (self.names.fence, *self._claims)]
+            compare = [*self._ours(), *self._claimed()]
+            if clean:  # and what an earlier owner has left on other disks, where no record of ours came over it
+                compare += [Unchanged(key=key, revision=at) for key, at in self._stale.items()]
+                gone = (self.names.fence, *self._claims, *self._stale)
+                parting += [Delete(key=key) for key in gone]
             reads = [
                 Range(key=key) for key in (self.names.epoch, self.names.fence, self.names.last)
             ]
-            reply = self.store.txn([*self._ours(), *self._claimed()], parting, reads)
+            reply = self.store.txn(compare, parting, reads)
             self._settle(reply, last)
             self.abandon()
 

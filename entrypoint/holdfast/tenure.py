@@ -134,7 +134,8 @@ class Parting:
                 self._last.encode(),
                 clean=self._clean,
                 power_off=self._off,
-                tpm=self._vault.unsaved() if self._vault else b"",
+                # All of it: an etcd that was restored meanwhile may have an older one.
+                tpm=self._vault.record() if self._vault else b"",
             )
         except Unreachable as error:
             if not stays and time.monotonic() > self._until:

@@ -73,10 +73,15 @@ class Vault:
         self._look()
         self._file = None
 
+    def record(self) -> bytes:
+        """As it is now; empty for a TPM that has written nothing yet."""
+        self._look()
+        return self._record
+
     def unsaved(self) -> bytes:
         """The record to be stored; empty where the stored one is as new."""
-        self._look()
-        return b"" if self._record == self._saved else self._record
+        record = self.record()
+        return b"" if record == self._saved else record
 
     def saved(self, record: bytes) -> None:
         self._saved = record

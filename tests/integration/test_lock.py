@@ -421,6 +421,8 @@ def test_an_owner_writes_back_what_a_wiped_etcd_has_lost(
     store: Store, names: Names, taken: Taker, etcd_server: Etcd
 ) -> None:
     hold = taken("a", disks=(IN_CEPH,), clients=("10.0.0.1:0/7",))
+    hold.tpm = lambda: b"what a guest has sealed its disk with"
+    hold.keep_tpm(hold.tpm())
     before = {key: item.value for key, item in everything(store, names).items()}
     wipe(etcd_server, names)
     assert hold.look()[0] is Verdict.outdated
@@ -432,7 +434,7 @@ def test_an_owner_writes_back_what_a_wiped_etcd_has_lost(
     }
     hold.record([IN_CEPH], frozenset({"10.0.0.1:0/8"}))
     hold.release(b"{}", clean=True)
-    assert set(everything(store, names)) == {names.epoch, names.last, names.tree}
+    assert set(everything(store, names)) == {names.epoch, names.last, names.tree, names.tpm}
 
 
 def everything(store: Store, names: Names) -> dict[str, Item]:

@@ -1,5 +1,6 @@
 """`holdfast run` with a real etcd, a real QEMU and a guest that says what it sees."""
 
+import fcntl
 import json
 import os
 import re
@@ -11,8 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from chaos.gate import Gate
 from etcd import Etcd, free_port
 from launcher import Launcher, alive, gone
+
+from holdfast.storage import local
 
 pytestmark = pytest.mark.integration
 
@@ -172,6 +176,49 @@ def test_another_machine_may_not_take_a_local_disk(
     etcd_server.ctl("del", f"/kvm/{vm}/fence")
     launcher.ready()
     assert status(etcd_server, vm)["epoch"] == 5
+
+
+def test_a_start_that_fails_leaves_no_record(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str]
+) -> None:
+    """Not that of a dead owner either: nobody has the file open, and its machine bars no other any more."""
+    etcd_server.put(vm, **keys)
+    first = launch(on(etcd_server, vm, TTL="5"))
+    first.ready()
+    qemu = first.qemu()
+    first.signal(signal.SIGKILL)
+    assert gone(qemu)
+    etcd_server.put(vm, disks__data__size="64M")
+    failed = launch(on(etcd_server, vm, TTL="5"), prefix=["prlimit", f"--fsize={32 << 20}"])
+    failed.says("cannot be grown: File too large; trying again in")
+    left = {key.removeprefix(f"/kvm/{vm}/") for key in etcd_server.keys(f"/kvm/{vm}/")}
+    assert not left & {"lock", "fence"}
+    assert f'"vm":"{vm}"' not in etcd_server.ctl("get", "--prefix", "/kvm/_claims/")
+    assert status(etcd_server, vm, "last")["why"] == "failed to start"
+
+
+def test_a_start_that_fails_because_a_qemu_has_the_file_leaves_its_record(
+    launch: Launch, etcd_server: Etcd, vm: str, keys: dict[str, str], pool: Path
+) -> None:
+    etcd_server.put(vm, **keys)
+    first = launch(on(etcd_server, vm, TTL="5"))
+    first.ready()
+    first.signal(signal.SIGKILL)
+    assert gone(first.qemu())
+    with (
+        (pool / f"{vm}-data.raw").open("rb") as file,
+        Gate("127.0.0.1", [etcd_server.port]) as gate,
+    ):
+        gate.hold_answer_to(b'"since":')  # the lock
+        late = launch({**on(etcd_server, vm, TTL="5"), "ETCD_ENDPOINTS": gate.url})
+        assert gate.reached.wait(30)
+        lock = local.FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, local.FIRST_LOCK, local.LOCKS, 0)
+        fcntl.fcntl(file.fileno(), fcntl.F_OFD_SETLK, lock)
+        gate.release()
+        late.says("trying again in", timeout=60)
+        assert etcd_server.get(f"/kvm/{vm}/fence")
+        late.signal()
+        assert late.ends() == 0
 
 
 def test_q15_a_deaf_guest_is_ended_after_stop_timeout(

@@ -198,3 +198,18 @@ def test_a_block_device_is_shared_until_it_is_declared_local(
     by_file = launch({"VM": "by-file", "VM_FILE": str(keys)})
     assert by_file.ends() == 75, by_file.story()
     assert f"{second} is in use: something on this host has the device" in by_file.log
+
+
+@pytest.mark.usefixtures("consent")
+def test_a_start_that_fails_leaves_nothing(
+    launch: Launch, etcd_server: Etcd, described: Described, here: Path
+) -> None:
+    """The record is there before the disk may be changed; where QEMU was not started, nobody need wait for it."""
+    vm = described(here / "disk.raw", disks__root__size="1G")
+    limit = (here / "disk.raw").stat().st_size
+    failed = launch(vm, prefix=["prlimit", f"--fsize={limit}"])
+    assert failed.ends() == 77, failed.story()
+    assert "cannot be grown" in failed.log
+    left = {key.rpartition("/")[2] for key in etcd_server.keys(f"/kvm/{vm['VM']}/")}
+    assert not left & {"lock", "fence"}
+    assert not (here / ".disk.raw.holdfast-claim").exists()

@@ -45,7 +45,7 @@ def test_a_takeover_keeps_it(
     environ = {
         "VM": vm,
         "ETCD_ENDPOINTS": etcd_server.url,
-        "TTL": "5",
+        "TTL": "10",
         "HOLDFAST_CONFIG": host_toml(tmp_path / "a.toml", guest, KEY),
     }
     first = launch({**environ, "HOSTNAME": "host-a"})
@@ -64,12 +64,23 @@ def test_a_takeover_keeps_it(
     second = launch({**environ, "HOSTNAME": "host-b"})
     second.says("GUEST-READY", where="console", timeout=120)
     assert sent(vm, "LOOK", LOOK) == "00000000"
+    lose(etcd_server, vm, second)
     second.signal()
     assert second.ends() == 0, second.story()
+    assert etcd_server.get(stored)
     other = host_toml(tmp_path / "c.toml", guest, OTHER)
     third = launch({**environ, "HOSTNAME": "host-c", "HOLDFAST_CONFIG": other})
     assert third.ends() == 78
     assert "encrypted with another state_key" in third.log
+
+
+def lose(etcd: Etcd, vm: str, launcher: Launcher) -> None:
+    """An etcd that has lost the TPM's state, with the VM's epoch and then without, gets it back."""
+    for key in ("secret/tpm", "epoch"):
+        etcd.ctl("del", f"/kvm/{vm}/{key}")
+    launcher.says("its records are written back")
+    assert etcd.get(f"/kvm/{vm}/secret/tpm")
+    etcd.ctl("del", f"/kvm/{vm}/secret/tpm")
 
 
 def test_without_etcd_it_is_a_file_in_the_pool(

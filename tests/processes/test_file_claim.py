@@ -13,6 +13,7 @@ import pytest
 from holdfast import image_claim
 from holdfast.errors import LockHeld, Unreachable
 from holdfast.image_claim import ImageClaim
+from holdfast.record import Unreadable
 from holdfast.storage.file_claim import ClaimsBeside, claim_of, mark_of
 
 pytestmark = pytest.mark.processes
@@ -203,7 +204,7 @@ def test_two_trees_in_one_place_are_nobodys_to_take(tmp_path: Path) -> None:
     for name, text in (("x", FIRST), ("y", ANOTHER_TREES)):
         (mark_of(disk) / name).write_text(text)
     seen = claim_of(disk)
-    with pytest.raises(image_claim.Unreadable):
+    with pytest.raises(Unreadable):
         image_claim.decode_claim(seen)
     assert not held(ClaimsBeside({disk: seen}), SECOND)
     assert claim_of(disk) == seen

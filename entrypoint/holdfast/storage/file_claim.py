@@ -78,9 +78,9 @@ def _texts(mark: Path) -> dict[str, str]:
     """By the name of the file."""
     found = {}
     with contextlib.suppress(FileNotFoundError):
-        for name in sorted(os.listdir(mark))[:MOST]:
-            with contextlib.suppress(FileNotFoundError), (mark / name).open("rb") as file:
-                found[name] = file.read(LONGEST).decode(errors="replace") or "empty"
+        for one in sorted(mark.iterdir())[:MOST]:
+            with contextlib.suppress(FileNotFoundError), one.open("rb") as file:
+                found[one.name] = file.read(LONGEST).decode(errors="replace") or "empty"
     return found
 
 
@@ -118,10 +118,15 @@ def _replace(mark: Path, name: str, old: str, new: str) -> bool:
         try:
             (folder / name).rename(mark / name)
             (mark / (theirs or "none")).unlink()
-        except (FileNotFoundError, NotADirectoryError):  # it has gone meanwhile, and the VM's lock as well
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+        ):  # it has gone meanwhile, and the VM's lock as well
             _drop(mark, name)
             return False
-    for one in before.keys() - {theirs}:  # of launchers of this VM that have died on the line above
+    for one in before.keys() - {
+        theirs
+    }:  # of launchers of this VM that have died on the line above
         (mark / one).unlink(missing_ok=True)
     return True
 
