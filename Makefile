@@ -32,7 +32,7 @@ bench: ## speed, memory and size beside bare QEMU, libvirt and the origin, into 
 	@tests/setup/engine tests/setup/contained holdfast:bench python3 -m bench $(ARGS)
 
 test-unit: lint ## lint, unit and golden tests, in seconds
-	@EXAMPLES_SHARE=4 $(VENV)/pytest -c $(CONFIG) -q tests/unit tests/golden $(ARGS)
+	@EXAMPLES_SHARE=4 $(VENV)/pytest -c $(CONFIG) -q -p no:logging --capture=sys tests/unit tests/golden $(ARGS)
 
 model: ## the larger bounds of the protocol's model (spin; long, one core)
 	@tests/setup/engine tests/setup/images test
