@@ -118,15 +118,12 @@ def _replace(mark: Path, name: str, old: str, new: str) -> bool:
         try:
             (folder / name).rename(mark / name)
             (mark / (theirs or "none")).unlink()
-        except (
-            FileNotFoundError,
-            NotADirectoryError,
-        ):  # it has gone meanwhile, and the VM's lock as well
+        except (FileNotFoundError, NotADirectoryError):
+            # It has gone meanwhile, and the VM's lock as well.
             _drop(mark, name)
             return False
-    for one in before.keys() - {
-        theirs
-    }:  # of launchers of this VM that have died on the line above
+    for one in before.keys() - {theirs}:
+        # Of launchers of this VM that have died on the line above.
         (mark / one).unlink(missing_ok=True)
     return True
 
