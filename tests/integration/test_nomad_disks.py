@@ -180,6 +180,13 @@ def test_v7_what_cannot_be_cloned(shelf: Shelf, name: str) -> None:
     assert shelf.files() == before
 
 
+def test_v7_a_volume_whose_name_does_not_say_what_it_is(shelf: Shelf) -> None:
+    raw(shelf.pool / "focal.img")
+    with pytest.raises(ConfigError, match=r"must have a name that ends in \.raw or \.qcow2"):
+        shelf.provide(shelf.disk("b-root", Source(volume="focal.img")))
+    assert shelf.files() == ["focal.img"]
+
+
 def test_v7_a_volume_in_use_is_not_cloned(shelf: Shelf) -> None:
     path = raw(shelf.pool / "a-root.raw")
     command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio",

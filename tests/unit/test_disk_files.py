@@ -85,6 +85,13 @@ def test_what_is_no_disk(name: str, file: Path) -> None:
     assert rules(disk(file, cache=Cache.writeback, format_named=True)) == []
 
 
+def test_an_encrypted_image_is_told_before_qemu_asks_for_its_key(file: Path) -> None:
+    """By the header's words (docs/interop/qcow2): magic, version, no backing file, 64 KiB clusters, size, LUKS."""
+    file.write_bytes(struct.pack(">4sIQIIQI", b"QFI\xfb", 3, 0, 0, 16, MIB, 2).ljust(4096, b"\0"))
+    (rule,) = rules(disk(file, cache=Cache.writeback, format=Format.qcow2))
+    assert "encrypted" in rule
+
+
 def test_only_files_of_the_users_own_are_judged_so(tmp_path: Path) -> None:
     """A guest may write what it likes onto its volume, and must find it again."""
     (tmp_path / "7-root.raw").write_bytes(b"<html>" * 1000)
