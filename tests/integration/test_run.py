@@ -543,7 +543,7 @@ def test_a_users_own_options(
     disk = tmp_path / "we,ird name.raw"
     disk.write_bytes(bytes(1 << 20))
     options = [
-        "-name", "mine", "-m", "192", "-cpu", "max", "-vga", "none", "-balloon", "virtio",
+        "-name", "mine", "-m", "192", "-cpu", "max", "-vga", "none", "-balloon", "virtio", "-serial", "stdio",
         "-kernel", f"{guest}/vmlinuz", "-initrd", f"{guest}/initrd.img", "-append", "console=ttyS0 quiet no_timer_check",
         "-drive", f"file={str(disk).replace(',', ',,')},format=raw,if=virtio,cache=none", "-nic", "user,model=virtio",
     ]  # fmt: skip

@@ -320,7 +320,23 @@ def test_nographic_keeps_its_meaning_without_a_monitor() -> None:
     assert adapted("-nographic").warnings == ()
 
 
-@pytest.mark.parametrize("option", ["-serial stdio", "-nodefaults"])
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("-serial stdio", "-chardev file,id=console,path=/dev/fdset/3,append=on -serial chardev:console"),
+        ("-serial mon:stdio", "-chardev file,id=console,path=/dev/fdset/3,append=on -serial chardev:console"),
+        ("-chardev stdio,id=a,signal=off", "-chardev file,id=a,path=/dev/fdset/3,append=on"),
+        ("-chardev id=a,backend=stdio,mux=on", "-chardev file,id=a,path=/dev/fdset/3,append=on,mux=on"),
+        ("-chardev stdio", "-chardev stdio"),  # QEMU says what is wanting
+        ("-chardev file,id=stdio,path=/dev/null", "-chardev file,id=stdio,path=/dev/null"),
+    ],
+)  # fmt: skip
+def test_stdio_is_the_console(option: str, expected: str) -> None:
+    assert expected in " ".join(served(option, Wiring(console=3)))
+    assert option.removeprefix("-serial mon:") in " ".join(served(option))
+
+
+@pytest.mark.parametrize("option", ["-serial pty", "-nodefaults"])
 def test_a_serial_port_of_the_users_own_is_left_alone(option: str) -> None:
     assert "chardev:console" not in served(option, Wiring(console=3))
 

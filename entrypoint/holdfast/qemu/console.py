@@ -13,14 +13,14 @@ def console(machine: Machine, wiring: Wiring) -> list[str]:
     return [*chardev, "-device", keyed("isa-serial", id="serial", chardev="console")]
 
 
-def console_chardev(wiring: Wiring) -> str:
+def console_chardev(wiring: Wiring, name: str = "console") -> str:
     """A person who pastes the command gets the console on the terminal, and Ctrl-C ends QEMU."""
     if wiring.console is None:
-        return keyed("stdio", id="console", signal=True)
+        return keyed("stdio", id=name, signal=True)
     typed = None if wiring.console_input is None else f"/dev/fdset/{wiring.console_input}"
     path = f"/dev/fdset/{wiring.console}"
     # Without `append` QEMU would truncate it, which a pipe refuses.
-    return keyed("file", id="console", path=path, input_path=typed, append=True)
+    return keyed("file", id=name, path=path, input_path=typed, append=True)
 
 
 def listening(name: str, number: int) -> str:

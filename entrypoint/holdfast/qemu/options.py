@@ -18,6 +18,7 @@ from holdfast.qemu.node import node
 from holdfast.qemu.option import Option, scan
 from holdfast.qemu.refused import refuse
 from holdfast.qemu.renamed import renamed
+from holdfast.qemu.stdio import stdio
 from holdfast.qemu.wiring import Wiring
 
 
@@ -100,7 +101,7 @@ def part(option: Option, options: Sequence[Option], images: Images) -> Part:
         return Kernel(option=option)
     if (found := bridge(option, options.index(option))) is not None:
         return found
-    return Plain(option=device(option, options))
+    return stdio(option) or Plain(option=device(option, options))
 
 
 def last(options: Sequence[Option], name: str) -> str:
