@@ -17,12 +17,14 @@ from typing import Any, NoReturn, TypeVar, cast
 from holdfast import proxy
 from holdfast.dataclass import dataclass, field
 from holdfast.errors import ConfigError, Fault, Unreachable, shortened
+from holdfast.machine import Reach
 from holdfast.patience import Clock, Wire
-from holdfast.url import Target, forbidden, redirected, shown
+from holdfast.url import Target, forbidden, meant, redirected, shown
 
 T = TypeVar("T")
 
 OK = 200
+NOWHERE = Reach()  # nothing is opened
 LONGEST_HEAD = 64 * 1024  # bytes, of a proxy
 REDIRECTS = (301, 302, 303, 307, 308)
 PASSING = (408, 425, 429)  # with 5xx: another try may do
@@ -40,6 +42,7 @@ def get(  # noqa: PLR0913 - a limit each
     seconds: float = 10,
     redirects: int = 5,
     proxies: Mapping[str, str] | None = None,
+    reach: Reach = NOWHERE,
 ) -> bytes:
     """The decoded body, as `follow` finds it."""
     asked = Asked(
@@ -49,6 +52,7 @@ def get(  # noqa: PLR0913 - a limit each
         redirects=redirects,
         seconds=seconds,
         proxies=proxies or {},
+        reach=reach,
     )
     return follow(asked, Clock(seconds), lambda response: _read(response, limit))
 
@@ -68,6 +72,7 @@ class Asked:
     seconds: float = 10
     headers: Mapping[str, str] = field(default_factory=dict)
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # for a trusted one only
+    reach: Reach = NOWHERE  # for all others
 
 
 def follow(asked: Asked, clock: Clock, read: Callable[[HTTPResponse], T]) -> T:
@@ -81,7 +86,7 @@ def follow(asked: Asked, clock: Clock, read: Callable[[HTTPResponse], T]) -> T:
             via = proxy.of(asked.proxies, target) if own else None
             found = _resolved(via or target, clock)
             if not own:
-                _check(found)
+                _check(found, asked.reach)
             headers = {**target.headers, **asked.headers}
             answer = _answer((target, via), found, clock, headers, read)
             if not isinstance(answer, _Moved):
@@ -152,14 +157,22 @@ def _resolved(target: Target, clock: Clock) -> Found:
     raise ConfigError("names a host that does not exist") from answer
 
 
-def _check(found: Found) -> None:
+def _check(found: Found, reach: Reach) -> None:
     """One forbidden address is enough: names that lead to several are how filters are passed."""
+    from holdfast.destination import refusal, spelled  # noqa: PLC0415 - not for the operator's own
+
     for _, sockaddr in found:
         address = ip_address(sockaddr[0])
         if kind := forbidden(address):
             raise ConfigError(
                 f"leads to {address}, a {kind} address, which a fetched URL may not",
                 hint="only a URL of the operator's own, in CLOUD_CONFIG, may lead there",
+            )
+        if what := refusal(meant(address), sockaddr[1], reach):
+            named = spelled(meant(address), sockaddr[1])
+            raise ConfigError(
+                f"leads to {address}, {what}, which a fetched URL may not",
+                hint=f'host.toml opens it: [network] reachable = ["{named}"]',
             )
 
 

@@ -8,7 +8,7 @@ from holdfast import grammar
 from holdfast.dataclass import dataclass, field
 from holdfast.errors import Fault
 from holdfast.grammar import Refused
-from holdfast.machine import Port
+from holdfast.machine import Port, Reach
 
 T = TypeVar("T")
 Address = IPv4Address | IPv6Address
@@ -35,6 +35,11 @@ class Place:
     network: Network
     port: int = 0
 
+    def __str__(self) -> str:
+        """As `place` reads it."""
+        bare = f"[{self.network}]" if self.network.version == 6 else str(self.network)  # noqa: PLR2004
+        return f"{bare}:{self.port}" if self.port else str(self.network)
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkLimits:
@@ -46,6 +51,14 @@ class NetworkLimits:
     anti_spoofing: bool = True
     reachable: tuple[Place, ...] = field(default=())
     unreachable: tuple[Place, ...] = field(default=())
+
+    @property
+    def reach(self) -> Reach:
+        """For URLs that are fetched in another process."""
+        return Reach(
+            reachable=tuple(map(str, self.reachable)),
+            unreachable=tuple(map(str, self.unreachable)),
+        )
 
     def permit_port(self, port: int) -> None:
         if self.ports is None:

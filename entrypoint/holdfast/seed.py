@@ -52,7 +52,8 @@ def _document(source: Document | None, settings: Settings, *, own: bool = False)
     allowed = ("/",) if own else settings.host_config.image_paths
     if source.path and (faults := local.check_file(source.key, source.path, allowed)):
         raise ConfigError(faults)
-    return text(replace(source, trusted=own or bool(settings.vm_file)))
+    trusted, reach = own or bool(settings.vm_file), settings.host_config.network.reach
+    return text(replace(source, trusted=trusted, reach=reach))
 
 
 def _judged(source: Document | None, text: str, judge: Callable[[str], T]) -> T:
@@ -92,7 +93,12 @@ def _fetched(source: Document) -> bytes:
 
     proxies = proxy.variables(os.environ)
     return fetch.get(
-        source.url, key=source.key, trusted=source.trusted, limit=LIMIT, proxies=proxies
+        source.url,
+        key=source.key,
+        trusted=source.trusted,
+        limit=LIMIT,
+        proxies=proxies,
+        reach=source.reach,
     )
 
 

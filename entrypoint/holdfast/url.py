@@ -104,9 +104,15 @@ def forbidden(address: IPv4Address | IPv6Address) -> str:
     Private addresses are where users' own servers stand. What only leads to another address,
     as a translated IPv4 one, is judged by that.
     """
-    if isinstance(address, IPv6Address):
-        inner = IPv4Address(address.packed[-4:]) if address in NAT64 else address.ipv4_mapped
-        address = inner or address.sixtofour or address
+    address = meant(address)
     if address in METADATA:
         return "cloud metadata"
     return next((k.replace("_", "-") for k in FORBIDDEN if getattr(address, f"is_{k}")), "")
+
+
+def meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Where it leads in the end."""
+    if isinstance(address, IPv4Address):
+        return address
+    inner = IPv4Address(address.packed[-4:]) if address in NAT64 else address.ipv4_mapped
+    return inner or address.sixtofour or address

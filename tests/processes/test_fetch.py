@@ -18,9 +18,11 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from processes.netns import NEEDS_ROOT, namespaces, run
 
 from holdfast import fetch
 from holdfast.errors import ConfigError, Unreachable
+from holdfast.machine import Reach
 
 pytestmark = pytest.mark.processes
 
@@ -34,8 +36,8 @@ class Server(ThreadingTCPServer):
 
     daemon_threads = True
 
-    def __init__(self, answer: Answer, context: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), BaseRequestHandler)
+    def __init__(self, answer: Answer, context: ssl.SSLContext | None, host: str) -> None:
+        super().__init__((host, 0), BaseRequestHandler)
         self.answer = answer
         self.context = context
         self.requests: list[str] = []
@@ -72,8 +74,10 @@ Serve = Callable[..., Server]
 def serve() -> Iterator[Serve]:
     servers: list[Server] = []
 
-    def start(answer: Answer | bytes, context: ssl.SSLContext | None = None) -> Server:
-        server = Server(answer if callable(answer) else lambda s: s.sendall(answer), context)
+    def start(
+        answer: Answer | bytes, context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> Server:
+        server = Server(answer if callable(answer) else lambda s: s.sendall(answer), context, host)
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return server
@@ -369,6 +373,32 @@ def test_a_strangers_url_does_not_lead_here(serve: Serve, host: str) -> None:
     assert server.requests == []
 
 
+@pytest.fixture
+def here() -> Iterator[str]:
+    """An address of this host that others know it by, in a network of the test's own."""
+    if os.geteuid() != 0:
+        pytest.skip(NEEDS_ROOT)
+    with namespaces():
+        run("ip", "link", "set", "lo", "up")
+        run("ip", "address", "add", "10.99.0.1/24", "dev", "lo")
+        run("ip", "address", "add", "10.99.0.2/24", "dev", "lo")  # of a subnet the second
+        yield "10.99.0.2"
+
+
+def test_a_strangers_url_does_not_lead_to_an_address_of_this_host(here: str, serve: Serve) -> None:
+    server = serve(http(b"secret"), host=here)
+    url = f"http://{here}:{server.port}/"
+    with pytest.raises(ConfigError, match=f"leads to {here}, an address of this host") as error:
+        get(url, trusted=False)
+    opened = f"{here}:{server.port}"
+    assert f'reachable = ["{opened}"]' in error.value.hint
+    with pytest.raises(ConfigError, match="an address of this host"):
+        get(url.replace(here, f"[::ffff:{here}]"), trusted=False)
+    assert server.requests == []
+    assert get(url, trusted=False, reach=Reach(reachable=(opened,))) == b"secret"
+    assert get(url) == b"secret"
+
+
 def rows(*addresses: tuple[str, int]) -> list[Any]:
     return [(AF_INET, SOCK_STREAM, 6, "", address) for address in addresses]
 
@@ -377,7 +407,7 @@ def test_a_name_that_leads_here_too_is_refused(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(http())
-    found = rows(("192.0.2.1", server.port), ("127.0.0.1", server.port))
+    found = rows(("198.51.100.7", server.port), ("127.0.0.1", server.port))
     monkeypatch.setattr(fetch, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(ConfigError, match=r"leads to 127\.0\.0\.1"):
         get(f"http://example.org:{server.port}/", trusted=False)

@@ -74,7 +74,10 @@ def _source(sources: Sources, values: Values) -> Source | None:
         for key, value in values.items()
         if key.startswith("source/")
     }
-    return Source(**given, trusted=bool(sources.settings.vm_file)) if given else None
+    if not given:
+        return None
+    limits = sources.settings.host_config.network
+    return Source(**given, trusted=bool(sources.settings.vm_file), reach=limits.reach)
 
 
 def _is_chained_file(sources: Sources, values: Values) -> bool:

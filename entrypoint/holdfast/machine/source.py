@@ -5,6 +5,14 @@ from holdfast.machine.format import Format
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What host.toml opens and closes to URLs that are not the operator's own, as it is written there."""
+
+    reachable: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checksum:
     """Of the file as it is published, before anything is unpacked. `digest` is in lower-case hex."""
 
@@ -28,6 +36,7 @@ class Source:
     format: Format | None = None  # None: as qemu-img finds it
     checksum: Checksum | None = None
     trusted: bool = False
+    reach: Reach = Reach()
 
     @property
     def is_url(self) -> bool:

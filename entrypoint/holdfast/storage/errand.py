@@ -7,6 +7,7 @@ from typing import Any
 
 from holdfast import proxy, sandbox
 from holdfast.confinement import Identity, confined
+from holdfast.dataclass import asdict
 from holdfast.errors import ConfigError, Fault, HoldfastError, HostLacks, Unreachable
 from holdfast.machine import Format
 from holdfast.seccomp import Filter
@@ -44,6 +45,7 @@ class Errand:
             "key": order.key,
             "url": source.image if source.is_url else "",
             "trusted": source.trusted,
+            "reach": asdict(source.reach),
             # Not in its environment, which others of its uid can read: there may be a password.
             "proxies": proxy.variables(os.environ) if source.trusted else {},
             "source": order.opened,

@@ -14,6 +14,7 @@ from typing import Any
 
 from holdfast import fetch, sandbox
 from holdfast.errors import HoldfastError
+from holdfast.machine import Reach
 from holdfast.seccomp import Filter
 from holdfast.storage import qcow2_extent
 from holdfast.storage.download import Download, Version
@@ -56,6 +57,7 @@ class Fetcher:
             key=request["key"],
             trusted=request["trusted"],
             proxies=request["proxies"],
+            reach=Reach(**{name: tuple(places) for name, places in request["reach"].items()}),
         )
         download = Download(
             asked=asked,
