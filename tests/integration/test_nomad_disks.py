@@ -200,6 +200,27 @@ def test_v7_a_volume_in_use_is_not_cloned(shelf: Shelf) -> None:
     assert shelf.files() == ["a-root.raw"]
 
 
+@pytest.mark.parametrize("writes", [True, False])
+def test_an_image_that_a_guest_writes_to_is_no_source(shelf: Shelf, writes: bool) -> None:
+    """One that others only read is a template like any other."""
+    path = raw(shelf.root / "image.raw")
+    only = "" if writes else ",readonly=on"
+    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio",
+               "-drive", f"file={path},format=raw,if=virtio{only}"]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as qemu:
+        assert qemu.stdout
+        assert b"QMP" in qemu.stdout.readline()
+        disk = shelf.disk("b-root", Source(image=str(path), format=Format.raw))
+        if writes:
+            with pytest.raises(LockHeld, match=r"disks/root/source/image: .*open for writing"):
+                shelf.provide(disk)
+        else:
+            shelf.provide(disk)
+        qemu.kill()
+    assert shelf.files() == ([] if writes else ["b-root.raw"])
+    assert shelf.left_over() == []
+
+
 # -- V8: a source larger than the disk, by what the guest would see
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from holdfast.confinement import Identity
 from holdfast.dataclass import asdict, dataclass
-from holdfast.errors import ConfigError, Fault, HostLacks
+from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld
 from holdfast.machine import Format, Source
+from holdfast.storage import local
 from holdfast.storage.work import Attend
 from holdfast.url import shown
 
@@ -68,6 +69,7 @@ class Cache:
                 return known
             with contextlib.ExitStack() as stack:
                 opened = self._opened(source, name, stack, key)
+                _refuse_written(source, key, opened)
                 stamp = "" if source.is_url else stamp_of(opened)
                 if known is not None and stamp and known.stamp == stamp:
                     return known
@@ -95,6 +97,7 @@ class Cache:
             # The uid that reads it opens it anew; a volume that is on its way has a umask of its own.
             os.fchmod(target, 0o444)
             cached = Errand(self, order, target, self._who, self._attend).run()
+            _refuse_written(order.source, order.key, order.opened)  # by one that came meanwhile
             if cached is not order.known:
                 os.fsync(target)
                 new.rename(self.path(cached))
@@ -206,3 +209,12 @@ def read_entry(path: Path) -> Cached | None:
         return Cached(**{**found, "format": Format(found["format"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _refuse_written(source: Source, key: str, opened: int) -> None:
+    """A disk that its guest writes to is copied half old and half new, and is somebody's."""
+    if not source.is_url and local.written(opened):
+        raise LockHeld(
+            f"{key}: {source.image} is in use: a QEMU has it open for writing",
+            hint="Stop that VM, or name a copy of its disk.",
+        )

@@ -15,6 +15,7 @@ from holdfast.storage.variables import HEAD, unfit
 
 # QEMU locks single bytes of an image, one for each thing that it does or forbids (block/file-posix.c).
 FIRST_LOCK, LOCKS = 100, 200
+WRITE = 1  # BLK_PERM_WRITE is 1 << 1
 FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 SG_GET_VERSION_NUM = 0x2282  # scsi/sg.h; what is no SCSI device does not know it
 
@@ -230,7 +231,16 @@ def locked(disk: Disk) -> bool:
 
 
 def held(descriptor: int) -> bool:
-    asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST_LOCK, LOCKS, 0)
+    return _is_locked(descriptor, FIRST_LOCK, LOCKS)
+
+
+def written(descriptor: int) -> bool:
+    """Whether a QEMU may write to it, not only read: each permission has a byte (file-posix.c, raw_apply_lock_bytes)."""
+    return _is_locked(descriptor, FIRST_LOCK + WRITE, 1)
+
+
+def _is_locked(descriptor: int, first: int, count: int) -> bool:
+    asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, first, count, 0)
     kind, *_ = FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))
     return bool(kind != fcntl.F_UNLCK)
 
