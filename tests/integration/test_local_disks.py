@@ -437,7 +437,8 @@ def test_v7_booted_from_a_chain_and_from_its_clone(
     """With a second disk that has limits, on another bus. The clone goes on where its source was."""
     image = tmp_path / "disk.qcow2"
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", guest / "disk.raw", image], check=True)
-    host_toml.write_text(f'image_cache = "{tmp_path}/cache"\n' + host_toml.read_text())
+    templates = '[templates]\nvolumes = ["default/chain-root"]\n'
+    host_toml.write_text(f'image_cache = "{tmp_path}/cache"\n{host_toml.read_text()}{templates}')
 
     def run(vm: str, root: str) -> str:
         file = tmp_path / f"{vm}.yaml"
