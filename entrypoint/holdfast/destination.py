@@ -11,7 +11,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-from holdfast.machine import Reach
+from holdfast.machine import UrlLimits
 from holdfast.network import rtnetlink
 from holdfast.network_limits import place
 
@@ -22,7 +22,7 @@ STORES = {2379: "etcd", 2380: "etcd", 3300: "Ceph", 6789: "Ceph"}
 IPV4, IPV6 = Path("/proc/net/route"), Path("/proc/net/ipv6_route")
 
 
-def refusal(address: Address, port: int, reach: Reach) -> str:
+def refusal(address: Address, port: int, reach: UrlLimits) -> str:
     """What it is that may not be reached; "" if it may. Raises OSError where the kernel does not say."""
     if is_in(address, port, reach.reachable):
         return ""

@@ -17,14 +17,14 @@ from typing import Any, NoReturn, TypeVar, cast
 from holdfast import proxy
 from holdfast.dataclass import dataclass, field
 from holdfast.errors import ConfigError, Fault, Unreachable, shortened
-from holdfast.machine import Reach
+from holdfast.machine import UrlLimits
 from holdfast.patience import Clock, Wire
 from holdfast.url import Target, forbidden, meant, redirected, shown
 
 T = TypeVar("T")
 
 OK = 200
-NOWHERE = Reach()  # nothing is opened
+NOWHERE = UrlLimits()  # nothing is opened
 LONGEST_HEAD = 64 * 1024  # bytes, of a proxy
 REDIRECTS = (301, 302, 303, 307, 308)
 PASSING = (408, 425, 429)  # with 5xx: another try may do
@@ -42,7 +42,7 @@ def get(  # noqa: PLR0913 - a limit each
     seconds: float = 10,
     redirects: int = 5,
     proxies: Mapping[str, str] | None = None,
-    reach: Reach = NOWHERE,
+    reach: UrlLimits = NOWHERE,
 ) -> bytes:
     """The decoded body, as `follow` finds it."""
     asked = Asked(
@@ -72,7 +72,7 @@ class Asked:
     seconds: float = 10
     headers: Mapping[str, str] = field(default_factory=dict)
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # for a trusted one only
-    reach: Reach = NOWHERE  # for all others
+    reach: UrlLimits = NOWHERE  # for all others
 
 
 def follow(asked: Asked, clock: Clock, read: Callable[[HTTPResponse], T]) -> T:
@@ -157,7 +157,7 @@ def _resolved(target: Target, clock: Clock) -> Found:
     raise ConfigError("names a host that does not exist") from answer
 
 
-def _check(found: Found, reach: Reach) -> None:
+def _check(found: Found, reach: UrlLimits) -> None:
     """One forbidden address is enough: names that lead to several are how filters are passed."""
     from holdfast.destination import refusal, spelled  # noqa: PLC0415 - not for the operator's own
 

@@ -74,9 +74,8 @@ class Launch:
         self.helpers: list[Child] = []  # that serve devices of this QEMU
         self._made_ticket = ""
         self._firewall: Firewall | None = None
-        self._tpm_uid: int | None = (
-            None  # another than QEMU's; its group may pass through the run directory
-        )
+        # Another than QEMU's, whose group may pass through the run directory.
+        self._tpm_uid: int | None = None
 
     def spawn(self, stack: ExitStack, tenure: Fence | None = None) -> tuple[Child, Qmp]:
         """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""

@@ -8,7 +8,7 @@ from holdfast import grammar
 from holdfast.dataclass import dataclass, field
 from holdfast.errors import Fault
 from holdfast.grammar import Refused
-from holdfast.machine import Port, Reach
+from holdfast.machine import Port, UrlLimits
 
 T = TypeVar("T")
 Address = IPv4Address | IPv6Address
@@ -53,9 +53,9 @@ class NetworkLimits:
     unreachable: tuple[Place, ...] = field(default=())
 
     @property
-    def reach(self) -> Reach:
+    def reach(self) -> UrlLimits:
         """For URLs that are fetched in another process."""
-        return Reach(
+        return UrlLimits(
             reachable=tuple(map(str, self.reachable)),
             unreachable=tuple(map(str, self.unreachable)),
         )

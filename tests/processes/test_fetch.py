@@ -22,7 +22,7 @@ from processes.netns import NEEDS_ROOT, namespaces, run
 
 from holdfast import fetch
 from holdfast.errors import ConfigError, Unreachable
-from holdfast.machine import Reach
+from holdfast.machine import UrlLimits
 
 pytestmark = pytest.mark.processes
 
@@ -395,7 +395,7 @@ def test_a_strangers_url_does_not_lead_to_an_address_of_this_host(here: str, ser
     with pytest.raises(ConfigError, match="an address of this host"):
         get(url.replace(here, f"[::ffff:{here}]"), trusted=False)
     assert server.requests == []
-    assert get(url, trusted=False, reach=Reach(reachable=(opened,))) == b"secret"
+    assert get(url, trusted=False, reach=UrlLimits(reachable=(opened,))) == b"secret"
     assert get(url) == b"secret"
 
 

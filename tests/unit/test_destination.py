@@ -7,7 +7,7 @@ import pytest
 
 from holdfast import destination
 from holdfast.destination import gateways, refusal, spelled
-from holdfast.machine import Reach
+from holdfast.machine import UrlLimits
 from holdfast.network import rtnetlink
 from holdfast.network_limits import NetworkLimits, Place, place
 
@@ -59,7 +59,7 @@ def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     ],
 )
 def test_where_nothing_is_said(address: str, port: int, what: str) -> None:
-    assert refusal(ip_address(address), port, Reach()) == what
+    assert refusal(ip_address(address), port, UrlLimits()) == what
 
 
 @pytest.mark.parametrize(

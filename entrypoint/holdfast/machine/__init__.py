@@ -27,7 +27,7 @@ from holdfast.machine.platform import Arch, Firmware, Tpm
 from holdfast.machine.power import OnCrash, OnPoweroff, OnReboot, Power
 from holdfast.machine.processor import Rtc, Topology, Watchdog
 from holdfast.machine.share import Share
-from holdfast.machine.source import Checksum, Reach, Source
+from holdfast.machine.source import Checksum, Source, UrlLimits
 
 __all__ = [
     "BLOCK",
@@ -61,13 +61,13 @@ __all__ = [
     "Protocol",
     "RbdImage",
     "RbdVolume",
-    "Reach",
     "Rtc",
     "Share",
     "Source",
     "Spice",
     "Topology",
     "Tpm",
+    "UrlLimits",
     "UsbDevice",
     "Video",
     "Vnc",

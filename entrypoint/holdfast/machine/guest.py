@@ -1,7 +1,7 @@
 """How the guest is set up from inside, by cloud-init."""
 
 from holdfast.dataclass import dataclass, field
-from holdfast.machine.source import Reach
+from holdfast.machine.source import UrlLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Document:
     path: str = ""
     inline: str = field(default="", repr=False)
     trusted: bool = False
-    reach: Reach = Reach()
+    reach: UrlLimits = UrlLimits()
     key: str = field(default="", compare=False)
 
 

@@ -5,7 +5,7 @@ from holdfast.machine.format import Format
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
+class UrlLimits:
     """What host.toml opens and closes to URLs that are not the operator's own, as it is written there."""
 
     reachable: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Source:
     format: Format | None = None  # None: as qemu-img finds it
     checksum: Checksum | None = None
     trusted: bool = False
-    reach: Reach = Reach()
+    reach: UrlLimits = UrlLimits()
 
     @property
     def is_url(self) -> bool:

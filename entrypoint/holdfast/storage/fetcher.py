@@ -14,7 +14,7 @@ from typing import Any
 
 from holdfast import fetch, sandbox
 from holdfast.errors import HoldfastError
-from holdfast.machine import Reach
+from holdfast.machine import UrlLimits
 from holdfast.seccomp import Filter
 from holdfast.storage import qcow2_extent
 from holdfast.storage.download import Download, Version
@@ -57,7 +57,7 @@ class Fetcher:
             key=request["key"],
             trusted=request["trusted"],
             proxies=request["proxies"],
-            reach=Reach(**{name: tuple(places) for name, places in request["reach"].items()}),
+            reach=UrlLimits(**{name: tuple(places) for name, places in request["reach"].items()}),
         )
         download = Download(
             asked=asked,
