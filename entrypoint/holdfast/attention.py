@@ -5,7 +5,6 @@ import time
 from holdfast.errors import OwnershipLost
 from holdfast.events import Events
 from holdfast.keeper import Finding, Keeper
-from holdfast.standby import doze
 
 
 class Attention:
@@ -18,7 +17,7 @@ class Attention:
 
     def __call__(self, seconds: float = 0.05) -> None:
         """Raises Stopped or OwnershipLost, at once or within these seconds."""
-        doze(self._events, time.monotonic() + seconds, wake=self._look)
+        self._events.sleep(time.monotonic() + seconds, wake=self._look)
         if self._lost or (self._keeper is not None and self._keeper.in_doubt()):
             raise OwnershipLost("the VM was lost, or switched off, while its disks were made")
 

@@ -13,6 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
+from holdfast import log
+from holdfast.rundir import BEAT, beat
+from holdfast.thread import ended
+
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
@@ -26,6 +30,10 @@ def hold_back() -> None:
 def let_through() -> None:
     """For what ends by a signal as any program does."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+class Stopped(Exception):
+    """A signal has ended the waiting."""
 
 
 class Events:
@@ -67,6 +75,20 @@ class Events:
         for key, _ in self._selector.select(0 if self._posted else timeout):
             key.data()
         return [self._posted.popleft() for _ in range(len(self._posted))]
+
+    def sleep(self, until: float, wake: Callable[[object], bool] = lambda _: False) -> None:
+        """Wait until `until` (time.monotonic), or for an event that is to wake us; others are dropped.
+
+        Raises Stopped for a stop signal.
+        """
+        while (now := time.monotonic()) < until:
+            log.catch_up()
+            beat(well=not ended)
+            for event in (found := self.wait(min(until, now + BEAT))):
+                if event in STOP_SIGNALS:
+                    raise Stopped
+            if any(map(wake, found)):
+                return
 
     def stop_asked(self) -> bool:
         """Whether a stop waits to be handled. Nothing is taken out of the queue."""

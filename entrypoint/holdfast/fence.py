@@ -21,7 +21,6 @@ from holdfast.image_claim import claimant, clients_of, decoded, encode
 from holdfast.keeper import Keeper
 from holdfast.lock import Hold
 from holdfast.plan import Plan
-from holdfast.standby import doze
 from holdfast.storage import local
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class Fence:
             if time.monotonic() > until:
                 raise _strangers(self._plan.machine.vm, strangers)
             log.debug(f"waiting for {', '.join(sorted(strangers))} to close an image of this VM")
-            doze(events, time.monotonic() + 1.0, wake=lambda _: False)
+            events.sleep(time.monotonic() + 1.0)
         if self._shut:
             cluster.break_locks(self._shut)
 
@@ -127,7 +126,7 @@ class Fence:
         """
         seconds = self._hold.times.ttl
         log.info(f"the last owner's disks are guarded by time only: waiting {seconds:g} s more")
-        doze(events, time.monotonic() + seconds, wake=lambda _: False)
+        events.sleep(time.monotonic() + seconds)
         self.keeper.confirm()
 
     def _round(self, cluster: "Cluster") -> frozenset[str]:
@@ -331,7 +330,7 @@ class Fence:
 
     def _regain(self, events: Events) -> None:
         while not self.keeper.holds():
-            doze(events, time.monotonic() + REGAIN, wake=lambda _: False)
+            events.sleep(time.monotonic() + REGAIN)
 
 
 def beside(plan: Plan) -> "ClaimsBeside | None":

@@ -9,7 +9,7 @@ from holdfast import log, plan, qemu
 from holdfast.description import describe
 from holdfast.ending import OFF, Ending, How
 from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld, UsageError
-from holdfast.events import Events
+from holdfast.events import Events, Stopped
 from holdfast.host import CONTAINERS_NAME, Host, is_container_id
 from holdfast.machine import Firmware, Machine, NicMode, Power, Tpm
 from holdfast.pool import DirectoryPool
@@ -114,7 +114,7 @@ def shelf(settings: Settings) -> Path:
 def exclusively(settings: Settings, host: Host, events: Events) -> int:
     """Under the lock, again and again while STAY asks for it."""
     from holdfast.lease import LeaseTimes  # noqa: PLC0415
-    from holdfast.standby import Standby, Stopped  # noqa: PLC0415
+    from holdfast.standby import Standby  # noqa: PLC0415
     from holdfast.store import connect  # noqa: PLC0415 - for those who have an etcd
 
     if is_container_id(host.name):

@@ -10,7 +10,7 @@ from holdfast import hearsay, log, pinned
 from holdfast.dataclass import dataclass, replace
 from holdfast.ending import Ending, How
 from holdfast.errors import HoldfastError
-from holdfast.events import Events
+from holdfast.events import Events, Stopped
 from holdfast.fence import Fence, Strangers
 from holdfast.launch import GREETING, Launch, Starved
 from holdfast.machine import Accelerator, Pinned
@@ -20,7 +20,6 @@ from holdfast.qemu.processor import model
 from holdfast.qmp import Disconnected, Qmp
 from holdfast.restart import Restarts
 from holdfast.rundir import RunDirectory
-from holdfast.standby import Stopped, doze
 from holdfast.status import FILE, Status, now
 from holdfast.storage import local
 
@@ -148,4 +147,4 @@ class Runs:
         until = time.monotonic() + UNLOCKING
         # It is reaped, but the kernel lets go of a file a moment later where a request on it was under way.
         while any(map(local.locked, self.plan.disks)) and time.monotonic() < until:
-            doze(self.events, time.monotonic() + 0.05, wake=lambda _: False)
+            self.events.sleep(time.monotonic() + 0.05)

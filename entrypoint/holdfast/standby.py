@@ -6,7 +6,7 @@ end an owner that is holding on without etcd.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast import capacity, lan, log, plan
@@ -22,7 +22,7 @@ from holdfast.errors import (
     OwnershipLost,
     Unreachable,
 )
-from holdfast.events import STOP_SIGNALS, Events
+from holdfast.events import Events, Stopped
 from holdfast.host import CONTAINERS_NAME, Host, is_container_id
 from holdfast.last import crash, sight
 from holdfast.lock import Hold
@@ -30,10 +30,8 @@ from holdfast.machine import Power, Tpm
 from holdfast.obstacle import LOOK_AGAIN, Obstacle
 from holdfast.ownership import Image, Names, barred, decode_lock
 from holdfast.plan import Plan
-from holdfast.rundir import BEAT, beat
 from holdfast.settings import Settings
 from holdfast.store import Store
-from holdfast.thread import ended
 from holdfast.txn import Range, Reply
 from holdfast.vault import Vault
 from holdfast.watch import Watch
@@ -44,10 +42,6 @@ if TYPE_CHECKING:
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
 RETRY = 2.0  # between two tries after something failed that may pass
 RETURN = 0.2  # for an owner whose lease etcd has dropped though it lives, to take its lock again
-
-
-class Stopped(Exception):
-    """A signal has ended the waiting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +326,7 @@ class Standby:
                 "etcd was away; leaving the VM's holder time to come back", hold.times.ttl
             )
         if self._names.fence in seen.items:
-            doze(self._events, self._gone + RETURN, wake=lambda _: False)
+            self._events.sleep(self._gone + RETURN)
 
     # -- wait
 
@@ -348,7 +342,7 @@ class Standby:
         limits = [now + seconds] + (
             [self._deadline] if lock_wait and self._deadline is not None else []
         )
-        doze(self._events, min(limits), wake=lambda event: isinstance(event, frozenset))
+        self._events.sleep(min(limits), wake=lambda event: isinstance(event, frozenset))
 
 
 @contextlib.contextmanager
@@ -359,15 +353,3 @@ def _waiting_for_volumes() -> Iterator[None]:
         yield
     except Elsewhere as elsewhere:
         raise Obstacle(str(elsewhere)) from elsewhere
-
-
-def doze(events: Events, deadline: float, *, wake: Callable[[object], bool]) -> None:
-    """Until an event that counts, or the deadline. Raises Stopped for a stop signal."""
-    while (now := time.monotonic()) < deadline:
-        log.catch_up()
-        beat(well=not ended)
-        for event in (found := events.wait(min(deadline, now + BEAT))):
-            if event in STOP_SIGNALS:
-                raise Stopped
-        if any(map(wake, found)):
-            return

@@ -6,7 +6,7 @@ import time
 from holdfast import log
 from holdfast.ending import OFF, Ending, How
 from holdfast.errors import HoldfastError, Unreachable
-from holdfast.events import Events
+from holdfast.events import Events, Stopped
 from holdfast.fence import Fence
 from holdfast.host import Host
 from holdfast.keeper import Keeper
@@ -14,7 +14,7 @@ from holdfast.last import CRASHED, Last
 from holdfast.launch import ImageInUse
 from holdfast.plan import Plan
 from holdfast.settings import EtcdLoss, Settings
-from holdfast.standby import Ours, Stopped, doze
+from holdfast.standby import Ours
 from holdfast.start import described, start
 from holdfast.status import now
 
@@ -123,7 +123,7 @@ class Parting:
             )
         try:
             while not self._released():
-                doze(events, time.monotonic() + LET_GO_AGAIN, wake=lambda _: False)
+                events.sleep(time.monotonic() + LET_GO_AGAIN)
         except Stopped:
             log.error("stopped again before etcd was back: the record stays as it is")
 
