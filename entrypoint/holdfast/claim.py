@@ -28,7 +28,7 @@ from holdfast.store import Store
 from holdfast.txn import Item, Put, Range, Reply, Unchanged
 
 if TYPE_CHECKING:
-    from holdfast.plan import Plan
+    from holdfast.instance.plan import Plan
 
 SOON = 10.0  # seconds: nobody tells when a claim in Ceph goes
 

@@ -18,9 +18,9 @@ from holdfast.errors import HoldfastError, LockHeld, OwnershipLost
 from holdfast.events import Events
 from holdfast.guard import Guard
 from holdfast.image_claim import claimant, clients_of, decoded, encode
+from holdfast.instance.plan import Plan
 from holdfast.keeper import Keeper
 from holdfast.lock import Hold
-from holdfast.plan import Plan
 from holdfast.storage import local
 
 if TYPE_CHECKING:

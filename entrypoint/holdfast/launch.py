@@ -16,10 +16,10 @@ from holdfast.dataclass import replace
 from holdfast.errors import HostLacks, InternalError, LockHeld, Unreachable
 from holdfast.fence import Fence
 from holdfast.host import Host
+from holdfast.instance.plan import Plan
 from holdfast.machine import Accelerator, Machine, RbdImage, Spice, Vnc
 from holdfast.network import ports
 from holdfast.outlet import outlet
-from holdfast.plan import Plan
 from holdfast.process import Child
 from holdfast.qemu import system
 from holdfast.qemu.wiring import Ceph, Tap, Wiring

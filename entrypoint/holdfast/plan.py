@@ -17,24 +17,21 @@ from holdfast import (
     time_fence,
     virtiofs,
 )
-from holdfast.dataclass import dataclass
 from holdfast.description import Description
-from holdfast.endpoint import Endpoint
 from holdfast.errors import ConfigError, Fault, HostLacks, together
 from holdfast.host import Host, Kvm, kvm_lack
-from holdfast.lan import Address, addresses
+from holdfast.instance.plan import OLD_CDROM, Plan, bridges_of
+from holdfast.lan import addresses
 from holdfast.machine import (
     Accelerator,
     Disk,
     Machine,
-    NicMode,
     RbdImage,
     Tpm,
 )
 from holdfast.machine.platform import FLASHES
 from holdfast.network import ports
-from holdfast.network_limits import NetworkLimits
-from holdfast.ownership import Image, images
+from holdfast.ownership import images
 from holdfast.settings import Settings
 from holdfast.storage import aio, local, shared
 
@@ -43,54 +40,8 @@ if TYPE_CHECKING:
     from holdfast.qemu.options import Adapted
     from holdfast.storage.keyring import Keyring
     from holdfast.storage.rbd import Cluster, Inspection
-    from holdfast.volume_record import Found
 
 SWTPM = "/usr/bin/swtpm"
-OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its unit names it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """`adapted` is set in argv mode: QEMU's own words instead of what the keys would build.
-
-    `missing` names CD-ROMs whose file is not there and whose drive therefore stays empty. `cluster` is
-    an open connection, to be closed; `claims` are those that stand in the images, by the image's id, and
-    `copies` what older launchers left there: clients by epoch.
-    """
-
-    machine: Machine
-    unknown: tuple[str, ...]
-    disks: tuple[Disk, ...]
-    images: tuple[Image, ...]
-    addresses: tuple[Address, ...]
-    ceph: "Keyring | None"
-    cluster: "Cluster | None"
-    claims: Mapping[str, str]
-    copies: Mapping[int, tuple[str, ...]]
-    volumes: "tuple[Found, ...]"  # those in Ceph
-    seed: "Documents | None"
-    adapted: "Adapted | None"
-    missing: frozenset[str]
-    io_uring: bool
-    image_cache: str
-    share_paths: tuple[str, ...]
-    endpoints: tuple[Endpoint, ...]
-    network: NetworkLimits
-
-    def close(self) -> None:
-        if self.cluster is not None:
-            self.cluster.close()
-
-    @property
-    def warnings(self) -> list[str]:
-        empty = (
-            [f"{OLD_CDROM} is not in this image: its drive stays empty"] if self.missing else []
-        )
-        return [*self.unknown, *(self.adapted.warnings if self.adapted else ()), *empty]
-
-    @property
-    def bridges(self) -> dict[str, str]:
-        return bridges_of(self.machine, self.adapted)
 
 
 def make(settings: Settings, host: Host, described: Description) -> Plan:
@@ -289,13 +240,6 @@ def check_unlocked(disks: Sequence[Disk], host: Host, in_common: Mapping[str, st
                 hint=f"stop that one first; on its host `lsof {disk.backend}` names it",
                 id=image.id,
             )
-
-
-def bridges_of(machine: Machine, adapted: "Adapted | None") -> dict[str, str]:
-    """The bridge of each card that has one, by the card's name (in argv mode: its netdev's id)."""
-    if adapted is not None:
-        return dict(adapted.bridges)
-    return {nic.name: nic.bridge for nic in machine.nics if nic.mode is NicMode.bridge}
 
 
 def find_keyring(disks: Sequence[Disk], adapted: "Adapted | None", conf: str) -> "Keyring | None":

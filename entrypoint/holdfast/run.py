@@ -11,6 +11,7 @@ from holdfast.ending import OFF, Ending, How
 from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld, UsageError
 from holdfast.events import Events, Stopped
 from holdfast.host import CONTAINERS_NAME, Host, is_container_id
+from holdfast.instance.plan import Plan
 from holdfast.machine import Firmware, Machine, NicMode, Power, Tpm
 from holdfast.pool import DirectoryPool
 from holdfast.settings import Settings
@@ -81,7 +82,7 @@ def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, byte
         made.close()
 
 
-def refuse_claimed(made: plan.Plan) -> None:
+def refuse_claimed(made: Plan) -> None:
     """Without etcd a VM claims nothing; what another one has claimed, or has open, is not to be written to."""
     for image, claim in made.claims.items():
         if claim:

@@ -12,9 +12,9 @@ from holdfast.ending import Ending, How
 from holdfast.errors import HoldfastError
 from holdfast.events import Events, Stopped
 from holdfast.fence import Fence, Strangers
+from holdfast.instance.plan import Plan
 from holdfast.launch import GREETING, Launch, Starved
 from holdfast.machine import Accelerator, Pinned
-from holdfast.plan import Plan
 from holdfast.process import Child
 from holdfast.qemu.processor import model
 from holdfast.qmp import Disconnected, Qmp

@@ -24,12 +24,12 @@ from holdfast.errors import (
 )
 from holdfast.events import Events, Stopped
 from holdfast.host import CONTAINERS_NAME, Host, is_container_id
+from holdfast.instance.plan import Plan
 from holdfast.last import crash, sight
 from holdfast.lock import Hold
 from holdfast.machine import Power, Tpm
 from holdfast.obstacle import LOOK_AGAIN, Obstacle
 from holdfast.ownership import Image, Names, barred, decode_lock
-from holdfast.plan import Plan
 from holdfast.settings import Settings
 from holdfast.store import Store
 from holdfast.txn import Range, Reply

@@ -11,9 +11,9 @@ from holdfast.ending import Ending
 from holdfast.events import Events
 from holdfast.fence import Fence
 from holdfast.host import Host, Kvm, kvm_lack
+from holdfast.instance.plan import Plan
 from holdfast.launch import Launch
 from holdfast.machine import Accelerator, Disk, RbdImage
-from holdfast.plan import Plan
 from holdfast.rundir import RunDirectory
 from holdfast.runs import Runs
 from holdfast.status import Status, now

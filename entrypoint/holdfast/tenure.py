@@ -9,10 +9,10 @@ from holdfast.errors import HoldfastError, Unreachable
 from holdfast.events import Events, Stopped
 from holdfast.fence import Fence
 from holdfast.host import Host
+from holdfast.instance.plan import Plan
 from holdfast.keeper import Keeper
 from holdfast.last import CRASHED, Last
 from holdfast.launch import ImageInUse
-from holdfast.plan import Plan
 from holdfast.settings import EtcdLoss, Settings
 from holdfast.standby import Ours
 from holdfast.start import described, start

@@ -12,12 +12,12 @@ from holdfast import capability, log
 from holdfast.capability import Capability
 from holdfast.endpoint import Endpoint
 from holdfast.errors import HoldfastError, HostLacks
+from holdfast.instance.plan import Plan
 from holdfast.machine import NicMode, RbdImage
 from holdfast.network.boundary import Boundary, of_guest, of_qemu
 from holdfast.network.nftables import Nftables
 from holdfast.network.ruleset import Address
 from holdfast.network_limits import NetworkLimits
-from holdfast.plan import Plan
 from holdfast.qemu.wiring import Tap
 
 if TYPE_CHECKING:
