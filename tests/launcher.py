@@ -57,7 +57,7 @@ class Followed:
         return self._said["console"]
 
     def says(
-        self, pattern: str, *, where: str = "log", timeout: float = 30, after: int = 0
+        self, pattern: str, *, where: str = "log", timeout: float = 90, after: int = 0
     ) -> re.Match[str]:
         """Wait until the pattern is there. Fails at once when the process has ended without it."""
         deadline = time.monotonic() + timeout
@@ -82,7 +82,7 @@ class Followed:
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def ends(self, timeout: float = 60) -> int:
+    def ends(self, timeout: float = 120) -> int:
         """The exit status."""
         try:
             status = self.process.wait(timeout)

@@ -134,6 +134,18 @@ class Launcher(Followed):
     def everything(self) -> list[int]:
         return [self.pid, *descendants(self.pid)]
 
+    def gives_up(self, timeout: float = 90) -> None:
+        """Its guest has never run: it ends as one that lost its VM, or stands by again. Which of the two hangs on
+        whether an answer that waited for it, or the end of the answer's time, comes first when it wakes.
+        """
+        deadline = time.monotonic() + timeout
+        while self.process.poll() is None and "; standing by" not in self.log:
+            assert time.monotonic() < deadline, self.story()
+            with self._news:
+                self._news.wait(0.2)
+        assert self.process.poll() is None or self.ends() == 76, self.story()
+        assert not [pid for pid in self.everything() if is_qemu(pid)], self.story()
+
     def freeze(self) -> None:
         self._signal_all(signal.SIGSTOP)
 

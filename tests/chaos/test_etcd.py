@@ -302,12 +302,12 @@ def test_19_pause_between_record_and_cont(
     with Gate(network.address, vm.etcd.ports) as gate:
         gate.hold_answer_to(b'"images":')
         a = vm.start(arena.hosts[0], ETCD_ENDPOINTS=gate.url)
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(90)
         b = paused(a, vm, arena)
         b.says("another QEMU holds its lock")  # also a QEMU that has not run yet
         gate.release()
         os.kill(a.pid, signal.SIGCONT)
-        assert a.ends() == 76
+        a.gives_up()
     assert "GUEST" not in a.console
     stamped(disk, b.writes())
     arena.verify(vm, disk)
@@ -320,7 +320,7 @@ def test_20_pause_between_lock_and_qemu(
     with Gate(network.address, vm.etcd.ports) as gate:
         gate.hold_answer_to(b'"since":')
         a = vm.start(arena.hosts[0], ETCD_ENDPOINTS=gate.url)
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(90)
         b = paused(a, vm, arena)
         b.ours()
         writer = b.writes()

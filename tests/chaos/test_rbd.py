@@ -153,13 +153,13 @@ def test_19_pause_between_record_and_cont(
         a = rbd_vm.start(arena.hosts[MACHINE_A], ETCD_ENDPOINTS=gate.url)
         a.says("QEMU is up, paused")
         gate.hold_answer_to(b'"images":')
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(90)
         os.kill(a.pid, signal.SIGSTOP)
         b = rbd_vm.start(arena.hosts[MACHINE_B])
         writer = b.writes()
         gate.release()
         os.kill(a.pid, signal.SIGCONT)
-        assert a.ends() == 76
+        a.gives_up()
     assert "GUEST" not in a.console
     stamped(image, writer)
     arena.verify(rbd_vm, image)
@@ -171,7 +171,7 @@ def test_20_pause_between_lock_and_qemu(
     with Gate(network.address, rbd_vm.etcd.ports) as gate:
         gate.hold_answer_to(b'"since":')
         a = rbd_vm.start(arena.hosts[MACHINE_A], ETCD_ENDPOINTS=gate.url)
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(90)
         os.kill(a.pid, signal.SIGSTOP)
         b = rbd_vm.start(arena.hosts[MACHINE_B])
         writer = b.writes()

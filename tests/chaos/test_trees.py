@@ -129,7 +129,7 @@ def test_43_stranger_before_cont(
     with Gate(network.address, rbd_vm.etcd.ports) as gate:
         gate.hold_answer_to(b'"clients":')
         a = rbd_vm.start(arena.hosts[0], ETCD_ENDPOINTS=gate.url)
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(90)
         with ceph_node.opened(image.name) as address:
             gate.release()
             a.says(address.replace(".", r"\."), timeout=90)

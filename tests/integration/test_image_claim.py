@@ -206,7 +206,7 @@ def test_whoever_opens_the_image_beside_qemu_is_named(launch: Launch, disk: Disk
         gate.hold_answer_to(b'"images":')  # the record of the storage process
         host = {**disk.host("7"), "ETCD_ENDPOINTS": gate.url, "TTL": "60"}
         launcher = launch(host)
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(90)
         with disk.ceph.opened(disk.image) as address:
             gate.release()
             launcher.says(f"{re.escape(address)} has an image of this VM open", timeout=60)
@@ -223,7 +223,7 @@ def test_a_start_that_was_overtaken_waits_for_its_turn(launch: Launch, disk: Dis
     with Gate("127.0.0.1", [disk.etcd.port]) as gate:
         gate.hold_answer_to(b'"images":')  # the record of the storage process
         launcher = launch({**disk.host("7"), "ETCD_ENDPOINTS": gate.url, "TTL": "60"})
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(90)
         disk.etcd.ctl("put", "/kvm/7/epoch", "7")
         gate.release()
         launcher.says("another owner has taken the VM; trying again in", timeout=60)

@@ -211,7 +211,7 @@ def test_a_start_that_fails_because_a_qemu_has_the_file_leaves_its_record(
     ):
         gate.hold_answer_to(b'"since":')  # the lock
         late = launch({**on(etcd_server, vm, TTL="5"), "ETCD_ENDPOINTS": gate.url})
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(90)
         lock = local.FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, local.FIRST_LOCK, local.LOCKS, 0)
         fcntl.fcntl(file.fileno(), fcntl.F_OFD_SETLK, lock)
         gate.release()
