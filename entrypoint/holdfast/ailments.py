@@ -1,7 +1,9 @@
 """What ails a VM, by what it comes from: for the status, for its health, and for a log that is not flooded."""
 
 from holdfast.dataclass import dataclass, field
+from holdfast.errors import legible
 
+LONGEST_TEXT = 1000  # characters: it stands in etcd, and most of it may be a guest's doing
 FIRST, FACTOR, LONGEST = 30.0, 2.0, 3600.0  # seconds between two lines about one
 
 
@@ -26,7 +28,7 @@ class Ailments:
         return source in self._all
 
     def __str__(self) -> str:
-        return "; ".join(one.text for one in self._all.values())
+        return legible("; ".join(one.text for one in self._all.values()), LONGEST_TEXT)
 
     def set(self, source: str, text: str, now: float) -> str:
         found = self._all.get(source)

@@ -95,6 +95,7 @@ class Fence:
         if theirs := {image: text for image, text in found.items() if text != ours}:
             image, text = next(iter(theirs.items()))
             raise LockHeld(f"{image} was claimed meanwhile by {claimant(text)}")
+        self._claimed = {ours}  # in all of them, in place of what stood there
 
     def claim_made(self) -> None:
         """Volumes that were made after the others were claimed, with this claim in them: it is read back."""

@@ -5,6 +5,7 @@ again would otherwise fill it, and then no VM starts any more.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from holdfast.dataclass import dataclass
 from holdfast.errors import legible
@@ -12,6 +13,7 @@ from holdfast.errors import legible
 MOST_ADDRESSES = 16  # of a card
 MOST_BYTES = 1024  # of all of them, as they stand in the key
 MOST_NAMES = 32
+MOST_REMEMBERED, LONGEST_NAME = 1000, 256  # names of keys, and characters of one
 MINUTE = 60.0
 
 
@@ -47,6 +49,12 @@ def addresses(found: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
             if room >= 0:
                 told.setdefault(card, []).append(address)
     return told
+
+
+def remember(known: set[str], keys: Iterable[str]) -> None:
+    """Names of keys, as far as there is room: who may write keys may write them for ever, and name them at length."""
+    room = MOST_REMEMBERED - len(known)
+    known.update(key[:LONGEST_NAME] for key in islice(keys, room))
 
 
 def names(keys: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Self
 from holdfast import log
 from holdfast.clock import boottime
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
-from holdfast.hearsay import Allowance, names
+from holdfast.hearsay import Allowance, names, remember
 from holdfast.lock import Hold
 from holdfast.ownership import Verdict
 from holdfast.status import Status, now
@@ -25,8 +25,6 @@ from holdfast.watch import Watch
 NOT_FOR_A_START = frozenset(
     {"lock", "epoch", "fence", "status", "last", "power", "pinned", "secret/tpm"}
 )
-
-MOST_PENDING = 1000  # names of keys
 
 # Seconds. Most starts are over in less, and their own transactions tell whether the VM is still ours.
 IN_THE_WAY = 0.25
@@ -156,8 +154,7 @@ class Keeper(Thread):
         prefix = self._hold.names.epoch.removesuffix("epoch")
         edited = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
         news = {key for key in edited if key not in NOT_FOR_A_START and not key.startswith("x/")}
-        if len(self._pending) < MOST_PENDING:  # who may write them may write them for ever
-            self._pending |= news
+        remember(self._pending, news)
         if not keys or keys & self._watched:
             self._looked = 0.0
         if not keys or self._pending or keys & self._watched:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast import log
-from holdfast.errors import InternalError
+from holdfast.errors import InternalError, legible
 from holdfast.events import Events
 from holdfast.qmp import Disconnected, Message, Qmp
+from holdfast.trouble import Repeats
 
+LONGEST = 1000  # characters of QEMU's reason for a refusal
 Told = Callable[[str, Message], None]
 
 
@@ -19,6 +21,7 @@ class Monitor:
         self._events = events
         self._told = told
         self._asked: dict[object, Callable[[Any], None]] = {}
+        self._refusals = Repeats()
 
     def watch(self) -> None:
         self._events.watch(self._qmp.fileno(), self.hear)
@@ -54,7 +57,9 @@ class Monitor:
         elif (number := message.get("id")) and isinstance(number, int) and number in self._asked:
             self._asked.pop(number)(message.get("return"))
         elif "error" in message:
-            log.warning(f"QEMU: {message['error'].get('desc')}")
+            refusal = f"QEMU: {legible(str(message['error'].get('desc')), LONGEST)}"
+            if said := self._refusals.heard(refusal):
+                log.warning(said)
 
     def forget(self) -> None:
         try:

@@ -14,6 +14,8 @@ from holdfast.monitor import Monitor
 LOOK = 5.0  # seconds between two looks
 STUCK = 10.0  # seconds that a request may take before it is worth a word
 MOST = 256  # disks that are asked for; a QEMU that was broken out into may list any number
+MOST_QUEUES = 4096  # of all of them
+LONGEST_PATH = 256
 AT_ONCE = 32  # queues at one look: a disk has as many as the guest has processors
 DISKS = {
     "virtio-blk": 0,
@@ -88,16 +90,17 @@ class Pulse:
     def _devices(self, answer: Any) -> None:
         self._found = True
         for device in answer[:MOST] if isinstance(answer, list) else ():
-            kind = device.get("name") if isinstance(device, dict) else None
+            said = device if isinstance(device, dict) else {}
+            kind, path = said.get("name"), str(said.get("path"))[:LONGEST_PATH]
             if isinstance(kind, str) and kind in DISKS:
-                path = str(device.get("path"))
                 self._ask("x-query-virtio-status", self._device(path, DISKS[kind]), path=path)
 
     def _device(self, path: str, first: int) -> Callable[[Any], None]:
         def answered(answer: Any) -> None:
             count = answer.get("num-vqs") if isinstance(answer, dict) else 0
             if isinstance(count, int):
-                self._queues.extend((path, number) for number in range(first, min(count, 1024)))
+                end = min(count, first + MOST_QUEUES - len(self._queues))
+                self._queues.extend((path, number) for number in range(first, end))
 
         return answered
 
@@ -113,6 +116,7 @@ class Pulse:
         return answered
 
 
+# What is said of a disk goes into the log and into etcd: of its name the beginning.
 STILL = "the storage of {} does not answer: the guest's requests wait"
 
 

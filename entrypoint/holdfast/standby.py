@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
 RETRY = 2.0  # between two tries after something failed that may pass
+# One for all: who writes keys may do so faster than we look, and give them names of any length.
+CHANGED = object()
 RETURN = 0.2  # for an owner whose lease etcd has dropped though it lives, to take its lock again
 
 
@@ -167,7 +169,7 @@ class Standby:
     def _changed(self, keys: frozenset[str]) -> None:
         if not keys:
             self._broken = time.monotonic()
-        self._events.post(keys)
+        self._events.post(CHANGED)
 
     def _eligible(self, seen: Reply) -> Plan:
         described = describe(self._settings, *self._keys(seen))
@@ -342,7 +344,7 @@ class Standby:
         limits = [now + seconds] + (
             [self._deadline] if lock_wait and self._deadline is not None else []
         )
-        self._events.sleep(min(limits), wake=lambda event: isinstance(event, frozenset))
+        self._events.sleep(min(limits), wake=lambda event: event is CHANGED)
 
 
 @contextlib.contextmanager

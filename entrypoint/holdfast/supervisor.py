@@ -9,6 +9,7 @@ from holdfast import agent, log
 from holdfast.clock import boottime
 from holdfast.console import Console
 from holdfast.ending import Ending, How
+from holdfast.errors import legible
 from holdfast.events import STOP_SIGNALS, Events
 from holdfast.health import Health
 from holdfast.keeper import Finding, Keeper
@@ -20,7 +21,7 @@ from holdfast.qmp import Message, Qmp
 from holdfast.rundir import beat
 from holdfast.status import Status
 from holdfast.timers import Timers
-from holdfast.trouble import Trouble
+from holdfast.trouble import Repeats, Trouble
 
 QUIT_TIMEOUT = 10.0  # seconds that QEMU gets to flush and close its disks
 PRESS_AGAIN = 10.0  # a guest that has not loaded its button driver yet misses the first press
@@ -64,6 +65,7 @@ class Supervisor:
         self._asked = False
         self._runs = False  # since its first instruction
         self._trouble = Trouble()
+        self._complaints = Repeats()
         self._timers = Timers()
         self._exit: int | None = None
         self._helpers: list[Child] = []
@@ -207,10 +209,11 @@ class Supervisor:
             self._how = GUEST[str(data["reason"])]
             log.info(self._how.value)
         elif event == "BLOCK_IO_ERROR":
-            node = str(data.get("node-name") or data.get("device"))
-            self._failed(str(data.get("reason", "")), node, str(data.get("action", "stop")))
+            node = legible(str(data.get("node-name") or data.get("device")))
+            reason = legible(str(data.get("reason", "")))
+            self._failed(reason, node, str(data.get("action", "stop")))
         elif event == "WATCHDOG":
-            self._bitten(str(data.get("action")))
+            self._bitten(legible(str(data.get("action"))))
         elif event == "GUEST_PANICKED":
             self._panicked(paused=data.get("action") == "pause")
         elif event == "RESUME":
@@ -224,15 +227,20 @@ class Supervisor:
 
     def _panicked(self, *, paused: bool) -> None:
         left = ": it is left as it is, for the operator (on_crash)" if paused else ""
-        log.error(f"the guest's kernel has panicked{left}")
+        self._complain(f"the guest's kernel has panicked{left}")
         if paused:
             self._health.ails("guest", "the guest's kernel has panicked")
             self._go(Event.panic)
 
     def _bitten(self, action: str) -> None:
-        log.error(f"the guest has not fed its watchdog: {action}")
+        self._complain(f"the guest has not fed its watchdog: {action}")
         if action == "poweroff" and self._how is None:  # QEMU ends without a SHUTDOWN event
             self._how = How.powered_off
+
+    def _complain(self, line: str) -> None:
+        """A guest may cause it as often as it likes."""
+        if said := self._complaints.heard(line):
+            log.error(said)
 
     def _failed(self, reason: str, node: str, action: str) -> None:
         """The guest waits for its disk, unless it was told of the error itself (`action`: QAPI's IoErrorAction)."""

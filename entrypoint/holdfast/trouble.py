@@ -1,4 +1,6 @@
-"""Disks that fail while the guest runs: what is said of each, and how often."""
+"""What QEMU tells of again and again, disks that fail above all: what is said of it, and how often."""
+
+MOST = 64  # told apart: the words are QEMU's, and a guest may have broken out into it
 
 PAUSED = "the guest is paused and goes on when the disk does"
 # What no waiting mends (strerror).
@@ -11,22 +13,37 @@ ADVICE = {
 }
 
 
-class Trouble:
-    """QEMU tells of every try. Each disk's reason is said once, then at the 2nd, 4th, 8th ... time."""
+class Repeats:
+    """A line is worth saying the 1st, 2nd, 4th, 8th ... time."""
 
     def __init__(self) -> None:
         self._times: dict[str, int] = {}
 
-    def heard(self, node: str, reason: str) -> str:
+    def heard(self, said: str) -> str:
         """The line to be logged now, or ""."""
-        said = f"disk {node}: {reason}"
+        if said not in self._times and len(self._times) >= MOST:
+            said = "and more of the kind"
         times = self._times[said] = self._times.get(said, 0) + 1
         if times & (times - 1):
             return ""
-        again = f" ({times} times)" if times > 1 else ""
-        return f"{said}; {ADVICE.get(reason, PAUSED)}{again}"
+        return f"{said} ({times} times)" if times > 1 else said
+
+    def forget(self) -> bool:
+        """Whether there was anything to forget."""
+        was, self._times = self._times, {}
+        return bool(was)
+
+
+class Trouble:
+    """QEMU tells of every try."""
+
+    def __init__(self) -> None:
+        self._repeats = Repeats()
+
+    def heard(self, node: str, reason: str) -> str:
+        """The line to be logged now, or ""."""
+        return self._repeats.heard(f"disk {node}: {reason}; {ADVICE.get(reason, PAUSED)}")
 
     def over(self) -> str:
         """The line for the end of it, "" where nothing was wrong."""
-        was, self._times = self._times, {}
-        return "the disks answer again; the guest runs" if was else ""
+        return "the disks answer again; the guest runs" if self._repeats.forget() else ""

@@ -124,3 +124,15 @@ def test_a_monitor_survives_whatever_is_said(ends: tuple[Qmp, socket.socket]) ->
                 monitor._heard(module._message(json.dumps(message).encode()))
         monitor._heard({"return": {}, "id": 1})
     assert told.count("answered") == 1
+
+
+def test_refusals_without_end_are_told_seldom(
+    ends: tuple[Qmp, socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Events() as events:
+        monitor = Monitor(ends[0], events, lambda event, data: None)
+        for number in range(5000):
+            monitor._heard({"error": {"desc": f"no{number}" + "x" * 5000}, "id": 0})
+    said = capsys.readouterr().err.splitlines()
+    assert 0 < len(said) < 200
+    assert max(map(len, said)) < 1200

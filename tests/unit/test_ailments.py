@@ -1,6 +1,6 @@
 """What ails a VM is said when it begins, seldom while it lasts, and when it is over."""
 
-from holdfast.ailments import LONGEST, Ailments
+from holdfast.ailments import LONGEST, LONGEST_TEXT, Ailments
 
 
 def test_a_log_is_not_flooded() -> None:
@@ -28,3 +28,11 @@ def test_each_has_its_own_beginning() -> None:
     ailments.clear("a", 3)
     assert str(ailments) == "two"
     assert ailments.set("a", "one", 4) == "one"
+
+
+def test_what_stands_in_etcd_is_short_whoever_worded_it() -> None:
+    ailments = Ailments()
+    for number in range(300):
+        ailments.set(f"{number}", f"the storage of disk {number}{'x' * 5000} does not answer", 0)
+    assert len(str(ailments)) <= LONGEST_TEXT
+    assert str(ailments).startswith("the storage of disk 0x")

@@ -2,7 +2,17 @@
 
 import json
 
-from holdfast.hearsay import MINUTE, MOST_ADDRESSES, MOST_BYTES, Allowance, addresses, names
+from holdfast.hearsay import (
+    LONGEST_NAME,
+    MINUTE,
+    MOST_ADDRESSES,
+    MOST_BYTES,
+    MOST_REMEMBERED,
+    Allowance,
+    addresses,
+    names,
+    remember,
+)
 from holdfast.status import Status
 
 
@@ -50,3 +60,11 @@ def test_what_the_guest_says_is_no_news_of_ours() -> None:
     assert (status.news, status.hearsay) == (False, False)
     status.hear(addresses={"a": ["10.0.0.1"]})
     assert not status.hearsay
+
+
+def test_names_of_keys_are_remembered_as_far_as_there_is_room() -> None:
+    known: set[str] = set()
+    for number in range(5):
+        remember(known, [f"{number}/{n}" + "x" * 5000 for n in range(400)])
+    assert len(known) == MOST_REMEMBERED
+    assert max(map(len, known)) == LONGEST_NAME

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from holdfast.monitor import Monitor
-from holdfast.pulse import AT_ONCE, LOOK, STUCK, Pulse
+from holdfast.pulse import AT_ONCE, LONGEST_PATH, LOOK, MOST_QUEUES, STUCK, Pulse
 
 DISK = "/machine/peripheral/disk-root/virtio-backend"
 
@@ -119,3 +119,23 @@ def test_anything_may_be_answered(said: object) -> None:
         for then, _ in qemu.waiting:
             then(said)
         qemu.waiting.clear()
+
+
+class Broken(Played):
+    """A guest has broken out into it: it has disks without end, with names without end."""
+
+    def answer(self, command: str, arguments: Any) -> Any:
+        if command == "x-query-virtio":
+            return [{"name": "virtio-blk", "path": f"/{n}" + "x" * 5000} for n in range(500)]
+        if command == "x-query-virtio-status":
+            return {"num-vqs": 10**9}
+        return {"inuse": 1, "used-idx": 0}
+
+
+def test_what_is_asked_for_and_kept_has_an_end() -> None:
+    qemu = Broken({})
+    pulse = made(qemu)
+    looked(pulse, qemu, LOOK * MOST_QUEUES / AT_ONCE * 2, 0)
+    assert len(pulse._queues) == MOST_QUEUES
+    assert len(pulse._seen) <= MOST_QUEUES
+    assert all(len(path) <= LONGEST_PATH for path, _ in pulse._seen)

@@ -316,6 +316,17 @@ def test_a_full_disk_is_told_at_growing_intervals() -> None:
     assert failing.heard("root", "No space left on device") == lines[0]
 
 
+def test_words_of_a_qemu_that_was_broken_out_into_are_not_all_kept() -> None:
+    failing = trouble.Trouble()
+    lines = [failing.heard(f"node{number}", "x" * 1000) for number in range(100_000)]
+    said = [line for line in lines if line]
+    assert len(said) < trouble.MOST + 20
+    assert "more of the kind" in said[-1]
+    assert len(failing._repeats._times) == trouble.MOST + 1
+    assert failing.over()
+    assert not failing._repeats._times
+
+
 def test_what_does_not_pass_is_not_promised() -> None:
     assert "data pool" in trouble.Trouble().heard("root", "Operation not permitted")
     assert "goes on" not in trouble.Trouble().heard("root", "Operation not permitted")
