@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from holdfast import log
 from holdfast.errors import HoldfastError, LockHeld, OwnershipLost
 from holdfast.events import Events
-from holdfast.guard import Guard
 from holdfast.image_claim import claimant, clients_of, decoded, encode
 from holdfast.instance.plan import Plan
 from holdfast.keeper import Keeper
@@ -175,6 +174,8 @@ class Fence:
         """Before the guest runs where only time guards: who kills QEMU if we cannot is there."""
         if not self._hold.timed:
             return
+        from holdfast.guard import Guard  # noqa: PLC0415 - for disks that only time guards
+
         guard = stack.enter_context(Guard(pid, self.keeper.last_resort(), events))
         self.keeper.guarded_by(guard.feed)
 

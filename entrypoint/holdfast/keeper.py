@@ -7,7 +7,7 @@ in its own loop, so that a request which hangs here cannot hold up a stop.
 import threading
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Self
+from typing import Protocol, Self
 
 from holdfast import log
 from holdfast.clock import boottime
@@ -18,7 +18,6 @@ from holdfast.ownership import Verdict
 from holdfast.status import Status, now
 from holdfast.thread import PAUSE, Thread, described
 from holdfast.txn import Reply
-from holdfast.vault import Vault, call_on
 from holdfast.watch import Watch
 
 # Written by us, or acted on at once, or read by the operator only.
@@ -40,6 +39,14 @@ class Finding(Enum):
     unguarded = auto()  # the guard of a VM that needs one has ended
 
 
+class Stored(Protocol):
+    """What etcd keeps of the running VM beside its keys, and what is to be written of it: its TPM."""
+
+    def record(self) -> bytes: ...
+    def unsaved(self) -> bytes: ...
+    def saved(self, record: bytes) -> None: ...
+
+
 class Keeper(Thread):
     """`hold_on`: run on without etcd, as nobody can start the VM without raising the epoch there."""
 
@@ -57,7 +64,7 @@ class Keeper(Thread):
         self._wake = threading.Event()
         self._closed = False
         self._feed: Callable[[float], None] | None = None
-        self._vault: Vault | None = None
+        self._vault: Stored | None = None
         self._trouble = ""
         self._away = 0.0  # since when etcd does not answer, on boottime()'s clock
         self.status = status
@@ -125,7 +132,7 @@ class Keeper(Thread):
         self._feed = feed
         feed(self._hold.last_resort())
 
-    def keeps(self, vault: Vault | None) -> None:
+    def keeps(self, vault: Stored | None) -> None:
         """A TPM, whose state is to be stored when it has changed, and put back where etcd has lost it."""
         self._vault = vault
         if vault is not None:
@@ -207,8 +214,9 @@ class Keeper(Thread):
         if renewed:  # nothing can be put with a lease that is gone: first see to the lock
             self._publish()
             # A guest may write to its TPM without end. What is not stored now is so later, and at the end.
-            if self._vault and self._vault.unsaved() and self._tpm.allows(boottime()):
-                call_on(self._hold.keep_tpm, self._vault)
+            if self._vault and (record := self._vault.unsaved()) and self._tpm.allows(boottime()):
+                self._hold.keep_tpm(record)
+                self._vault.saved(record)
         if renewed and boottime() - self._looked < self._hold.times.ttl:
             return
         verdict, reply = self._hold.look()

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast import capacity, cgroup, hostdev, limits, log, pinned, qemu, virtiofs
+from holdfast import capacity, cgroup, hostdev, limits, log, pinned, qemu
 from holdfast.confinement import Identity, confined
 from holdfast.console import Console
 from holdfast.dataclass import replace
@@ -27,10 +27,10 @@ from holdfast.qmp import Disconnected, Mute, Qmp, QmpError
 from holdfast.rundir import RunDirectory
 from holdfast.storage import local
 from holdfast.uid_claim import claim
-from holdfast.vault import Vault
 
 if TYPE_CHECKING:
     from holdfast.network.firewall import Firewall
+    from holdfast.vault import Vault
 
 LOCKED = re.compile(r'Failed to get (?:shared )?".*" lock.*image \[/dev/fdset/(\d+)\]')
 NO_MEMORY = re.compile(
@@ -63,7 +63,7 @@ class Launch:
         host: Host,
         who: Identity,
         rundir: RunDirectory,
-        vault: Vault | None = None,
+        vault: "Vault | None" = None,
     ) -> None:
         self._plan = plan
         self._host = replace(host, io_uring=plan.io_uring)
@@ -213,6 +213,10 @@ class Launch:
         return theirs.fileno()
 
     def _shares(self, machine: Machine, descriptors: ExitStack) -> dict[str, int]:
+        if not machine.shares:
+            return {}
+        from holdfast import virtiofs  # noqa: PLC0415 - for a VM with shares
+
         sockets = {}
         for share in machine.shares:
             server = virtiofs.serve(share, self._plan.share_paths, self._who, self._rundir)

@@ -15,7 +15,6 @@ from holdfast import (
     qemu,
     surroundings,
     time_fence,
-    virtiofs,
 )
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, HostLacks, together
@@ -190,7 +189,10 @@ def check_files(
     faults = local.check(disks, allowed, formats=adapted is None)
     for key, path in (("kernel", source.kernel), ("initrd", source.initrd)):
         faults += local.check_file(key, path, allowed) if path else []
-    faults += virtiofs.check(machine.shares, settings.host_config.share_paths)
+    if machine.shares:
+        from holdfast import virtiofs  # noqa: PLC0415 - for a VM with shares
+
+        faults += virtiofs.check(machine.shares, settings.host_config.share_paths)
     if faults:
         raise ConfigError(faults)
 

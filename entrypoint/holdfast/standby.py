@@ -33,11 +33,11 @@ from holdfast.ownership import Image, Names, barred, decode_lock
 from holdfast.settings import Settings
 from holdfast.store import Store
 from holdfast.txn import Range, Reply
-from holdfast.vault import Vault
 from holdfast.watch import Watch
 
 if TYPE_CHECKING:
     from holdfast.inventory import Inventory
+    from holdfast.vault import Vault
 
 START = 30.0  # seconds that etcd gets to answer at a first start, unless LOCK_WAIT says less
 RETRY = 2.0  # between two tries after something failed that may pass
@@ -52,7 +52,7 @@ class Ours:
     hold: Hold
     revision: int
     keys: str  # as they were when the plan was made
-    vault: Vault | None = None
+    vault: "Vault | None" = None
     volumes: "Inventory | None" = None
 
 
@@ -202,10 +202,12 @@ class Standby:
             self._volumes.judge(made.disks, made.volumes)
         return replace(made, disks=self._volumes.marked(made.disks))
 
-    def _stored(self, made: Plan, seen: Reply) -> Vault | None:
+    def _stored(self, made: Plan, seen: Reply) -> "Vault | None":
         """The VM's TPM, as the last owner left it."""
         if made.machine.tpm is Tpm.off:
             return None
+        from holdfast.vault import Vault  # noqa: PLC0415 - for a VM with a TPM
+
         item = seen.items.get(self._names.tpm)
         return Vault(item.value if item else b"", self._settings.host_config.state_key)
 

@@ -19,10 +19,10 @@ from holdfast.runs import Runs
 from holdfast.status import Status, now
 from holdfast.storage import directory
 from holdfast.uid_claim import claim
-from holdfast.vault import Vault
 
 if TYPE_CHECKING:
     from holdfast.inventory import Inventory
+    from holdfast.vault import Vault
 
 
 def start(
@@ -30,7 +30,7 @@ def start(
     host: Host,
     events: Events,
     tenure: Fence | None = None,
-    vault: Vault | None = None,
+    vault: "Vault | None" = None,
     volumes: "Inventory | None" = None,
 ) -> Ending:
     """Returns when QEMU is reaped for good; whatever is raised, it is gone by then."""

@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
@@ -137,10 +136,3 @@ def replace(path: Path, data: bytes) -> None:
         file.write(data)
         os.fsync(file.fileno())
     new.replace(path)
-
-
-def call_on(store: Callable[[bytes], None], vault: Vault | None) -> None:
-    """Store what has changed."""
-    if vault is not None and (record := vault.unsaved()):
-        store(record)
-        vault.saved(record)
