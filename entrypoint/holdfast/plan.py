@@ -3,7 +3,7 @@
 Nothing is made here but device nodes. A launcher that fails here has disturbed nobody.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,8 +43,16 @@ if TYPE_CHECKING:
 SWTPM = "/usr/bin/swtpm"
 
 
-def make(settings: Settings, host: Host, described: Description) -> Plan:
-    """Raises ConfigError with all faults, HostLacks, or Unreachable for a cluster or a URL."""
+def make(
+    settings: Settings,
+    host: Host,
+    described: Description,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Raises ConfigError with all faults, HostLacks, or Unreachable for a cluster or a URL.
+
+    `meanwhile` is called while a cluster answers.
+    """
     machine = described.machine
     adapted = adapted_to(machine) if machine.options else None
     disks = machine.storage if adapted is None else disks_of(adapted)
@@ -74,7 +82,7 @@ def make(settings: Settings, host: Host, described: Description) -> Plan:
     uring = adapted is None and aio.check(disks)
     documents = documents_of(machine, settings) if machine.has_seed else None
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
-    cluster, found = reach(disks, ceph) if ceph else (None, None)
+    cluster, found = reach(disks, ceph, meanwhile) if ceph else (None, None)
     return Plan(
         machine=machine,
         unknown=described.unknown,
@@ -109,14 +117,14 @@ def adapted_to(machine: Machine) -> "Adapted":
     return adapt(machine.options)
 
 
-def reach(disks: Sequence[Disk], ceph: "Keyring") -> "tuple[Cluster, Inspection]":
+def reach(
+    disks: Sequence[Disk], ceph: "Keyring", meanwhile: Callable[[], None]
+) -> "tuple[Cluster, Inspection]":
     from holdfast.storage.rbd import Cluster  # noqa: PLC0415 - for those who have a Ceph
 
     cluster = Cluster(disks, ceph)
     try:
-        # Wanted later, and Ceph takes its time.
-        from holdfast import supervisor, tenure  # noqa: F401, PLC0415
-
+        meanwhile()
         return cluster, cluster.inspect()
     except BaseException:
         cluster.close()

@@ -70,7 +70,7 @@ def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, byte
         from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes
 
         place.refuse_lost(described.machine.storage)
-    made = plan.make(settings, host, described)
+    made = plan.make(settings, host, described, load_the_rest)
     log.info("no etcd: the VM runs without a lock, and its machine type is not pinned")
     try:
         refuse_claimed(made)
@@ -124,7 +124,7 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
         log.warning(line)
     times = LeaseTimes.of(settings.ttl, len(settings.endpoints))
     with connect(settings, timeout=times.request) as store:
-        standby = Standby(store, settings, host, events)
+        standby = Standby(store, settings, host, events, load_the_rest)
         while True:
             try:
                 ending = one_turn(standby, settings, host, events)
@@ -134,6 +134,11 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
             off = ending is not None and (ending.how in OFF or ending.how is How.switched_off)
             if ending and (ending.asked or not (settings.stay and off)):
                 return told(ending)
+
+
+def load_the_rest() -> None:
+    """What is needed of Holdfast once the VM is ours, while Ceph answers: it takes its time."""
+    from holdfast import supervisor, tenure  # noqa: F401, PLC0415 - for those who have a Ceph
 
 
 def trusting(settings: Settings) -> str:

@@ -6,7 +6,7 @@ end an owner that is holding on without etcd.
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast import capacity, lan, log, plan
@@ -57,11 +57,19 @@ class Ours:
 
 
 class Standby:
-    def __init__(self, store: Store, settings: Settings, host: Host, events: Events) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        host: Host,
+        events: Events,
+        meanwhile: Callable[[], None],
+    ) -> None:
         self._store = store
         self._settings = settings
         self._host = host
         self._events = events
+        self._meanwhile = meanwhile
         self._names = Names.of(settings.prefix, settings.vm, settings.lock)
         self._watch: Watch | None = None
         self._prefixes: list[str] = []
@@ -175,7 +183,7 @@ class Standby:
         described = describe(self._settings, *self._keys(seen))
         self._check(described, seen)
         self._volumes = self._remembered(described, seen)
-        made = plan.make(self._settings, self._host, described)
+        made = plan.make(self._settings, self._host, described, self._meanwhile)
         try:
             self._judge(made, seen)
             self._vault = self._stored(made, seen)
