@@ -1,14 +1,16 @@
 """A disk that another VM has claimed: refused while that VM is there, taken from it when it is not."""
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast import image_claim
 from holdfast.dataclass import dataclass
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
 from holdfast.image_claim import ImageClaim
+from holdfast.machine import Disk, Machine
 from holdfast.machine.disk import key_of
 from holdfast.obstacle import Obstacle
 from holdfast.ownership import (
@@ -28,9 +30,29 @@ from holdfast.store import Store
 from holdfast.txn import Item, Put, Range, Reply, Unchanged
 
 if TYPE_CHECKING:
-    from holdfast.instance.plan import Plan
+    from holdfast.storage.keyring import Keyring
+    from holdfast.storage.rbd import Cluster
 
 SOON = 10.0  # seconds: nobody tells when a claim in Ceph goes
+
+
+class Disks(Protocol):
+    """Of a plan, what the protocol reads: a VM's disks, and what stands in them."""
+
+    @property
+    def machine(self) -> Machine: ...
+    @property
+    def disks(self) -> tuple[Disk, ...]: ...
+    @property
+    def images(self) -> tuple[Image, ...]: ...
+    @property
+    def claims(self) -> Mapping[str, str]: ...
+    @property
+    def copies(self) -> Mapping[int, tuple[str, ...]]: ...
+    @property
+    def ceph(self) -> "Keyring | None": ...
+    @property
+    def cluster(self) -> "Cluster | None": ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +88,7 @@ def take_over(
     )
 
 
-def judge_images(store: Store, names: Names, host: Host, made: "Plan", seen: Reply) -> None:
+def judge_images(store: Store, names: Names, host: Host, made: Disks, seen: Reply) -> None:
     """What stands in the images themselves, before etcd's word is believed. Raises Obstacle, or ConfigError
     for an image of another VM of this tree that is running.
     """
@@ -89,7 +111,7 @@ def judge_images(store: Store, names: Names, host: Host, made: "Plan", seen: Rep
     _judge_copies(made, clients_of(seen.items.get(names.fence)))
 
 
-def _way_on(made: "Plan", image: str) -> str:
+def _way_on(made: Disks, image: str) -> str:
     """The claim in an image has a command; the one beside a file is a folder."""
     if image.startswith("rbd/"):
         from holdfast.container import command  # noqa: PLC0415 - only for this advice
@@ -100,7 +122,7 @@ def _way_on(made: "Plan", image: str) -> str:
     return f"rm -r {quote(str(path.with_name(f'.{path.name}.holdfast-claim')))}"
 
 
-def _judge_copies(made: "Plan", known: frozenset[str]) -> None:
+def _judge_copies(made: Disks, known: frozenset[str]) -> None:
     """An older launcher's copy of its record does not say of which image it is, and a clone has it from its
     parent. So it counts only for what etcd knows, too.
     """
@@ -119,7 +141,7 @@ def _judge_copies(made: "Plan", known: frozenset[str]) -> None:
     )
 
 
-def claims_of(made: "Plan") -> dict[str, ImageClaim]:
+def claims_of(made: Disks) -> dict[str, ImageClaim]:
     """The claims that stand in the VM's images, by the image's id."""
     try:
         return image_claim.decoded({image: text for image, text in made.claims.items() if text})

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import log
+from holdfast.claim import Disks
 from holdfast.errors import HoldfastError, LockHeld, OwnershipLost
 from holdfast.events import Events
 from holdfast.image_claim import claimant, clients_of, decoded, encode
-from holdfast.instance.plan import Plan
 from holdfast.keeper import Keeper
 from holdfast.lock import Hold
 from holdfast.storage import local
@@ -48,7 +48,7 @@ class Fence:
     disks by itself or is on the blocklist: what a dead one had under way may arrive at any later time.
     """
 
-    def __init__(self, plan: Plan, hold: Hold, keeper: Keeper, *, hold_on: bool) -> None:
+    def __init__(self, plan: Disks, hold: Hold, keeper: Keeper, *, hold_on: bool) -> None:
         self.keeper = keeper
         self._plan = plan
         self._hold = hold
@@ -335,7 +335,7 @@ class Fence:
             events.sleep(time.monotonic() + REGAIN)
 
 
-def beside(plan: Plan) -> "ClaimsBeside | None":
+def beside(plan: Disks) -> "ClaimsBeside | None":
     if not any(image.startswith("shared/") for image in plan.claims):
         return None
     from holdfast.storage.file_claim import ClaimsBeside  # noqa: PLC0415 - for those who share a folder
