@@ -63,6 +63,7 @@ class Console:
         self._told = -TELL_AGAIN
         self._forget: list[Callable[[], None]] = []
         self._events: Events | None = None
+        self._deaf = False  # to new viewers, for want of a descriptor
 
     def watch(self, events: Events) -> None:
         self._events = events
@@ -76,8 +77,7 @@ class Console:
         for viewer in list(self._viewers):
             self._leave(viewer)
         for end in (self._said, self._listener.fileno()):
-            with contextlib.suppress(KeyError):
-                self._events.forget(end)
+            self._events.forget(end)
         self._events = None
         self._drain(time.monotonic() + LAST_WORDS)
 
@@ -86,6 +86,13 @@ class Console:
         self._listener.close()
         for end in (self._said, self._typed):
             os.close(end)
+
+    def look(self) -> None:
+        """Every few seconds."""
+        self.tell()
+        if self._deaf and self._events is not None:
+            self._deaf = False
+            self._events.watch(self._listener.fileno(), self._accept)
 
     def tell(self) -> None:
         """What was dropped since the last time, once something is taken again."""
@@ -124,15 +131,27 @@ class Console:
     # -- who looks on
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            connection, _ = self._listener.accept()
-            if len(self._viewers) >= VIEWERS or self._events is None:
-                connection.close()
-                return
-            connection.setblocking(False)
-            viewer = Viewer(connection)
-            self._viewers.append(viewer)
-            self._events.watch(connection.fileno(), lambda: self._type(viewer))
+        if self._events is None or (connection := self._accepted(self._events)) is None:
+            return
+        if len(self._viewers) >= VIEWERS:
+            connection.close()
+            return
+        connection.setblocking(False)
+        viewer = Viewer(connection)
+        self._viewers.append(viewer)
+        self._events.watch(connection.fileno(), lambda: self._type(viewer))
+
+    def _accepted(self, events: Events) -> socket.socket | None:
+        try:
+            return self._listener.accept()[0]
+        except (BlockingIOError, ConnectionError):  # it has thought better of it
+            return None
+        except (
+            OSError
+        ):  # it would be there at once again, and for as long as no descriptor is to be had
+            events.forget(self._listener.fileno())
+            self._deaf = True
+            return None
 
     def _type(self, viewer: Viewer) -> None:
         """A guest that does not read its port loses what it had no room for."""

@@ -67,7 +67,9 @@ class Events:
         self._selector.register(descriptor, selectors.EVENT_READ, on_readable)
 
     def forget(self, descriptor: int) -> None:
-        self._selector.unregister(descriptor)
+        """What is at its end can be read for ever: it is forgotten there, and need not be later."""
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(descriptor)
 
     def wait(self, deadline: float | None = None) -> list[object]:
         """What has happened; empty after `deadline` (time.monotonic), or when only a descriptor spoke."""

@@ -79,8 +79,7 @@ class Guard:
         self._end()
 
     def _forget(self) -> None:
-        with contextlib.suppress(KeyError):  # done when it ended
-            self._events.forget(self._socket.fileno())
+        self._events.forget(self._socket.fileno())
 
     def _end(self) -> None:
         self._socket.close()

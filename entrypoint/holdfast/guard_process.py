@@ -37,6 +37,13 @@ def say(word: bytes) -> None:
         pass  # the launcher has ended
 
 
+def heard() -> bytes:
+    try:
+        return os.read(0, 64)
+    except ConnectionResetError:  # the launcher has ended with a word of ours unread
+        return b""
+
+
 def outlived(qemu: int, deadline: float) -> bool:
     """Waits until QEMU has ended, or has outlived its lease or its launcher."""
     events = select.poll()
@@ -48,7 +55,7 @@ def outlived(qemu: int, deadline: float) -> bool:
         if qemu in ready:
             return False
         if 0 in ready:
-            word = os.read(0, 64)
+            word = heard()
             if not word:
                 return True
             deadline = float(word)

@@ -30,7 +30,7 @@ class Health:
 
     def look(self) -> None:
         log.catch_up()
-        self._console.tell()
+        self._console.look()
         found = {**self._pulse.look(time.monotonic()), **self._threads(), **self._file()}
         now = time.monotonic()
         for source in self._seen - found.keys():

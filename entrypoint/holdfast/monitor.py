@@ -62,7 +62,4 @@ class Monitor:
                 log.warning(said)
 
     def forget(self) -> None:
-        try:
-            self._events.forget(self._qmp.fileno())
-        except KeyError:
-            pass  # QEMU closed it before it ended
+        self._events.forget(self._qmp.fileno())

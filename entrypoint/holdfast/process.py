@@ -49,16 +49,19 @@ class Child:
         self._rest = b""
         self._second, self._lines = 0, 0
 
-    def listen(self) -> None:
-        """Log what has been said since the last time."""
-        if len(self._hear()) == PIECE:
+    def listen(self) -> bool:
+        """Log what has been said since the last time. False: it has closed its end, and may live on."""
+        data = self._hear()
+        if data and len(data) == PIECE:
             time.sleep(REST)
+        return data != b""
 
-    def _hear(self) -> bytes:
+    def _hear(self) -> bytes | None:
+        """None: nothing for now."""
         try:
             data = os.read(self.output, PIECE)
         except BlockingIOError:
-            return b""
+            return None
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[:LONGEST_LINE]  # of a line without end its beginning
         for line in lines:

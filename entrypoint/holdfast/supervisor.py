@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from holdfast import agent, log
@@ -83,7 +84,7 @@ class Supervisor:
         self._health = Health(self._monitor, self._status, self._keeper, console)
         self._helpers = list(helpers)
         for child in (self._child, *helpers):
-            self._events.watch(child.output, child.listen)
+            self._events.watch(child.output, partial(self._listen, child))
         self._monitor.watch()
         console.watch(self._events)
         beat()
@@ -102,6 +103,10 @@ class Supervisor:
         self._monitor.forget()
         console.forget()
         return Ending(how=self._how or How.died, qemu=self._exit, asked=self._asked)
+
+    def _listen(self, child: Child) -> None:
+        if not child.listen():
+            self._events.forget(child.output)
 
     def _begin(self) -> None:
         """The guest's first instruction: the record is written, and the lease is still good."""

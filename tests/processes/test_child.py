@@ -2,10 +2,14 @@
 
 import sys
 import time
+from functools import partial
+from typing import Any
 
 import pytest
 
+from holdfast.events import Events
 from holdfast.process import KEPT_LINES, LINES_A_SECOND, LONGEST_LINE, PIECE, Child
+from holdfast.supervisor import Supervisor
 
 pytestmark = pytest.mark.processes
 
@@ -49,6 +53,30 @@ def test_one_piece_a_turn() -> None:
     try:
         while not child.said:
             child.listen()
-        assert len(child._hear()) <= PIECE
+        assert len(child._hear() or b"") <= PIECE
     finally:
         child.close()
+
+
+def test_one_that_closes_its_end_and_lives_on_is_listened_to_no_more() -> None:
+    """Its end can be read for ever, and the loop would do nothing else."""
+    code = "import os, time; os.write(1, b'bye\\n'); os.close(1); os.close(2); time.sleep(600)"
+    child = Child("quiet", [sys.executable, "-c", code], [])
+    none: Any = None
+    events = Events()
+    supervisor = Supervisor(child, none, events, none, stop_timeout=1, keeper=None)
+    events.watch(child.output, partial(supervisor._listen, child))
+    try:
+        until = time.monotonic() + 60
+        while child.output in watched(events) and time.monotonic() < until:
+            events.wait(time.monotonic() + 1)
+        assert child.output not in watched(events)
+        assert list(child.said) == ["bye"]
+        assert child.reap() is None
+        events.forget(child.output)
+    finally:
+        child.close()
+
+
+def watched(events: Events) -> set[int]:
+    return {key.fd for key in events._selector.get_map().values()}

@@ -1,7 +1,9 @@
 """The guard as a real process; a `sleep` stands for QEMU."""
 
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from launcher import alive, gone
 
+from holdfast import guard_process
 from holdfast.clock import boottime
 from holdfast.events import Events
 from holdfast.guard import Guard
@@ -105,3 +108,22 @@ def test_it_outlives_a_launcher_and_qemu_does_not(qemu: Qemu) -> None:
         launcher.send_signal(signal.SIGKILL)
     assert qemu.wait(10) == -signal.SIGKILL
     assert gone(guard)
+
+
+def test_a_launcher_that_ends_before_it_has_heard_its_guard(qemu: Qemu) -> None:
+    """What is unread at its end resets the connection, in place of ending it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pidfd = os.pidfd_open(qemu.pid)
+    command = [sys.executable, "-I", "-S", guard_process.__file__, str(pidfd)]
+    with theirs:
+        guard = subprocess.Popen(
+            [*command, str(boottime() + 600)], stdin=theirs.fileno(), pass_fds=[pidfd]
+        )
+    os.close(pidfd)
+    with guard:
+        waiting = select.poll()
+        waiting.register(ours, select.POLLIN)
+        assert waiting.poll(60_000), "it is there"
+        ours.close()
+        assert guard.wait(60) == 0
+    assert qemu.wait(60) == -signal.SIGKILL

@@ -2,11 +2,12 @@
 
 import fcntl
 import os
+import resource
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,34 @@ def test_what_is_typed_and_never_read_harms_nobody(
     os.write(made.output, b"alive\n")
     turn(events, 400)
     assert drained(reader).endswith(b"alive\n")
+
+
+def test_no_descriptor_for_a_viewer(
+    console: tuple[Console, Events, int], tmp_path: Path, stack: ExitStack
+) -> None:
+    """Whoever knocks would be heard again at once, and for ever."""
+    made, events, _ = console
+    viewer = stack.enter_context(socket.socket(socket.AF_UNIX))
+    viewer.connect(str(tmp_path / "console"))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    full = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(full) + 1, limits[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                full.append(os.dup(0))
+        turn(events)
+        assert not events._selector.select(0), "the loop has nothing to do"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for one in full:
+            os.close(one)
+    made.look()
+    turn(events, 5)
+    os.write(made.output, b"hello\n")
+    turn(events, 5)
+    viewer.settimeout(60)
+    assert viewer.recv(100) == b"hello\n"
 
 
 def test_the_last_words_are_shown(console: tuple[Console, Events, int]) -> None:

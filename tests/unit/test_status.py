@@ -46,7 +46,7 @@ class Played:
         if self.answers:
             then([] if command == "x-query-virtio" else {})
 
-    def tell(self) -> None: ...
+    def look(self) -> None: ...
 
     def stuck(self) -> bool:
         return self.is_stuck
