@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from holdfast.errors import InternalError
@@ -11,6 +12,8 @@ from holdfast.errors import InternalError
 Message = dict[str, Any]
 
 LARGEST = 8 << 20  # bytes of a message
+MOST_UNSENT = 64 * 1024  # bytes of commands that QEMU has not taken yet
+MOST_WAITING = 10_000  # messages that come before an answer
 SHAPES = {"event": str, "data": dict, "error": dict, "QMP": dict}
 
 
@@ -30,12 +33,14 @@ class Qmp:
     """One client, no path in the file system: nobody else can reach this monitor.
 
     `call` is for the start, when an answer is needed; `send` never waits, so a QEMU that hangs
-    cannot hang the launcher.
+    cannot hang the launcher. A command is sent whole or not at all: what QEMU has no room for goes when it
+    says something next, as it does when it has taken the commands before.
     """
 
     def __init__(self) -> None:
         self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._buffer = bytearray()
+        self._unsent = bytearray()
         self._messages: deque[Message] = deque()
         self._number = 0
         self.version = ""
@@ -62,12 +67,22 @@ class Qmp:
             "id": self._number,
             **({"arguments": arguments} if arguments else {}),
         }
-        try:
-            self._ours.settimeout(1.0)
-            self._ours.sendall(json.dumps(request).encode() + b"\n")
-        except OSError as error:
-            raise Disconnected(f"QEMU does not take the command {command}: {error}") from error
+        line = json.dumps(request).encode() + b"\n"
+        if len(self._unsent) + len(line) > MOST_UNSENT:
+            raise Disconnected(f"QEMU does not take the command {command}: many before it wait")
+        self._unsent += line
+        self._flush()
         return self._number
+
+    def _flush(self) -> None:
+        self._ours.setblocking(False)
+        try:
+            while self._unsent:
+                del self._unsent[: self._ours.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise Disconnected(f"QEMU does not take commands: {error}") from error
 
     def call(self, command: str, *, timeout: float, **arguments: Any) -> Any:
         """The answer. Events that come before it are kept for `read`."""
@@ -76,6 +91,8 @@ class Qmp:
         events: list[Message] = []
         while (message := self._next(deadline)).get("id") != number:
             events.append(message)
+            if len(events) > MOST_WAITING:
+                raise Disconnected(f"QEMU says much, and does not answer {command}")
         self._messages.extendleft(reversed(events))
         if "error" in message:
             raise QmpError(f"QEMU refuses {command}: {message['error'].get('desc')}")
@@ -102,14 +119,21 @@ class Qmp:
                 continue
         return self._messages.popleft()
 
-    def _receive(self, timeout: float) -> None:
+    def _heard(self, timeout: float) -> bytes | None:
         self._ours.settimeout(max(timeout, 0.0))
         try:
-            data = self._ours.recv(65536)
+            return self._ours.recv(65536)
         except BlockingIOError:
-            return
-        except ConnectionError as error:
+            return None
+        except TimeoutError:
+            raise
+        except OSError as error:
             raise Disconnected(f"QEMU's monitor is gone: {error}") from error
+
+    def _receive(self, timeout: float) -> None:
+        data = self._heard(timeout)
+        if data is None:
+            return
         if not data:
             raise Disconnected("QEMU has closed its monitor")
         first, *others = data.split(b"\n")
@@ -120,6 +144,8 @@ class Qmp:
             self._buffer = bytearray(line)
         if len(self._buffer) > LARGEST:
             raise Disconnected("QEMU's monitor says something without end")
+        with suppress(Disconnected):  # its last words are read before its end
+            self._flush()
 
 
 def _message(line: bytes | bytearray) -> Message:

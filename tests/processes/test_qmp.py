@@ -136,3 +136,36 @@ def test_refusals_without_end_are_told_seldom(
     said = capsys.readouterr().err.splitlines()
     assert 0 < len(said) < 200
     assert max(map(len, said)) < 1200
+
+
+def test_a_qemu_that_stands_still_gets_whole_commands_later(
+    ends: tuple[Qmp, socket.socket],
+) -> None:
+    """None waits for it, and none is cut off: half a command would spoil all that come after."""
+    qmp, theirs = ends
+    sent = [qmp.send("cont")]
+    with suppress(Disconnected):
+        while True:
+            sent.append(qmp.send("cont", text="x" * 1000))
+    assert len(sent) > module.MOST_UNSENT // 1100
+    theirs.settimeout(60)
+    taken = bytearray()
+    while taken.count(b"\n") < len(sent):  # it goes on
+        taken += theirs.recv(65536)
+        theirs.sendall(b'{"return": {}, "id": 0}\n')
+        qmp.read()
+    sent.append(qmp.send("quit"))
+    while taken.count(b"\n") < len(sent):
+        taken += theirs.recv(65536)
+    assert [json.loads(line)["id"] for line in taken.splitlines()] == sent
+
+
+def test_much_that_is_no_answer(ends: tuple[Qmp, socket.socket]) -> None:
+    qmp, theirs = ends
+    event = b'{"event": "X"}\n' * (module.MOST_WAITING + 1)
+    sender = threading.Thread(target=lambda: saying(theirs, event * 2), daemon=True)
+    sender.start()
+    with pytest.raises(Disconnected, match="does not answer quit"):
+        qmp.call("quit", timeout=600)
+    qmp.close()
+    sender.join()
