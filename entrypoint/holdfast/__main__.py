@@ -45,7 +45,8 @@ def run(arguments: Arguments, environ: Environment) -> int:
         raise UsageError("no VM is named", hint=NAME_IT)
     log.configure(level=config.log_level, as_json=config.log_format == "json")
     typed = stdin.is_connected()  # before a closed one's number is given to something else
-    log.through(outlet.outlet(2))
+    if not config.exec_:  # QEMU would inherit the `cat` that may stand behind it
+        log.through(outlet.outlet(2))
     with events.Events() as queue:
         host = probe.probe(config.host)
         config = replace(config, arch=host.arch)

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from chaos.gate import Gate
 from etcd import Etcd, free_port
-from launcher import Launcher, alive, gone
+from launcher import BASE, Launcher, alive, gone
 
 from holdfast.storage import local
 
@@ -561,6 +562,20 @@ def test_exec_gives_the_process_to_qemu(launch: Launch) -> None:
     launcher = launch({"EXEC": "yes"}, "-version")
     assert launcher.ends() == 0
     assert "QEMU emulator version" in launcher.console
+
+
+def test_exec_leaves_qemu_no_child(tmp_path: Path) -> None:
+    """A file as stderr is written to by a `cat`, whom nobody would reap."""
+    options = ["-machine", "none", "-nodefaults", "-display", "none", "-chardev", "null,id=x"]
+    command = [sys.executable, "-P", "-m", "holdfast", *options]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env={**BASE, "EXEC": "yes"}, stderr=log)
+    try:
+        eventually(lambda: "qemu" in Path(f"/proc/{process.pid}/comm").read_text("ascii"), 120)
+        assert Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii") == ""
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_what_holdfast_serves_cannot_be_had_with_exec(launch: Launch, tmp_path: Path) -> None:
