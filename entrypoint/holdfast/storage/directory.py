@@ -1,5 +1,6 @@
 """Volumes in a directory pool: made when they are missing, grown when they are too small."""
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -56,15 +57,59 @@ def unfinished(path: Path) -> Iterator[Path]:
 
     Whoever makes it, qemu-img too, makes it for root alone: all QEMUs may look at the pool.
     """
-    for left in (*path.parent.glob(f".{path.name}.new"), *path.parent.glob(f".{path.name}.*.new")):
-        left.unlink(missing_ok=True)
-    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
+    _clear_away(path)
+    new, lock = _begun(path)
     before = os.umask(0o077)
     try:
         yield new
     finally:
         os.umask(before)
         new.unlink(missing_ok=True)
+        _lock_of(new).unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _begun(path: Path) -> tuple[Path, int]:
+    """The name is taken for as long as the lock beside it is held. On the file itself it would be in qemu-img's
+    way: over NFS they are of one kind.
+    """
+    while True:
+        new = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
+        lock = os.open(_lock_of(new), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if _taken(lock) is not False and os.fstat(lock).st_nlink:
+            return new, lock
+        os.close(lock)  # somebody who clears away was quicker
+
+
+def _clear_away(path: Path) -> None:
+    """What killed makers have left. One that lives, on another host perhaps, holds its lock; one of an older
+    launcher has none, and cannot be told from a dead one.
+    """
+    for one in path.parent.glob(f".{path.name}.*.lock"):
+        with suppress(FileNotFoundError):
+            lock = os.open(one, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            if _taken(lock):
+                one.with_suffix(".new").unlink(missing_ok=True)
+                one.unlink(missing_ok=True)
+            os.close(lock)
+    for left in (*path.parent.glob(f".{path.name}.new"), *path.parent.glob(f".{path.name}.*.new")):
+        if not _lock_of(left).exists():
+            left.unlink(missing_ok=True)
+
+
+def _lock_of(new: Path) -> Path:
+    return new.with_suffix(".lock")
+
+
+def _taken(lock: int) -> bool | None:
+    """None: nobody can say, there are no locks."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def keep_private(disk: Disk) -> None:
