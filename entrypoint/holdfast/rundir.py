@@ -47,10 +47,8 @@ class RunDirectory:
     def empty(self, *keep: str) -> None:
         """What a killed launcher has left, or a QEMU that is started again."""
         for entry in self.path.iterdir():
-            if entry.is_dir():  # swtpm's: launcher and swtpm made all that is in here
-                for file in entry.iterdir():
-                    file.unlink()
-                entry.rmdir()
+            if entry.is_dir():
+                _remove(entry)
             elif entry.name not in keep:
                 entry.unlink(missing_ok=True)  # the status is written meanwhile
 
@@ -101,6 +99,18 @@ class RunDirectory:
             os.fchown(descriptor, self._who.uid, self._who.gid)
             os.fchmod(descriptor, mode)
         return str(target)
+
+
+def _remove(folder: Path) -> None:
+    """That of swtpm is its own: whoever has broken out into it may make folders there."""
+    try:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    except OSError:
+        import shutil  # noqa: PLC0415 - half a megabyte that the VM's life can do without
+
+        shutil.rmtree(folder)
 
 
 def beat(*, well: bool = True) -> None:

@@ -1,10 +1,11 @@
 """The state of a running TPM: between swtpm's file and the place where it outlives this host."""
 
 import os
+import stat
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from holdfast import log, tpm
 from holdfast.confinement import Identity, confined
@@ -31,6 +32,8 @@ class Vault:
         self._record = self._saved = stored
         self._file: Path | None = None
         self._seen = 0
+        self._owner = -1  # the uid of swtpm
+        self._told = ""
         if key and not self._sealed:
             log.warning(
                 "tpm: its state stays as it was made, before there was a state_key: readable"
@@ -54,7 +57,7 @@ class Vault:
             words = tpm.command(str(directory), control, key)
             command = confined(words, who, os.getpid(), seccomp)
             child = Child("swtpm", command, [*passed, seccomp])
-        self._seen, self._file = 0, file
+        self._seen, self._file, self._owner = 0, file, who.uid
         return child
 
     def _handed(self, stack: ExitStack) -> int | None:
@@ -90,10 +93,28 @@ class Vault:
         if file is None:
             return
         with suppress(OSError):  # not there yet, or just being replaced: there is a next time
-            if (changed := file.stat().st_mtime_ns) != self._seen:
-                self._state = file.read_bytes()
-                self._record = tpm.pack(self._state, self._sealed)
-                self._seen = changed
+            # Whoever has broken out into swtpm may leave a link or a pipe there.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with open(file, "rb", opener=lambda path, _: os.open(path, flags)) as opened:
+                self._read(opened)
+
+    def _read(self, opened: BinaryIO) -> None:
+        found = os.fstat(opened.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != self._owner:
+            self._tell(
+                "tpm: what swtpm keeps its state in is no file of its own: it is not stored"
+            )
+        elif found.st_size > tpm.MOST:
+            self._tell(f"tpm: its state has more than {tpm.MOST} bytes: it is not stored")
+        elif found.st_mtime_ns != self._seen:
+            self._state = opened.read(tpm.MOST)
+            self._record = tpm.pack(self._state, self._sealed)
+            self._seen = found.st_mtime_ns
+
+    def _tell(self, line: str) -> None:
+        if line != self._told:
+            log.error(line)
+        self._told = line
 
 
 class Shelf(Thread):
