@@ -1,5 +1,11 @@
 """What the fuzzers begin with: good inputs, and the bad ones that were found once."""
 
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
 from collections.abc import Mapping, Sequence
 
 from describing import HOST_TOML
@@ -55,6 +61,27 @@ INTERFACES = (
 )
 
 # fmt: off
+MEMBER, CONTENT = "a/disk.raw", bytes(range(256)) * 16
+
+
+def zipped(method: int) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name in ("README", MEMBER):  # of 1980: the same each time
+            archive.writestr(zipfile.ZipInfo(name), CONTENT, method)
+    return made.getvalue()
+
+
+def tarred(form: int) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=form) as archive:
+        entry = tarfile.TarInfo(MEMBER)
+        entry.size = len(CONTENT)
+        archive.addfile(entry, io.BytesIO(CONTENT))
+    return made.getvalue()
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CORPORA: dict[str, Sequence[bytes]] = {
     "keys": [*GOLDENS, b"ram=1G\x1eextra_flags="],
     "defaults": [*GOLDENS[:20], b"title={{ vm * 9 }}"],
@@ -85,6 +112,15 @@ CORPORA: dict[str, Sequence[bytes]] = {
     "greeting": [b'{"QMP":{"version":{"qemu":{"micro":1,"minor":0,"major":10}}}}\n{"return":{},"id":1}'],
     "agent": [INTERFACES, b'[{"hardware-address":"a","ip-addresses":[{"ip-address":"::1"}]}]'],
     "qcow2": [QCOW2, QCOW2[:72], b"QFI\xfb" + bytes(100)],
+    "archives": [
+        *map(zipped, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)),
+        *map(tarred, (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)), gzip.compress(CONTENT, mtime=0),
+        gzip.compress(tarred(tarfile.PAX_FORMAT), mtime=0), lzma.compress(CONTENT), bz2.compress(CONTENT), bz2.compress(zipped(8)),
+    ],
+    "http": [
+        ANSWER, ANSWER * 2, b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER, ANSWER.replace(b"2\r", b"9" * 19 + b"\r"),
+        b"HTTP/1.1 503 x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n0\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n{}\n{}",
+    ],
     "host.toml": [HOST_TOML.encode(), b'args_allowlist = ["any"]\n[network]\nports_per_vm = 9\n', b"open_screens = true", b"a = " + b"[" * 3000],
     "environment": [b"VM=7\x1eTTL=10\x1eETCD_ENDPOINTS=http://a:2379,[::1]:1", b"LOCK=/kvm/7/lock\x1eVM_RAM=1G"],
     "templates": [b"{{ vm }}.a", b"{{ 'a' * 10 }}{% if vm == '7' %}b{% endif %}", b"{{ vm.replace('a', 'b') | upper }}"],
@@ -99,6 +135,8 @@ WORDS: dict[str, Sequence[bytes]] = {
     ],
     "grammars": NAMES,
     "agent": [b'\xff{"return":NUMBER}\n'],
+    "archives": [b"PK\x05\x06", b"PK\x01\x02", b"ustar", b"\x1f\x8b\x08\x00", b"\xff" * 8, b"99999999999\x00"],
+    "http": [b"Content-Length: ", b"Transfer-Encoding: chunked\r\n", b"ffffffff\r\n", b"-1", b"HTTP/1.1 100 x\r\n\r\n"],
     "host.toml": [b"pools", b"image_paths", b"[pools.a]\n", b"usb"],
     "environment": [b"VM=", APART, b"KEY_PREFIX=", b"LOCK_WAIT="],
     "templates": [b"{{ ", b" }}", b"|", b"replace('a','b')", b"__class__", b"{% for a in vm %}", b"**", b"~"],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from describing import HOST_TOML
 from fuzz.agents import Agent
-from fuzz.corpus import CORPORA, WORDS
+from fuzz.corpus import CORPORA, MEMBER, WORDS
 
 from holdfast import (
     args_allowlist,
@@ -34,8 +34,8 @@ from holdfast.monitor import Monitor
 from holdfast.network import agent
 from holdfast.qmp import Qmp
 from holdfast.record import Unreadable
-from holdfast.storage import qcow2
-from holdfast.store import NoAnswer, message
+from holdfast.storage import image_head, qcow2, unpack
+from holdfast.store import NoAnswer, message, response
 from holdfast.store.message import Refusal
 from holdfast.txn import Item
 from holdfast.url import Target as Url
@@ -169,6 +169,18 @@ def gateway(data: bytes) -> None:
         message.change(data)
 
 
+def http(data: bytes) -> None:
+    """What a server says, in pieces that end anywhere; the connection takes OSError and ValueError for no answer."""
+    pieces = iter([data[at : at + 7] for at in range(0, len(data), 7)])
+    reader = response.Reader(lambda: next(pieces, b""))
+    with suppress(OSError, ValueError):
+        while True:
+            head = response.head(reader)
+            body = response.whole(reader, head)
+            assert len(body) <= response.LARGEST
+            list(response.lines([body]))
+
+
 class _Loop:
     def watch(self, *_: object) -> None: ...
 
@@ -214,6 +226,16 @@ def header(data: bytes) -> None:
     qcow2.parent(disk)
 
 
+def archive(data: bytes) -> None:
+    """A published image, packed or in an archive; the process that reads it has no rights, and one fault to tell."""
+    image_head.unfit(data[: image_head.HEAD])
+    (SCRATCH / "packed").write_bytes(data)
+    with (SCRATCH / "packed").open("rb") as source, (SCRATCH / "image").open("wb") as target:
+        for member in ("", MEMBER):
+            with suppress(*OURS):
+                unpack.unpack(source.fileno(), target.fileno(), member, 1 << 20, lambda _: None)
+
+
 def host_toml(data: bytes) -> None:
     settings.parse({"VM": "7"}, host_toml=text(data))
 
@@ -235,10 +257,12 @@ RUNS: dict[str, tuple[int, Callable[[bytes], object]]] = {
     "yaml": (1, yaml),
     "url": (20, url),
     "gateway": (10, gateway),
+    "http": (10, http),
     "monitor": (5, monitor),
     "greeting": (5, greeting),
     "agent": (2, guest),
     "qcow2": (10, header),
+    "archives": (2, archive),
     "host.toml": (4, host_toml),
     "environment": (10, environment),
     "templates": (1, template),
