@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import log
+from holdfast.thread import described
 
 PATIENCE = (
     2.0  # for all that is said: it may not be installed, and QEMU serves one client at a time
@@ -39,6 +40,9 @@ def shut_down(path: Path, otherwise: Callable[[], None]) -> threading.Thread:
             log.info("the guest's agent shuts the guest down")
         except Mute as mute:
             log.warning(str(mute))
+            otherwise()
+        except Exception as error:  # noqa: BLE001 - the guest is to hear of the stop, whatever this is
+            log.error(f"agent: {described(error)}")
             otherwise()
 
     asking = threading.Thread(target=run, name="agent", daemon=True)

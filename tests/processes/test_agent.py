@@ -135,6 +135,19 @@ def test_no_thread_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert mute.is_set()
 
 
+def test_a_fault_of_ours_keeps_no_guest_running(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def faulty(*_: object, **__: object) -> None:
+        raise KeyError("return")
+
+    monkeypatch.setattr(agent, "_talk", faulty)
+    pressed = threading.Event()
+    agent.shut_down(tmp_path / "agent", pressed.set).join(60)
+    assert pressed.is_set()
+    assert "agent: KeyError" in capsys.readouterr().err
+
+
 def test_a_shutdown_has_no_answer(played: Played) -> None:
     played.plays(greeted)
     mute = threading.Event()
