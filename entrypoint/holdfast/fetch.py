@@ -142,7 +142,7 @@ def _resolved(target: Target, clock: Clock) -> Found:
         try:
             rows = getaddrinfo(target.host, target.port, type=SOCK_STREAM)
             answers.put([(row[0], row[4]) for row in rows])
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             answers.put(error)
 
     Thread(target=resolve, daemon=True).start()
@@ -240,6 +240,7 @@ def _answer(
         connection.sock = cast("socket", wire)
         connection.request("GET", resource, headers=headers)
         response = connection.getresponse()
+        wire.in_head = False
         if wire.ended:  # http.client takes a head that is cut off for a whole one
             raise Unreachable("ends its answer too early")
         location = response.getheader("Location")

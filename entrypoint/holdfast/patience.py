@@ -5,6 +5,12 @@ import time
 from socket import socket
 from typing import Any
 
+from holdfast.errors import Unreachable
+
+GRACE = 600.0  # seconds; then what takes as long as it takes must come at
+SLOWEST = 1024  # bytes a second or more
+MOST_HEAD = 1024**2  # bytes before a body; "100 Continue" may be said again and again
+
 
 class Clock:
     """The time for everything together; no server can extend it by a drip of bytes."""
@@ -18,16 +24,27 @@ class Clock:
             raise TimeoutError
         return left
 
+    def heard(self, count: int) -> None:
+        """So many bytes have come."""
+
 
 class Patience(Clock):
-    """For what takes as long as it takes: a limit to each wait, not to all of them together."""
+    """For what takes as long as it takes: a limit to each wait, and none to all of them together for as long as
+    enough comes. Whoever drips a byte now and then holds a VM's lock up meanwhile.
+    """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
+        super().__init__(GRACE)
         self._seconds = seconds
 
     def left(self) -> float:
-        return self._seconds
+        try:
+            return min(self._seconds, super().left())
+        except TimeoutError:
+            raise Unreachable(f"sends less than {SLOWEST} bytes a second") from None
+
+    def heard(self, count: int) -> None:
+        self._end = min(time.monotonic() + GRACE, self._end + count / SLOWEST)
 
 
 class Wire(io.RawIOBase):
@@ -38,6 +55,8 @@ class Wire(io.RawIOBase):
         self._sock = sock
         self._clock = clock
         self.ended = False
+        self.in_head = True
+        self._head = 0  # bytes
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(self)
@@ -49,6 +68,11 @@ class Wire(io.RawIOBase):
         self._sock.settimeout(self._clock.left())
         count = self._sock.recv_into(buffer)
         self.ended = count == 0
+        self._clock.heard(count)
+        if self.in_head:
+            self._head += count
+            if self._head > MOST_HEAD:
+                raise Unreachable("does not come to the end of its answer's head")
         return count
 
     def sendall(self, data: bytes) -> None:

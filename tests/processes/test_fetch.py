@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 from processes.netns import NEEDS_ROOT, namespaces, run
 
-from holdfast import fetch
+from holdfast import fetch, patience
 from holdfast.errors import ConfigError, Unreachable
 from holdfast.machine import UrlLimits
+from holdfast.patience import MOST_HEAD, Patience
 
 pytestmark = pytest.mark.processes
 
@@ -252,6 +253,61 @@ def drip(before: bytes, dripped: bytes, after: bytes) -> Answer:
 def test_a_slow_server_cannot_extend_the_time(serve: Serve, answer: Answer) -> None:
     with pytest.raises(Unreachable, match=r"no full answer within 0\.3 s"):
         get(serve(answer).url, seconds=0.3)
+
+
+def test_a_head_has_an_end(serve: Serve) -> None:
+    """Each of these answers says that another one follows."""
+
+    def answer(s: socket) -> None:
+        for _ in range(MOST_HEAD // 1000):
+            s.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+        s.sendall(http(b"x"))
+
+    with pytest.raises(Unreachable, match="head"):
+        get(serve(answer).url, seconds=600)
+
+
+class Now:
+    """The time, as far as it has come."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def waited(now: Now, seconds: float, *, count: int, every: float) -> None:
+    """For a server that sends `count` bytes in each pause of `every` seconds."""
+    clock = Patience(60)
+    while now.seconds < seconds:
+        if clock.left() < every:
+            raise TimeoutError
+        now.seconds += every
+        clock.heard(count)
+
+
+@pytest.mark.parametrize(
+    ("count", "every", "kept"),
+    [
+        pytest.param(1, 59, False, id="a byte a minute"),
+        pytest.param(500, 1, False, id="less than a modem"),
+        pytest.param(2048, 1, True, id="slow"),
+        pytest.param(10**6, 59, True, id="in bursts"),
+        pytest.param(10**9, 61, False, id="nothing for a minute"),
+    ],
+)
+def test_a_download_may_take_long_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, count: int, every: float, kept: bool
+) -> None:
+    now = Now()
+    monkeypatch.setattr(patience, "time", now)
+    if kept:
+        waited(now, 86400, count=count, every=every)
+    else:
+        with pytest.raises((Unreachable, TimeoutError)):
+            waited(now, 86400, count=count, every=every)
+        assert now.seconds < 1300
 
 
 def test_redirects_do_not_extend_the_time(serve: Serve) -> None:
