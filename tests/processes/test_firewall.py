@@ -72,7 +72,7 @@ def wires() -> Iterator[Mapping[str, int]]:
         boundary = Boundary(etcd=(ip_address("172.20.0.2"),), etcd_ports=(4001,))
         rules = of_guest(boundary, rtnetlink.own_addresses())
         nftables.run(spoofing.guarded("7", [plugged], rules, guard=True))
-        yield {name: tap.queues[0] for name, tap in made.items()}
+        yield {name: one.queues[0] for name, one in made.items()}
 
 
 def octets(mac: str) -> bytes:
