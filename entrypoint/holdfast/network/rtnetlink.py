@@ -6,10 +6,11 @@ pyroute2 would ask the same, for 100 ms and 24 MiB of a launcher that lives as l
 import socket
 import struct
 from collections.abc import Iterator
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from holdfast.dataclass import dataclass
-from holdfast.network.ruleset import Address
+
+Address = IPv4Address | IPv6Address
 
 LENGTHS = (4, 16)  # bytes of an address
 RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE, RTM_NEWNEIGH, RTM_GETNEIGH = 22, 24, 26, 28, 30
