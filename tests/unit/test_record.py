@@ -111,6 +111,7 @@ DAMAGED = [
     b'{"version":0}', changed(FENCE, images=None), changed(FENCE, images=["x"]), changed(FENCE, clients="x"),
     changed(FENCE, clients=[1]), changed(FENCE, addresses="x"), changed(FENCE, host=7), changed(FENCE, epoch="3"), changed(FENCE, epoch=-1),
     changed(FENCE, epoch=10**30), changed(FENCE, host="a\n\x1b[31m"), changed(FENCE, clients=["a\nb"]),
+    changed(FENCE, clients=["10.0.0.11:0/0", "10.0.0.12:0/0"]),  # whole hosts
     changed(FENCE, clients=["a"] * 5000), changed(FENCE, host="a" * 5000), b"[" * 200_000,
     b'{"version":1,"x":' + b"[" * 200_000, changed(FENCE, boot_id="b" * 300_000),
     changed(FENCE, images=[{"disk": "d", "kind": "rbd", "id": "x"}]),

@@ -8,6 +8,7 @@ from holdfast import reference
 from holdfast.errors import UsageError
 from holdfast.machine.ceph import Access, Monitor
 from holdfast.pool import DirectoryPool, RbdPool
+from holdfast.run import trusting
 from holdfast.settings import Endpoint, EtcdLoss, HostConfig, Settings, parse
 
 
@@ -301,3 +302,21 @@ def test_every_variable_is_documented() -> None:
     parse(noting)
     documented = {variable.name for variable in reference.VARIABLES}
     assert noting.asked | {"HOLDFAST_CONFIG"} == documented
+
+
+TLS = {"VM": "7", "ETCD_ENDPOINTS": "https://etcd:2379", "ETCD_CACERT": "/ca.crt"}
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [
+        ({}, True),
+        ({"ETCD_ENDPOINTS": "http://127.0.0.1:2379", "ETCD_CACERT": ""}, True),
+        ({"ETCD_USERNAME": "launcher", "ETCD_PASSWORD_FILE": "/password"}, False),
+        ({"ETCD_CERT": "/a.crt", "ETCD_KEY": "/a.key"}, False),
+    ],
+)
+def test_an_etcd_that_asks_nobody_who_he_is_is_warned_of(
+    more: Mapping[str, str], warned: bool
+) -> None:
+    assert ("guest" in trusting(parse({**TLS, **more}))) is warned
