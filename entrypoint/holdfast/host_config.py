@@ -9,8 +9,9 @@ from holdfast.dataclass import dataclass, field
 from holdfast.errors import Fault
 from holdfast.grammar import Parser, Refused
 from holdfast.machine import Port
+from holdfast.machine.ceph import Monitor
 from holdfast.network_limits import NetworkLimits, network_limits
-from holdfast.pool import DirectoryPool, Pool, pool
+from holdfast.pool import DirectoryPool, Pool, RbdPool, pool
 
 if TYPE_CHECKING:
     from holdfast.disk_limits import DiskLimits
@@ -66,6 +67,12 @@ class HostConfig:
     pools: Mapping[str, Pool] = field(default_factory=dict)
     network: NetworkLimits = field(default_factory=NetworkLimits)
     disks: "DiskLimits | None" = None
+
+    @property
+    def monitors(self) -> tuple[Monitor, ...]:
+        """Of all clusters that have pools here, beside ceph.conf's."""
+        pools = [pool for pool in self.pools.values() if isinstance(pool, RbdPool)]
+        return tuple(one for pool in pools for one in pool.access.monitors)
 
     @property
     def limits_vms(self) -> bool:

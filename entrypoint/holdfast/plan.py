@@ -108,6 +108,8 @@ def make(
         share_paths=settings.host_config.share_paths,
         endpoints=settings.endpoints,
         network=settings.host_config.network,
+        monitors=settings.host_config.monitors,
+        ceph_conf=settings.ceph_conf,
     )
 
 

@@ -10,17 +10,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from processes import netns
 
 from holdfast import address, tap
+from holdfast.instance.plan import Plan
 from holdfast.machine import Nic, NicMode
+from holdfast.machine.ceph import Monitor
 from holdfast.network import cards, firewall, rtnetlink, spoofing
-from holdfast.network.boundary import Boundary, of_guest, of_qemu
+from holdfast.network.boundary import Boundary, label, of_guest, of_qemu
 from holdfast.network.nftables import Nftables
 from holdfast.network.publication import Publication
-from holdfast.network_limits import Place
+from holdfast.network.ruleset import ruleset
+from holdfast.network_limits import NetworkLimits, Place
 
 pytestmark = [
     pytest.mark.processes,
@@ -46,6 +51,7 @@ def network() -> Iterator[None]:
             netns.add_bridge("br0")
             netns.run("ip", "link", "set", "lo", "up")
             netns.run("ip", "address", "add", "10.79.0.1/24", "dev", "br0")
+            netns.run("ip", "address", "add", "fe80::79/64", "dev", "br0", "nodad")
             yield
     finally:
         if not present:
@@ -69,7 +75,10 @@ def wires() -> Iterator[Mapping[str, int]]:
         nftables = Nftables()
         life.callback(nftables.close)
         plugged = spoofing.Plugged(nic=given[0], tap=firewall.device_name(made["lan"].queues[0]))
-        boundary = Boundary(etcd=(ip_address("172.20.0.2"),), etcd_ports=(4001,))
+        boundary = Boundary(
+            etcd=(ip_address("172.20.0.2"),), etcd_ports=(4001,),
+            monitors=(ip_address("172.20.0.9"), ip_address("fd00:20::9")), monitor_ports=(13300,),
+        )  # fmt: skip
         rules = of_guest(boundary, rtnetlink.own_addresses())
         nftables.run(spoofing.guarded("7", [plugged], rules, guard=True))
         yield {name: one.queues[0] for name, one in made.items()}
@@ -94,6 +103,12 @@ def ipv4(to: str, protocol: int, payload: bytes, sender: str = "10.79.0.7") -> b
     total = sum(struct.unpack("!10H", head))
     checksum = 0xFFFF - (total % 0xFFFF)  # br_netfilter, where it is loaded, wants a good one
     return head[:10] + struct.pack("!H", checksum) + head[12:] + payload
+
+
+def ipv6(to: str, payload: bytes) -> bytes:
+    """TCP."""
+    head = struct.pack("!IHBB", 0x6000_0000, len(payload), 6, 64)
+    return head + ip_address("fd00:79::7").packed + ip_address(to).packed + payload
 
 
 def udp(source: int, port: int, payload: bytes = b"") -> bytes:
@@ -158,18 +173,45 @@ TAGGED = struct.pack("!HH", 7, ARP)
         (frame(IP, ipv4("255.255.255.255", 17, udp(68, 67, dhcp(1, MAC)))), True),
         (frame(IP, ipv4("255.255.255.255", 17, udp(68, 67, dhcp(1, OTHER)))), False),
         (frame(IP, ipv4("255.255.255.255", 17, udp(67, 68, dhcp(5, OTHER, "10.79.0.66")))), False),
-        (frame(IP, ipv4("10.79.0.8", 6, tcp(2379))), True),  # another guest's own etcd
-        (frame(IP, ipv4("172.20.0.2", 6, tcp(80))), True),
-        (frame(IP, ipv4("172.20.0.2", 6, tcp(2379))), False),
-        (frame(IP, ipv4("172.20.0.2", 6, tcp(4001))), False),
-        (frame(IP, ipv4("10.79.0.1", 6, tcp(2380))), False),
-        (frame(IP, ipv4("169.254.169.254", 6, tcp(80))), False),
     ],
 )
-def test_a_guest_speaks_as_itself_and_not_to_etcd(
+def test_a_guest_speaks_as_itself(
     wires: Mapping[str, int], sent: bytes, let_through: bool
 ) -> None:
     assert passes(wires, sent) is let_through
+
+
+REACHED = (
+    (frame(IP, ipv4("10.79.0.8", 6, tcp(2379))), True),  # another guest's own etcd
+    (frame(IP, ipv4("172.20.0.2", 6, tcp(80))), True),
+    (frame(IP, ipv4("172.20.0.2", 6, tcp(2379))), False),
+    (frame(IP, ipv4("172.20.0.2", 6, tcp(4001))), False),
+    (frame(IP, ipv4("10.79.0.1", 6, tcp(80))), True),
+    (frame(IP, ipv4("10.79.0.1", 6, tcp(2380))), False),
+    (frame(0x8100, struct.pack("!HH", 7, IP) + ipv4("10.79.0.1", 6, tcp(2380))), False),
+    (frame(IP6, ipv6("fe80::79", tcp(80))), True),
+    (frame(IP6, ipv6("fe80::79", tcp(2379))), False),
+    (frame(IP, ipv4("127.0.0.1", 6, tcp(80))), False),  # route_localnet would lead it there
+    (frame(IP, ipv4("127.9.9.9", 17, udp(9, 53))), False),
+    (frame(IP6, ipv6("::1", tcp(80))), False),
+    (frame(IP, ipv4("10.79.0.8", 6, tcp(3300))), True),  # another guest's own Ceph
+    (frame(IP, ipv4("10.79.0.1", 6, tcp(3300))), False),
+    (frame(IP, ipv4("10.79.0.1", 6, tcp(13300))), False),
+    (frame(IP, ipv4("172.20.0.9", 6, tcp(80))), True),
+    (frame(IP, ipv4("172.20.0.9", 6, tcp(6789))), False),
+    (frame(IP, ipv4("172.20.0.9", 6, tcp(13300))), False),
+    (frame(IP6, ipv6("fd00:20::9", tcp(13300))), False),
+    (frame(IP, ipv4("169.254.169.254", 6, tcp(80))), False),
+    (frame(IP, ipv4("169.254.169.254", 17, udp(9, 53))), False),
+    (frame(IP6, ipv6("fd00:ec2::254", tcp(80))), False),
+)
+
+
+def test_what_a_guest_on_a_bridge_may_reach(wires: Mapping[str, int]) -> None:
+    wrong = [
+        number for number, (sent, way) in enumerate(REACHED) if passes(wires, sent) is not way
+    ]
+    assert not wrong
 
 
 def test_a_lease_is_what_the_server_says_to_this_card(wires: Mapping[str, int]) -> None:
@@ -211,8 +253,21 @@ with socket.socket(socket.AF_INET6 if ":" in sys.argv[3] else socket.AF_INET, ki
 
 
 def reaches(where: str, port: int, *, uid: int = UID, kind: str = "tcp") -> bool:
+    return "!" in tried(where, port, uid=uid, kind=kind).stdout
+
+
+def tried(
+    where: str, port: int, *, uid: int = UID, kind: str = "tcp"
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", TRY, str(uid), kind, where, str(port)]
-    return "!" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def plan(**given: object) -> Plan:
+    """What a firewall asks of one: of a VM without a name, a card or an etcd, if nothing else is given."""
+    fields = {"machine": SimpleNamespace(vm="", nics=()), "bridges": {}, "disks": (), "endpoints": (), "ceph": None,
+              "network": NetworkLimits(), "adapted": None, "monitors": (), "ceph_conf": "/nowhere"}  # fmt: skip
+    return cast("Plan", SimpleNamespace(**{**fields, **given}))
 
 
 @pytest.fixture
@@ -225,7 +280,8 @@ def services() -> Iterator[None]:
                 one = subprocess.Popen(["socat", listens, "SYSTEM:head -c1 >/dev/null; printf !"])
                 stack.callback(one.wait)
                 stack.callback(one.terminate)
-        netns.run("ip", "address", "add", "169.254.169.254/32", "dev", "lo")
+        for address in ("169.254.169.254/32", "fd00:ec2::254/128"):
+            netns.run("ip", "address", "add", address, "dev", "lo")
         netns.run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
         deadline = time.monotonic() + 10
         while not all(reaches("127.0.0.1", port, uid=0) for port in (53, 80, 2379, 3300, 8000)):
@@ -250,6 +306,8 @@ def test_what_qemus_uid_may_reach() -> None:
         assert reaches(where, port, uid=0), (where, port)
     assert not reaches("127.0.0.1", 80, kind="udp")
     assert reaches("127.0.0.1", 53, kind="udp")
+    for elsewhere in (2379, 6789):  # nobody is there: without a rule nothing would be refused
+        assert "ConnectionRefused" in tried("10.79.0.55", elsewhere).stderr
     assert reaches("192.0.2.7", 80)
     assert reaches("127.0.0.1", 8000)
     assert not reaches("192.0.2.7", 80, uid=UID + 1)
@@ -262,6 +320,51 @@ def test_what_qemus_uid_may_reach() -> None:
     for one in kept:
         os.close(one)
     assert reaches("127.0.0.1", 2379)
+
+
+@pytest.mark.usefixtures("services")
+@pytest.mark.parametrize("metadata", ["169.254.169.254", "fd00:ec2::254"])
+def test_metadata_that_is_the_resolver_is_asked_for_names_only(metadata: str) -> None:
+    """As on a cloud's machines."""
+    nftables = Nftables()
+    nftables.run(of_qemu("7", UID, [], Boundary(resolvers=(ip_address(metadata),))))
+    for kind in ("tcp", "udp"):
+        assert reaches(metadata, 53, kind=kind)
+        assert not reaches(metadata, 80, kind=kind)
+        assert reaches(metadata, 80, uid=0, kind=kind)
+    nftables.close()
+
+
+@pytest.mark.usefixtures("services")
+def test_two_vms_without_a_name_have_rules_of_their_own() -> None:
+    """And of two names none is the other's, however they end."""
+    with ExitStack() as life:
+        firewall.Firewall(plan()).around(UID, [], {}, life)
+        firewall.Firewall(plan()).around(UID + 1, [], {}, life)
+        for uid in (UID, UID + 1):
+            assert not reaches("127.0.0.1", 80, uid=uid)
+            assert reaches("192.0.2.7", 80, uid=uid)
+        assert reaches("127.0.0.1", 80, uid=UID + 2)
+    assert reaches("127.0.0.1", 80)
+    names = [ruleset(name, ()).split()[2] for name in ("7", "7-qemu", "uid-7")]
+    names += [of_qemu(label(vm, 7), 7, [], Boundary()).split()[2] for vm in ("7", "uid-7", "")]
+    assert len(set(names)) == len(names)
+
+
+def test_a_card_of_qemus_own_words_has_the_boundary(wires: Mapping[str, int]) -> None:
+    """`-netdev bridge`: who sends there is the operator's business, what may be reached is not."""
+    own = SimpleNamespace(vm="", nics=())
+    with ExitStack() as life:
+        given = [card("net0", OTHER)]
+        made = cards.connect("", given, {"net0": "br0"}, vhost=False, life=life)
+        life.callback(cards.close, made)
+        described = plan(machine=own, bridges={"net0": "br0"}, adapted=object())
+        firewall.Firewall(described).around(UID, [], made, life)
+        ends = {"lan": made["net0"].queues[0], "free": wires["free"]}
+        assert passes(ends, frame(ARP, arp("10.79.0.8")))
+        assert passes(ends, frame(IP, ipv4("10.79.0.1", 6, tcp(80))))
+        for to, port in (("10.79.0.1", 2379), ("127.0.0.1", 80), ("169.254.169.254", 80)):
+            assert not passes(ends, frame(IP, ipv4(to, 6, tcp(port)))), to
 
 
 @pytest.mark.usefixtures("services")
@@ -297,3 +400,21 @@ def test_who_is_asked_for_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [str(one) for one in firewall.resolvers()] == ["127.0.0.11", "fe80::1"]
     monkeypatch.setattr(firewall, "RESOLV_CONF", tmp_path / "none")
     assert list(firewall.resolvers()) == []
+
+
+def test_where_monitors_are(tmp_path: Path) -> None:
+    conf = tmp_path / "ceph.conf"
+    conf.write_text(
+        "[global]\nfsid = 10.9.9.9\nmon host = [v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0] 10.0.0.2, [fd00::3]:7000; ceph4\n"
+        "[mon.a]\nmon_addr=10.0.0.5:99999999\n"
+    )
+    found = list(firewall.in_conf(conf))
+    assert sorted(set(map(str, firewall.literal(found)))) == [
+        "10.0.0.1",
+        "10.0.0.2",
+        "10.0.0.5",
+        "fd00::3",
+    ]
+    assert {one.port for one in found} == {3300, 6789, 7000, 65535}
+    assert not list(firewall.in_conf(tmp_path))
+    assert not list(firewall.literal([Monitor(host="ceph4", port=1)]))

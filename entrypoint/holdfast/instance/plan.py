@@ -7,6 +7,7 @@ from holdfast.dataclass import dataclass
 from holdfast.endpoint import Endpoint
 from holdfast.lan import Address
 from holdfast.machine import Disk, Machine, NicMode
+from holdfast.machine.ceph import Monitor
 from holdfast.network_limits import NetworkLimits
 from holdfast.ownership import Image
 
@@ -47,6 +48,8 @@ class Plan:
     share_paths: tuple[str, ...]
     endpoints: tuple[Endpoint, ...]
     network: NetworkLimits
+    monitors: tuple[Monitor, ...]  # all that host.toml names
+    ceph_conf: str
 
     def close(self) -> None:
         if self.cluster is not None:

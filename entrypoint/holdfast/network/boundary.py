@@ -16,18 +16,20 @@ METADATA = (
     "ip6 daddr { fd00:ec2::254, fd20:ce::254 }",
 )
 LOOPBACK = ("ip daddr 127.0.0.0/8", "ip6 daddr ::1")
-MONITORS = "tcp dport { 3300, 6789 }"
+CEPH = (3300, 6789)  # its monitors': of msgr2, and of what was there before
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """`etcd` are its addresses, `etcd_ports` beside the usual ones. `ceph`: QEMU opens images in Ceph itself;
-    `loopback`: through this host's loopback. `resolvers` may be asked for names. `answers`: QEMU
+    """`etcd` are its addresses, `etcd_ports` beside the usual ones; `monitors` are Ceph's, likewise. `ceph`: QEMU
+    opens images in Ceph itself; `loopback`: through this host's loopback. `resolvers` may be asked for names. `answers`: QEMU
     answers by UDP, as it does where it publishes such a port.
     """
 
     etcd: tuple[Address, ...] = ()
     etcd_ports: tuple[int, ...] = ()
+    monitors: tuple[Address, ...] = ()
+    monitor_ports: tuple[int, ...] = ()
     reachable: tuple[Place, ...] = ()
     unreachable: tuple[Place, ...] = ()
     resolvers: tuple[Address, ...] = ()
@@ -36,7 +38,12 @@ class Boundary:
     answers: bool = False
 
 
-def of_qemu(vm: str, uid: int, mute: Collection[int], boundary: Boundary) -> str:
+def label(vm: str, uid: int) -> str:
+    """By which a VM's tables are called. Two without a name share a host, but no uid; no name has a dot."""
+    return vm or f"uid.{uid}"
+
+
+def of_qemu(label: str, uid: int, mute: Collection[int], boundary: Boundary) -> str:
     """`mute` are the uids of helpers that have no business on a network.
 
     Before anybody translates an address (priority -100): what is meant counts. Only what opens a
@@ -52,7 +59,7 @@ def of_qemu(vm: str, uid: int, mute: Collection[int], boundary: Boundary) -> str
         *(f"    {rule}" for rule in _qemu(boundary)),
         "  }",
     ]
-    return owned(f"inet holdfast-{vm}-qemu", lines)
+    return owned(f"inet holdfast-{label}.qemu", lines)
 
 
 def _qemu(boundary: Boundary) -> Iterator[str]:
@@ -63,27 +70,37 @@ def _qemu(boundary: Boundary) -> Iterator[str]:
         yield f"{to(address)} meta l4proto {{ tcp, udp }} th dport 53 accept"
     yield from (f"{one} accept" for one in places(boundary.reachable))
     yield from (f"{one} reject" for one in denied(boundary))
+    yield f"{tcp(ETCD)} reject"  # of members, too, that no endpoint names
     yield f"fib daddr type local {etcd_ports(boundary)} reject"
     if not boundary.loopback:
         yield from (f"{one} reject" for one in LOOPBACK)
     if not boundary.ceph:
-        yield f"{MONITORS} reject"
+        yield f"{tcp(CEPH)} reject"
+        yield from (f"{one} reject" for one in monitors(boundary))
+        yield f"fib daddr type local {monitor_ports(boundary)} reject"
 
 
 def of_guest(boundary: Boundary, own: Iterable[Address]) -> list[str]:
-    """For a tap's chain, whose last rules they are. `own` are this host's addresses."""
-    own_etcd = [f"{to(address)} {etcd_ports(boundary)}" for address in own]
+    """For a tap's chain, whose last rules they are. `own` are this host's addresses: what stands elsewhere
+    may be published there. Loopback is among them where the bridge has route_localnet.
+    """
+    stores = tcp((*ETCD, *boundary.etcd_ports, *CEPH, *boundary.monitor_ports))
+    own_stores = [f"{those} {stores}" for those in among(own)]
+    closed = (*denied(boundary), *monitors(boundary), *LOOPBACK, *own_stores)
     return [
         *(f"{one} return" for one in places(boundary.reachable)),
-        *(f"{one} drop" for one in (*denied(boundary), *own_etcd)),
+        *(f"{one} drop" for one in closed),
     ]
 
 
 def denied(boundary: Boundary) -> Iterator[str]:
     yield from places(boundary.unreachable)
-    for address in boundary.etcd:
-        yield f"{to(address)} {etcd_ports(boundary)}"
+    yield from (f"{those} {etcd_ports(boundary)}" for those in among(boundary.etcd))
     yield from METADATA
+
+
+def monitors(boundary: Boundary) -> Iterator[str]:
+    yield from (f"{those} {monitor_ports(boundary)}" for those in among(boundary.monitors))
 
 
 def places(given: Iterable[Place]) -> Iterator[str]:
@@ -97,6 +114,21 @@ def to(address: Address) -> str:
     return f"{'ip' if isinstance(address, IPv4Address) else 'ip6'} daddr {address}"
 
 
+def among(addresses: Iterable[Address]) -> Iterator[str]:
+    """One match for each family, however many there are."""
+    named = {str(one): isinstance(one, IPv4Address) for one in addresses}
+    for family, four in (("ip", True), ("ip6", False)):
+        if those := [name for name, is_four in named.items() if is_four is four]:
+            yield f"{family} daddr {{ {', '.join(those)} }}"
+
+
 def etcd_ports(boundary: Boundary) -> str:
-    ports = sorted({*ETCD, *boundary.etcd_ports})
-    return f"tcp dport {{ {', '.join(map(str, ports))} }}"
+    return tcp((*ETCD, *boundary.etcd_ports))
+
+
+def monitor_ports(boundary: Boundary) -> str:
+    return tcp((*CEPH, *boundary.monitor_ports))
+
+
+def tcp(ports: Iterable[int]) -> str:
+    return f"tcp dport {{ {', '.join(map(str, sorted(set(ports))))} }}"

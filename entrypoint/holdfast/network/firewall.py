@@ -2,7 +2,8 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,10 +15,11 @@ from holdfast.endpoint import Endpoint
 from holdfast.errors import HoldfastError, HostLacks
 from holdfast.instance.plan import Plan
 from holdfast.machine import NicMode, RbdImage
-from holdfast.network.boundary import Boundary, of_guest, of_qemu
+from holdfast.machine.ceph import Monitor
+from holdfast.network.boundary import CEPH, Boundary, label, of_guest, of_qemu
 from holdfast.network.nftables import Nftables
 from holdfast.network.ruleset import Address
-from holdfast.network_limits import NetworkLimits
+from holdfast.network_limits import HIGHEST_PORT, NetworkLimits
 from holdfast.qemu.wiring import Tap
 
 if TYPE_CHECKING:
@@ -65,12 +67,11 @@ class Firewall:
         mute: Sequence[int],
         taps: dict[str, Tap],
     ) -> None:
-        vm = self._plan.machine.vm or "qemu"
-        self._hold(nftables, of_qemu(vm, uid, mute, boundary), "what QEMU may reach")
-        cards = [nic for nic in self._plan.machine.nics if nic.mode is NicMode.bridge]
-        if cards and self._plan.adapted is None:
+        called = label(self._plan.machine.vm, uid)
+        self._hold(nftables, of_qemu(called, uid, mute, boundary), "what QEMU may reach")
+        if self._plan.bridges:
             self._hold(
-                nftables, self._of_taps(vm, taps, boundary), "what a guest may say on a bridge"
+                nftables, self._of_taps(called, taps, boundary), "what a guest may say on a bridge"
             )
 
     def _hold(self, nftables: Nftables, rules: str, what: str) -> None:
@@ -84,16 +85,19 @@ class Firewall:
             log.warning(line)
         self._said.add(line)
 
-    def _of_taps(self, vm: str, taps: dict[str, Tap], boundary: Boundary) -> str:
+    def _of_taps(self, called: str, taps: dict[str, Tap], boundary: Boundary) -> str:
         from holdfast.network import rtnetlink, spoofing  # noqa: PLC0415 - for cards on bridges
 
+        names = {card: device_name(taps[card].queues[0]) for card in self._plan.bridges}
+        rules = of_guest(boundary, rtnetlink.own_addresses())
+        if self._plan.adapted is not None:
+            return spoofing.bounded(called, names.values(), rules)
         cards = [
-            spoofing.Plugged(nic=nic, tap=device_name(taps[nic.name].queues[0]))
+            spoofing.Plugged(nic=nic, tap=names[nic.name])
             for nic in self._plan.machine.nics
             if nic.mode is NicMode.bridge
         ]
-        rules = of_guest(boundary, rtnetlink.own_addresses())
-        return spoofing.guarded(vm, cards, rules, guard=self._plan.network.anti_spoofing)
+        return spoofing.guarded(called, cards, rules, guard=self._plan.network.anti_spoofing)
 
     def _boundary(self) -> Boundary:
         plan = self._plan
@@ -103,9 +107,12 @@ class Firewall:
             self._say(
                 "a guest in user mode beside disks in Ceph reaches Ceph's monitors, as QEMU must"
             )
+        monitors = (*plan.monitors, *in_conf(Path(plan.ceph_conf)))
         return Boundary(
             etcd=tuple(address for one in plan.endpoints for address in self._addresses(one)),
             etcd_ports=tuple(one.port for one in plan.endpoints),
+            monitors=tuple(literal(monitors)),
+            monitor_ports=tuple(one.port for one in monitors),
             reachable=limits.reachable,
             unreachable=limits.unreachable,
             resolvers=tuple(resolvers()),
@@ -125,6 +132,26 @@ class Firewall:
             self._say(f"nothing keeps QEMU from etcd at {endpoint}: {error}")
             return []
         return list({ip_address(place[0]): None for _, place in found})
+
+
+def in_conf(path: Path) -> Iterator[Monitor]:
+    """What ceph.conf names by address, in any of its spellings: `[v2:192.0.2.9:3300/0,v1:...]`, `[fd00::9]:6789`."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for line in re.findall(r"^\s*mon[ _-](?:host|addr)\s*=(.*)", text, re.MULTILINE):
+        for six, four, port in re.findall(
+            r"(?:\[([\da-fA-F:]+)\]|((?:\d+\.){3}\d+))(?::(\d+))?", line
+        ):
+            yield Monitor(host=six or four, port=min(int(port[:6] or CEPH[0]), HIGHEST_PORT))
+
+
+def literal(monitors: Iterable[Monitor]) -> Iterator[Address]:
+    """A name stands for no address here: its port is closed on this host's own."""
+    for monitor in monitors:
+        with suppress(ValueError):
+            yield ip_address(monitor.host)
 
 
 def is_on_loopback(ceph: "Keyring") -> bool:

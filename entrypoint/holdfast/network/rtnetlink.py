@@ -48,14 +48,14 @@ def heard_on(interface: str) -> tuple[tuple[Address, bytes], ...]:
 
 
 def own_addresses() -> tuple[Address, ...]:
-    """Those of this host that others may know it by."""
+    """Those of this host that others may reach it by: also fe80::/10 of a bridge, by its guests."""
     found = set()
     for message in _asked(RTM_GETADDR, REQUEST | DUMP, INTERFACE.pack(0, 0, 0, 0, 0)):
         given = _attributes(message[INTERFACE.size :])
         packed = given.get(IFA_LOCAL) or given.get(IFA_ADDRESS) or b""
         if len(packed) in LENGTHS:  # of IP: there are other families
             found.add(ip_address(packed))
-    usable = (one for one in found if not (one.is_loopback or one.is_link_local))
+    usable = (one for one in found if not one.is_loopback)
     return tuple(sorted(usable, key=lambda one: (one.version, int(one))))
 
 

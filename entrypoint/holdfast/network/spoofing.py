@@ -25,8 +25,8 @@ class Plugged:
     tap: str
 
 
-def table(vm: str) -> str:
-    return f"bridge holdfast-{vm}"
+def table(label: str) -> str:
+    return f"bridge holdfast-{label}"
 
 
 def lease_set(nic: str) -> str:
@@ -53,6 +53,14 @@ def guarded(vm: str, cards: Sequence[Plugged], denied: Iterable[str], *, guard: 
     lines += _chain("prerouting", "-300", jumps)
     lines += _chain("postrouting", "0", [rule for card in cards for rule in leases(card)])
     return owned(table(vm), lines)
+
+
+def bounded(label: str, taps: Iterable[str], denied: Iterable[str]) -> str:
+    """For taps of which nothing is known but their names: QEMU's own words say what card is behind them."""
+    rules = [f"    {rule}" for rule in denied]
+    jumps = [f'iifname "{tap}" jump of-guest' for tap in taps]
+    lines = ["  chain of-guest {", *rules, "  }", *_chain("prerouting", "-300", jumps)]
+    return owned(table(label), lines)
 
 
 def own(nic: Nic) -> list[str]:
