@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast import capacity, cgroup, hostdev, limits, log, pinned, qemu
+from holdfast import capacity, cgroup, limits, log, pinned, qemu
 from holdfast.confinement import Identity, confined
 from holdfast.console import Console
 from holdfast.dataclass import replace
@@ -191,7 +191,7 @@ class Launch:
             "screen_tls": self._certificate(machine.spice or machine.vnc),
             "tpm": self._tpm(descriptors),
             "shares": self._shares(machine, descriptors),
-            **hostdev.opened(machine, descriptors),
+            **self._host_devices(machine, descriptors),
         }
 
     def _end_helpers(self) -> None:
@@ -223,6 +223,13 @@ class Launch:
             self.helpers.append(server.child)
             sockets[share.name] = descriptors.enter_context(server.socket).fileno()
         return sockets
+
+    def _host_devices(self, machine: Machine, descriptors: ExitStack) -> dict[str, Any]:
+        if not (machine.usb or machine.pci):
+            return {}
+        from holdfast import hostdev  # noqa: PLC0415 - for a VM that has some
+
+        return hostdev.opened(machine, descriptors)
 
     def _listen(self, name: str, descriptors: ExitStack) -> int:
         listener: socket.socket = descriptors.enter_context(self._rundir.listen(name))

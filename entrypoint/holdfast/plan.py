@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from holdfast import (
     capability,
     capacity,
-    hostdev,
     qemu,
     surroundings,
     time_fence,
@@ -65,7 +64,7 @@ def make(
         (
             lambda: capability.require(*capability.CONFINE),
             lambda: check_accelerator(machine, adapted, host),
-            lambda: hostdev.check(machine),
+            lambda: check_devices(machine),
             lambda: capacity.check(machine),
             lambda: check_firmware(machine),
             lambda: check_tpm(machine),
@@ -156,6 +155,13 @@ def check_accelerator(machine: Machine, adapted: "Adapted | None", host: Host) -
     wanted = adapted.wants_kvm if adapted else machine.accelerator is Accelerator.kvm
     if wanted and host.kvm is not Kvm.usable:
         raise kvm_lack(host.kvm)
+
+
+def check_devices(machine: Machine) -> None:
+    if machine.usb or machine.pci:
+        from holdfast import hostdev  # noqa: PLC0415 - for a VM that has some
+
+        hostdev.check(machine)
 
 
 def check_tpm(machine: Machine) -> None:

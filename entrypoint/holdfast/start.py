@@ -1,17 +1,19 @@
 """What comes before the first QEMU: predecessors shut out, volumes made, a directory of the VM's own."""
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import capacity, log
-from holdfast.attention import Attention
 from holdfast.confinement import Identity
 from holdfast.ending import Ending
+from holdfast.errors import OwnershipLost
 from holdfast.events import Events
 from holdfast.fence import Fence
 from holdfast.host import Host, Kvm, kvm_lack
 from holdfast.instance.plan import Plan
+from holdfast.keeper import Finding, Keeper
 from holdfast.launch import Launch
 from holdfast.machine import Accelerator, Disk, RbdImage
 from holdfast.rundir import RunDirectory
@@ -68,6 +70,27 @@ def described(plan: Plan, host: Host, **more: object) -> Status:
         accelerator=host.accelerator(plan.machine).value,
         unknown=list(plan.unknown),
     )
+
+
+class Attention:
+    """What a long piece of work before the start must not miss: a stop signal, and the loss of the VM. Called again
+    and again by whoever works; raises what ends the work.
+    """
+
+    def __init__(self, events: Events, keeper: Keeper | None) -> None:
+        self._events = events
+        self._keeper = keeper
+        self._lost = False
+
+    def __call__(self, seconds: float = 0.05) -> None:
+        """Raises Stopped or OwnershipLost, at once or within these seconds."""
+        self._events.sleep(time.monotonic() + seconds, wake=self._look)
+        if self._lost or (self._keeper is not None and self._keeper.in_doubt()):
+            raise OwnershipLost("the VM was lost, or switched off, while its disks were made")
+
+    def _look(self, event: object) -> bool:
+        self._lost = self._lost or isinstance(event, Finding)
+        return self._lost
 
 
 def see_to_volumes(

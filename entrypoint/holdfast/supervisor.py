@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from holdfast import agent, log
-from holdfast.clock import boottime
+from holdfast.clock import Timers, boottime
 from holdfast.console import Console
 from holdfast.ending import Ending, How
 from holdfast.errors import legible
@@ -21,7 +21,6 @@ from holdfast.pulse import LOOK
 from holdfast.qmp import Message, Qmp
 from holdfast.rundir import beat
 from holdfast.status import Status
-from holdfast.timers import Timers
 from holdfast.trouble import Repeats, Trouble
 
 QUIT_TIMEOUT = 10.0  # seconds that QEMU gets to flush and close its disks

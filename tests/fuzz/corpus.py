@@ -14,7 +14,7 @@ from golden.case import CASES
 from unit.test_keys import GOOD
 
 from holdfast import extra_flags, image_claim, keys, ownership, tpm
-from holdfast.description import raw_from_file
+from holdfast.description.vm_file import raw_from_file
 from holdfast.image_claim import ImageClaim
 from holdfast.ownership import Claim, Fence, Image
 

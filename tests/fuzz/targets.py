@@ -25,8 +25,9 @@ from holdfast import (
     tpm,
     volume_record,
 )
-from holdfast.description import describe, raw_from_file
+from holdfast.description import describe
 from holdfast.description.template import rendered
+from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import HoldfastError
 from holdfast.grammar import Refused
 from holdfast.host_config import HostConfig

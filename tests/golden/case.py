@@ -8,7 +8,8 @@ from pathlib import Path
 
 from holdfast import settings
 from holdfast.cli.argv import recorded
-from holdfast.description import describe, raw_from_file
+from holdfast.description import describe
+from holdfast.description.vm_file import raw_from_file
 from holdfast.host import Host
 from holdfast.machine import Disk, Guest, Machine, Nic, RbdImage, Tpm, Volume
 from holdfast.qemu import command_line

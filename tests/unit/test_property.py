@@ -19,7 +19,8 @@ from unit.test_keys import GOOD
 
 from holdfast import settings as variables
 from holdfast.cloudinit import documents
-from holdfast.description import describe, raw_from_file
+from holdfast.description import describe
+from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
 from holdfast.extra_flags import DENIED
 from holdfast.host import Host, Kvm

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from holdfast.description import raw_from_file
+from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
 
 

@@ -65,7 +65,7 @@ def host_toml(environ: Mapping[str, str]) -> str | None:
 
 
 def from_file(path: str) -> Raw:
-    from holdfast.description import raw_from_file  # noqa: PLC0415 - brings the parsers of all keys
+    from holdfast.description.vm_file import raw_from_file  # noqa: PLC0415 - for a VM without etcd
 
     return raw_from_file(read(path, "the file of keys"))
 

@@ -13,7 +13,6 @@ from holdfast.description.idle import refuse_idle
 from holdfast.description.nic import nics
 from holdfast.description.share import shares
 from holdfast.description.source import Layer, Sources, fields, gather
-from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
 from holdfast.grammar import Refused
 from holdfast.keys.guest import GUEST
@@ -21,7 +20,7 @@ from holdfast.machine import Bus, Machine, Pinned
 from holdfast.qemu.board import ROOM, is_i440fx, is_q35, on_bus, on_port
 from holdfast.settings import Settings
 
-__all__ = ["Description", "describe", "examine", "raw_from_file"]
+__all__ = ["Description", "describe", "examine"]
 
 # Fixed for ever: it is in the UUID of every VM that has no `uuid` key.
 NAMESPACE = "5b6d0e3c-8d0b-4c55-9a35-d4b1a2f0c7e9"
