@@ -40,6 +40,10 @@ class DiskLimits:
     templates: Reach = Reach()
     vms: Mapping[str, Reach] | None = None
 
+    def is_template(self, volume: str) -> bool:
+        """`pool/volume`."""
+        return names(self.templates.volumes, volume, "")
+
     def of(self, vm: str) -> Reach:
         """All tables whose pattern the name fits, together, with the name in its place."""
         found = [reach for name, reach in (self.vms or {}).items() if fits(name, vm)]

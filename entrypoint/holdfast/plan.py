@@ -99,6 +99,7 @@ def make(
         claims={**(found.by_id if found else {}), **claims_beside(disks, in_common)},
         copies=found.copies if found else {},
         volumes=found.volumes if found else (),
+        written=found.written if found else (),
         seed=documents,
         adapted=adapted,
         missing=missing,

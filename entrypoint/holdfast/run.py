@@ -90,6 +90,8 @@ def refuse_claimed(made: Plan) -> None:
                 f"{image} belongs to a VM that is described in etcd: {claim}",
                 hint="Stop that VM; or give this one a copy of the disk.",
             )
+    if made.written:
+        raise LockHeld("; ".join(map(str, made.written)))
     if made.cluster is not None and len(made.claims) == len(made.images):
         there = frozenset().union(*made.cluster.watchers())
         if there:

@@ -29,7 +29,7 @@ from holdfast.last import crash, sight
 from holdfast.lock import Hold
 from holdfast.machine import Power, Tpm
 from holdfast.obstacle import LOOK_AGAIN, Obstacle
-from holdfast.ownership import Image, Names, barred, decode_lock
+from holdfast.ownership import Image, Names, barred, decode_lock, trees_of
 from holdfast.settings import Settings
 from holdfast.store import Store
 from holdfast.txn import Range, Reply
@@ -231,6 +231,14 @@ class Standby:
                 f"{command(f'holdfast fence forget {self._settings.vm} --yes')}"
             )
         judge_images(self._store, self._names, self._host, made, seen)
+        if made.written:
+            self._refuse_to_read(made, trees_of(seen, self._names))
+
+    def _refuse_to_read(self, made: Plan, trees: frozenset[str]) -> None:
+        """What others write to. Whom an earlier owner of this VM has left is shut out before its guest runs."""
+        vm = self._settings.vm
+        if others := [one for one in made.written if not one.writers.are_of(vm, trees)]:
+            raise LockHeld("; ".join(map(str, others)))
 
     def _leave_others_addresses(
         self, made: Plan, seen: Reply, images: Iterable[Image] = ()

@@ -145,6 +145,21 @@ def test_without_a_policy_all_is_as_it_was_but_other_vms_volumes() -> None:
     assert not refused({**DISK, "disks/root/source/volume": "a-data"}, host_toml=old)
 
 
+@pytest.mark.parametrize(
+    ("pool", "name", "so"),
+    [
+        ("ceph", "debian-root", True),
+        ("ceph", "a-data", False),
+        ("default", "debian-root", False),  # a file, whose copy would be torn
+    ],
+)
+def test_what_is_copied_while_its_vm_runs(pool: str, name: str, so: bool) -> None:
+    keys = {**DISK, "disks/root/pool": pool, "disks/root/source/volume": name}
+    (disk,) = described(keys, environ={"VM": "a"}, host_toml=NAMED).machine.disks
+    assert disk.source is not None
+    assert disk.source.template is so
+
+
 def test_variables_are_the_operators_own_words() -> None:
     described({}, environ={"VM": "a", "VM_RBD": "vms/b-root"}, host_toml=NAMED)
 

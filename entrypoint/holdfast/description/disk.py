@@ -50,7 +50,7 @@ def _disk(sources: Sources, name: str, values: Values) -> Disk | None:
         disk = Disk(
             name=name,
             backend=backend,
-            source=_source(sources, values),
+            source=_source(sources, values, backend),
             format_named="format" in values,
             **given,
         )
@@ -67,7 +67,7 @@ def _refuse_reserved(name: str) -> None:
         raise Refused(f"must have another name: the volume <vm>-{VARIABLES} is the firmware's")
 
 
-def _source(sources: Sources, values: Values) -> Source | None:
+def _source(sources: Sources, values: Values, backend: Backend) -> Source | None:
     """A URL from etcd must not reach this host's own services; the operator's own may."""
     given = {
         key.removeprefix("source/"): value.content
@@ -76,8 +76,14 @@ def _source(sources: Sources, values: Values) -> Source | None:
     }
     if not given:
         return None
-    limits = sources.settings.host_config.network
-    return Source(**given, trusted=bool(sources.settings.vm_file), reach=limits.reach)
+    config = sources.settings.host_config
+    place = f"{backend.label}/{given.get('volume')}" if isinstance(backend, RbdVolume) else ""
+    return Source(
+        **given,
+        trusted=bool(sources.settings.vm_file),
+        template=config.disks is not None and config.disks.is_template(place),
+        reach=config.network.reach,
+    )
 
 
 def _is_chained_file(sources: Sources, values: Values) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from holdfast.qemu.options import Adapted
     from holdfast.storage.keyring import Keyring
     from holdfast.storage.rbd import Cluster
+    from holdfast.storage.writers import Written
     from holdfast.volume_record import Found
 
 OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its unit names it
@@ -40,6 +41,7 @@ class Plan:
     claims: Mapping[str, str]
     copies: Mapping[int, tuple[str, ...]]
     volumes: "tuple[Found, ...]"  # those in Ceph
+    written: "tuple[Written, ...]"  # of the images that are only read
     seed: "Documents | None"
     adapted: "Adapted | None"
     missing: frozenset[str]

@@ -62,7 +62,7 @@ DISKS = (
     Key(name="disks/<name>/source/member", parse=image_source.member, value="name", hardware=True,
         doc="the file in a tar or zip archive"),
     Key(name="disks/<name>/source/volume", parse=image_source.volume, value="name of a volume", hardware=True,
-        doc="another volume of the same pool, to be cloned; nobody may be writing to it, except in Ceph"),
+        doc="another volume of the same pool, to be cloned; nobody may be writing to it"),
     Key(name="disks/<name>/source/format", parse=choice(Format), value="`raw qcow2`", default="found out once",
         hardware=True, doc="of the image, once it is unpacked"),
     Key(name="disks/<name>/source/checksum", parse=image_source.checksum, value="`sha256:`, `sha512:`, `md5:` or the like and digits, or the digits alone",

@@ -27,7 +27,8 @@ class Checksum:
 class Source:
     """Either `image`, a path or a URL, or `volume`, another one of the same pool.
 
-    `trusted`: the URL is the operator's own, whose server may be this very host.
+    `trusted`: the URL is the operator's own, whose server may be this very host. `template`: host.toml has the
+    volume among those that all VMs may copy, also while somebody writes to it.
     """
 
     image: str = ""
@@ -36,6 +37,7 @@ class Source:
     format: Format | None = None  # None: as qemu-img finds it
     checksum: Checksum | None = None
     trusted: bool = False
+    template: bool = False
     reach: UrlLimits = UrlLimits()
 
     @property

@@ -19,7 +19,7 @@ from typing import Any
 import rados
 import rbd
 
-from holdfast.storage.librbd_claim import claim_in, swap_claim
+from holdfast.storage.librbd_claim import claim_in, lockers, swap_claim, writers
 from holdfast.storage.librbd_unfinished import Claimed, Request
 from holdfast.storage.librbd_volume import Tell, Volumes
 from holdfast.storage.rbd_variables import fault
@@ -51,6 +51,7 @@ class Node(Volumes):
             "copies": {} if faults else self._copies(writable),
             "marks": {} if faults else self.marks(images),
             "claims": {} if faults else self._claims(writable),
+            "written": [] if faults else self._written(images),
         }
 
     def _may_fence(self) -> bool:
@@ -68,6 +69,16 @@ class Node(Volumes):
         for image in images:
             if self._existing_looked_at(image) is not None:
                 found[image["name"]] = claim_in(*self._header(image))
+        return found
+
+    def _written(self, images: list[Request]) -> list[dict[str, Any]]:
+        """Of those that the VM only reads: to which somebody writes."""
+        found = []
+        for image in images:
+            if image["writable"] or (opened := self._existing_looked_at(image)) is None:
+                continue
+            if who := writers(self._pools[image["name"]], opened):
+                found.append({"key": image["key"], "image": image["name"], **who})
         return found
 
     def _header(self, image: Request) -> tuple[Any, str]:
@@ -214,7 +225,7 @@ class Node(Volumes):
         """Locks of clients that are shut out. Left alone, the next writer would stumble over them."""
         for image in images:
             with self._existing(image) as opened:
-                for client, cookie, address in _lockers(opened) if opened else ():
+                for client, cookie, address in lockers(opened) if opened else ():
                     if address in addresses:
                         opened.break_lock(client, cookie)
 
@@ -238,13 +249,7 @@ def _watchers(opened: Any) -> set[str]:
 
 
 def _holding(opened: Any) -> set[str]:
-    return {address for _, _, address in _lockers(opened)}
-
-
-def _lockers(opened: Any) -> list[tuple[str, str, str]]:
-    """Client, cookie, address. librbd gives an empty list, or a dictionary."""
-    found = opened.list_lockers()
-    return list(found["lockers"]) if found else []
+    return {address for _, _, address in lockers(opened)}
 
 
 def _needed(image: Request) -> str:

@@ -9,7 +9,39 @@ from typing import Any
 
 import rados
 
+from holdfast.image_claim import decode_claim
+from holdfast.record import Unreadable
+
 KEY = "holdfast.claim"
+
+
+def writers(pool: Any, opened: Any) -> dict[str, Any]:
+    """Who writes to an image: the addresses, and the claim that stands there; {} for nobody.
+
+    To watch an image says nothing: QEMU opens what it only reads as it opens what it writes to. A writer is a
+    client of the VM that has claimed it, or holds the exclusive lock, which the first write takes.
+    """
+    watching = {one["addr"] for one in opened.watchers_list()}
+    if not watching:
+        return {}
+    claim = claim_in(pool, opened.id())
+    locking = {address for _, _, address in lockers(opened)}
+    found = watching if (clients := claimants(claim)) is None else watching & (clients | locking)
+    return {"addresses": sorted(found), "claim": claim} if found else {}
+
+
+def lockers(opened: Any) -> list[tuple[str, str, str]]:
+    """Client, cookie, address. librbd gives an empty list, or a dictionary."""
+    found = opened.list_lockers()
+    return list(found["lockers"]) if found else []
+
+
+def claimants(claim: str) -> frozenset[str] | None:
+    """The clients that a claim names. None: it is a newer launcher's, and does not say so to us."""
+    try:
+        return frozenset(decode_claim(claim).clients if claim else ())
+    except Unreadable:
+        return None
 
 
 def claim_in(pool: Any, image_id: str) -> str:

@@ -11,6 +11,7 @@ import rbd
 
 from holdfast.storage.hole import pieces
 from holdfast.storage.librbd_claim import claim_in
+from holdfast.storage.librbd_parent import snapshot_of
 from holdfast.storage.librbd_unfinished import (
     MARK,
     UNFINISHED,
@@ -156,19 +157,17 @@ class Volumes(Images):
             new = self._cloned(pool, name, GOLDEN, image)
             name_it(pool, new, image)
 
-    def clone_volume(self, image: Request, name: str, *, chained: bool) -> str:
-        """As the volume is at this moment; its VM may be running. Returns what speaks against it."""
+    def clone_volume(self, image: Request, name: str, *, chained: bool, in_use: bool) -> Request:
+        """As the volume is at this moment; `in_use`: also while somebody writes to it. Returns what speaks against
+        it, as snapshot_of() does.
+        """
         snapshot = f"holdfast.{image['image']}"
         with self._pool(image) as pool:
             try:
-                with rbd.Image(pool, name) as parent:
-                    if image["size"] and parent.size() > image["size"]:
-                        return f"has {parent.size()} bytes, more than size says"
-                    drop_snapshot(parent, snapshot)
-                    parent.create_snap(snapshot)
-                    parent.protect_snap(snapshot)
+                if found := snapshot_of(pool, name, snapshot, image, in_use=in_use):
+                    return found
             except rbd.ImageNotFound:
-                return "there is no such volume in this pool"
+                return {"rule": "there is no such volume in this pool"}
             new = self._cloned(pool, name, snapshot, image)
             if not chained:
                 with rbd.Image(pool, new) as child:
@@ -178,7 +177,7 @@ class Volumes(Images):
                 with rbd.Image(pool, name) as parent:
                     drop_snapshot(parent, snapshot)
             name_it(pool, new, image)
-        return ""
+        return {}
 
     # -- goldens, for the operator
 

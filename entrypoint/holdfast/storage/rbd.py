@@ -21,6 +21,7 @@ from holdfast.record import Unreadable, decode_copies
 from holdfast.storage.keyring import Keyring
 from holdfast.storage.progress import Progress
 from holdfast.storage.work import Attend
+from holdfast.storage.writers import Writers, Written
 from holdfast.volume_record import Found
 
 GOOD_BYE = 2.0  # seconds for a process with nothing to do
@@ -45,6 +46,7 @@ class Inspection:
     claims: dict[str, str] = field(default_factory=dict)
     copies: dict[int, tuple[str, ...]] = field(default_factory=dict)
     volumes: tuple[Found, ...] = ()
+    written: tuple[Written, ...] = ()  # of what this VM only reads
 
     @property
     def by_id(self) -> dict[str, str]:
@@ -117,6 +119,7 @@ class Cluster:
             claims=found["claims"],
             copies=_copies(found["copies"], self._writable),
             volumes=_volumes(self._images, found["fsid"], found["marks"]),
+            written=tuple(map(_written, found["written"])),
         )
 
     def _caps(self) -> str:
@@ -184,9 +187,13 @@ class Cluster:
         self._attend(attend, "clone_golden", image=self._image(disk), name=name)
 
     def clone_volume(self, disk: Disk, name: str, attend: Attend) -> str:
-        """What speaks against it, "" for nothing."""
-        image, chained = self._image(disk), disk.chained
-        return str(self._attend(attend, "clone_volume", image=image, name=name, chained=chained))
+        """What speaks against it, "" for nothing. Raises LockHeld where somebody writes to the volume."""
+        assert disk.source is not None  # noqa: S101 - it has `name` from there
+        more = {"chained": disk.chained, "in_use": disk.source.template}
+        found = self._attend(attend, "clone_volume", image=self._image(disk), name=name, **more)
+        if "writers" in found:
+            raise _in_use(disk, name, Writers.told(found["writers"]))
+        return str(found.get("rule", ""))
 
     # -- for the operator
 
@@ -304,6 +311,19 @@ def _request(disk: Disk, image: RbdImage) -> dict[str, Any]:
         "template": disk.template,
         "sourced": disk.source is not None,
     }
+
+
+def _written(found: dict[str, Any]) -> Written:
+    return Written(key=found["key"], image=found["image"], writers=Writers.told(found))
+
+
+def _in_use(disk: Disk, name: str, writers: Writers) -> LockHeld:
+    pool = disk.backend.label if isinstance(disk.backend, RbdVolume) else ""
+    return LockHeld(
+        f"{disk.key}/source/volume: {name} is in use by {writers}",
+        hint="stop that one first; or, to copy it as it is, like a disk after a power failure: "
+        f'[templates] volumes = ["{pool}/{name}"] in host.toml',
+    )
 
 
 def _volumes(
