@@ -21,7 +21,7 @@ VOLUME_PARTS, RBD_PARTS = (2,), (2, 3)
 @dataclass(frozen=True, kw_only=True)
 class Reach:
     """`paths` and `shares` name a file, or a folder with all in it; `rbd` images, `volumes` those of other VMs, that
-    may be copied, as `pool/volume`.
+    may be copied, as `pool/volume`; `take` the VMs whose disks may be taken over when they have crashed.
     """
 
     paths: tuple[str, ...] = ()
@@ -29,6 +29,7 @@ class Reach:
     rbd: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    take: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ class DiskLimits:
     def is_template(self, volume: str) -> bool:
         """`pool/volume`."""
         return names(self.templates.volumes, volume, "")
+
+    def may_take(self, vm: str, owner: str) -> bool:
+        """A disk that `owner` did not give up."""
+        return self.vms is None or any(fits(one, owner, vm) for one in self.of(vm).take)
 
     def of(self, vm: str) -> Reach:
         """All tables whose pattern the name fits, together, with the name in its place."""
@@ -157,6 +162,7 @@ class _Reading:
             "rbd": _in_ceph,
             "pools": self.pool,
             "volumes": self.volume,
+            "take": _vms,
         }
         return rules[name]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from holdfast import capacity, lan, log, plan
 from holdfast.back_off import BackOff
-from holdfast.claim import claims_of, judge_images
+from holdfast.claim import SOON, claims_of, judge_images
 from holdfast.dataclass import dataclass, replace
 from holdfast.description import Description, describe
 from holdfast.errors import (
@@ -233,6 +233,7 @@ class Standby:
         judge_images(self._store, self._names, self._host, made, seen)
         if made.written:
             self._refuse_to_read(made, trees_of(seen, self._names))
+        self._leave_others_disks(made, seen)
 
     def _refuse_to_read(self, made: Plan, trees: frozenset[str]) -> None:
         """What others write to. Whom an earlier owner of this VM has left is shut out before its guest runs."""
@@ -251,6 +252,18 @@ class Standby:
             self._contended = [claims + one.id for one in taken]
             self._listen_to(self._contended)
             raise Obstacle("; ".join(taken.values()))
+
+    def _leave_others_disks(self, made: Plan, seen: Reply) -> None:
+        """What another VM has left is, under [vms] of host.toml, not everybody's to take."""
+        if not self._settings.host_config.limits_vms:
+            return
+        from holdfast.instance.taking import withheld  # noqa: PLC0415 - for hosts with tenants
+
+        claims = self._names.claims
+        if found := withheld(self._settings, made, seen.items, claims):
+            self._contended = [claims + one.id for one in found]
+            self._listen_to(self._contended)
+            raise Obstacle("; ".join(found.values()), SOON)
 
     def _keys(self, seen: Reply) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
         prefixes = (self._settings.vm_prefix, self._settings.defaults_prefix)
@@ -317,6 +330,7 @@ class Standby:
             return None
         try:
             self._leave_others_addresses(made, claims, made.images)
+            self._leave_others_disks(made, claims)
             hold.raise_epoch(seen)
             making = volumes.begin(hold) if volumes else ()
             hold.claim(made.images, claims, claims_of(made), making)

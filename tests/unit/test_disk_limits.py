@@ -146,6 +146,33 @@ def test_without_a_policy_all_is_as_it_was_but_other_vms_volumes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("vm", "owner", "so"),
+    [
+        ("web-2", "web-1", True),
+        ("web-2", "db", False),
+        ("web-2", "web-2-old", True),
+        ("web-2", "web-3-old", False),
+        ("db", "web-1", False),
+        ("db", "db-old", True),
+        ("db", "db-x-old", False),
+    ],
+)
+def test_whose_left_disks_a_vm_may_take(vm: str, owner: str, so: bool) -> None:
+    text = '[vms."*"]\ntake = ["{vm}-old"]\n[vms."web-2"]\ntake = ["web-1"]'
+    faults: list[Fault] = []
+    limits = parse(text, faults).disks
+    assert limits is not None
+    assert not faults
+    assert limits.may_take(vm, owner) is so
+
+
+def test_without_vms_anybody_takes_what_was_left() -> None:
+    limits = parse('[templates]\npaths = ["/x"]', []).disks
+    assert limits is not None
+    assert limits.may_take("a", "b")
+
+
+@pytest.mark.parametrize(
     ("pool", "name", "so"),
     [
         ("ceph", "debian-root", True),
@@ -181,6 +208,10 @@ def test_variables_are_the_operators_own_words() -> None:
         ('[vms."*"]\npools = ["none"]', "is not a pool of host.toml"),
         ('[vms."*"]\nvolumes = ["none/x"]', "is not a pool of host.toml"),
         ('[vms."Web"]', "must be a VM's name"),
+        ('[vms."*"]\ntake = ["Web"]', "must be a VM's name"),
+        ('[vms."*"]\ntake = "web"', "must be a list of strings"),
+        ('[vms."*"]\ntake = ["{vm}*"]', "must have /, -, . or _ before and behind {vm}"),
+        ('[templates]\ntake = ["web"]', "is none of paths, rbd, volumes"),
         ('[vms."{vm}"]', "has no VM yet"),
         ('[templates]\npaths = ["/x/{vm}"]', "is for all VMs"),
         ('[templates]\npools = ["x"]', "is none of paths, rbd, volumes"),
