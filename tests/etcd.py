@@ -17,6 +17,15 @@ def free_port(address: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
+def where(vm: str, key: str, prefix: str = "/kvm") -> str:
+    """A key of a VM's, or one of the records that launchers write about it."""
+    if key in ("epoch", "fence", "pinned"):
+        return f"{prefix}/_own/{vm}/{key}"
+    if key in ("status", "last"):
+        return f"{prefix}/{'_run' if key == 'status' else '_last'}/{vm}"
+    return f"{prefix}/{vm}/{key}"
+
+
 class Client:
     """etcdctl, for one endpoint or several. `client` are the options that it needs to reach them."""
 
@@ -50,7 +59,7 @@ class Client:
         """Keys of a VM; `__` stands for a slash, `_` for itself."""
         for key, value in keys.items():
             # Through standard input: a value may begin with a dash.
-            self.ctl("put", f"/kvm/{vm}/{key.replace('__', '/')}", text=value)
+            self.ctl("put", where(vm, key.replace("__", "/")), text=value)
 
     def get(self, key: str) -> str | None:
         lines = self.ctl("get", key, "--print-value-only").rstrip("\n")

@@ -23,6 +23,7 @@ usage: holdfast [run [VM]]           run the VM that the environment or VM names
        holdfast claim ls|release ...                 which VM a disk or an address belongs to
        holdfast volume ls|forget|adopt ...           which volumes were made for VMs, and where they are
        holdfast image ls|fetch|prune ...             what volumes are made from
+       holdfast downgrade VM         let an older Holdfast start it again
        holdfast version
 
 The environment and the keys are described in docs/keys.md."""
@@ -114,6 +115,12 @@ def volume(arguments: Arguments, environ: Environment) -> int:
     return command.main(arguments, environ)
 
 
+def downgrade(arguments: Arguments, environ: Environment) -> int:
+    from holdfast.cli import downgrade as command  # noqa: PLC0415
+
+    return command.main(arguments, environ)
+
+
 def image(arguments: Arguments, environ: Environment) -> int:
     from holdfast.cli import image as command  # noqa: PLC0415
 
@@ -138,6 +145,7 @@ COMMANDS: dict[str, Callable[[Arguments, Environment], int]] = {
     "host": host,
     "fence": fence,
     "claim": claim,
+    "downgrade": downgrade,
     "image": image,
     "volume": volume,
     "version": version,

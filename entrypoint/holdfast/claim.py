@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from shlex import quote
 from typing import TYPE_CHECKING, Protocol
 
-from holdfast import image_claim
+from holdfast import former, image_claim
 from holdfast.dataclass import dataclass
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import Host
@@ -21,7 +21,6 @@ from holdfast.ownership import (
     clients_of,
     decode_claim,
     left_to_time,
-    number,
     trees_of,
     vm_of,
 )
@@ -61,30 +60,37 @@ class Takeover:
 
     compare: list[Unchanged]
     puts: list[Put]
-    suspects: frozenset[str]  # storage clients that the other VM has left
+    suspects: frozenset[str]  # storage clients that the other VM has left,
+    heard: frozenset[str]  # those of whom that is not certain,
     outlast: bool  # and writers whom only time has stopped
 
 
 def take_over(
     store: Store, names: Names, host: Host, image: Image, owner: Claim | ImageClaim
 ) -> Takeover:
-    """The other VM's epoch is raised in the same transaction: whoever held it may go on no more."""
+    """The other VM's epoch is raised in the same transaction, where it stands: whoever held it, of whatever
+    version, may go on no more.
+    """
     key = key_of(image.disk)
     theirs = Names.of(names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
-    judged = (theirs.lock, theirs.epoch, theirs.fence)
+    judged = (theirs.lock, theirs.epoch, theirs.fence, theirs.former.epoch, theirs.former.fence)
     reply = store.read(*(Range(key=one) for one in judged))
     if theirs.lock in reply.items:
         raise ConfigError([Fault(key=key, value=image.id, rule=f"is in use by VM {owner.vm}")])
-    fence = reply.items.get(theirs.fence)
+    fences = former.fences(reply, theirs)
     fsid = image.id.split("/")[1] if image.kind == "rbd" else ""
-    if fault := barred(fence, host, fsid):
+    if fault := next(filter(None, (barred(fence, host, fsid) for fence in fences)), None):
         raise ConfigError([Fault(key=key, rule=f"VM {owner.vm} left it: {fault.rule}")])
-    epoch = number(reply.items.get(theirs.epoch)) + 1
+    epoch = str(former.epoch(reply, theirs) + 1).encode()
+    places = [theirs.former.epoch] if former.older(reply, theirs) else []
+    if theirs.epoch in reply.items or not places:
+        places.append(theirs.epoch)
     return Takeover(
         compare=[Unchanged(key=one, revision=reply.revision_of(one)) for one in judged],
-        puts=[Put(key=theirs.epoch, value=str(epoch).encode())],
-        suspects=clients_of(fence),
-        outlast=left_to_time(fence),
+        puts=[Put(key=place, value=epoch) for place in places],
+        suspects=clients_of(reply.items.get(theirs.fence)),
+        heard=former.heard(reply, theirs),
+        outlast=any(map(left_to_time, fences)),
     )
 
 
@@ -101,14 +107,15 @@ def judge_images(store: Store, names: Names, host: Host, made: Disks, seen: Repl
     for image in made.images:
         if (claim := claims.get(image.id)) and claim.vm != vm:
             take_over(store, names, host, image, claim)
-    epoch, newest = number(seen.items.get(names.epoch)), image_claim.newest(claims, vm)
+    epoch, newest = former.epoch(seen, names), image_claim.newest(claims, vm)
     if newest > epoch:
         raise Obstacle(
             f"the images know of epoch {newest}, etcd of {epoch}: etcd's data is older than the VM. "
             f"If no host runs it: etcdctl put {names.epoch} {newest}",
             SOON,
         )
-    _judge_copies(made, clients_of(seen.items.get(names.fence)))
+    known = clients_of(seen.items.get(names.fence)) | former.heard(seen, names)
+    _judge_copies(made, known)
 
 
 def _way_on(made: Disks, image: str) -> str:

@@ -24,7 +24,7 @@ from holdfast.storage import local
 
 if TYPE_CHECKING:
     from holdfast.storage.file_claim import ClaimsBeside
-    from holdfast.storage.rbd import Cluster
+    from holdfast.storage.rbd import Clients, Cluster
 
 # An entry must stand as long as the client may exist: one that runs out lets a frozen writer back in.
 YEAR = 31_536_000
@@ -57,6 +57,8 @@ class Fence:
         in_ceph = any(image.kind == "rbd" for image in plan.images)
         self._cluster = plan.cluster if in_ceph else None
         self._suspects = hold.suspects
+        self._heard = hold.heard
+        self._copied = frozenset(one for copy in plan.copies.values() for one in copy)
         self._own = ""  # our storage process,
         self._closed = False  # which has done its work
         self._qemu: frozenset[str] = frozenset()
@@ -134,7 +136,7 @@ class Fence:
         for _ in range(ROUNDS):
             clients = cluster.clients()
             dead = clients.lockers - clients.watchers
-            found = (self._suspects | dead) - self._shut
+            found = (self._suspects | dead | self._believed(clients)) - self._shut
             if not found:
                 return clients.watchers - self._shut
             # A taker that slept since it gathered these must not hit a newer owner.
@@ -144,6 +146,13 @@ class Fence:
             self._shut |= found
             log.info("shut out of Ceph", clients=" ".join(sorted(found)))
         raise Strangers("new clients of this VM's images turn up as fast as they are shut out")
+
+    def _believed(self, clients: "Clients") -> frozenset[str]:
+        """Whom an older launcher's record named, in a place where a tenant may have written it: of those only who
+        is known to the images themselves. Whom their claims name is a suspect anyway. What is left of such
+        launchers' copies in the metadata is dropped at the end of the first start that succeeds.
+        """
+        return self._heard & (clients.watchers | clients.lockers | self._copied)
 
     def _ours(self) -> str:
         return next(iter(self._claims.values()), "")

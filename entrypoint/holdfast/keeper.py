@@ -20,7 +20,7 @@ from holdfast.thread import PAUSE, Thread, described
 from holdfast.txn import Reply
 from holdfast.watch import Watch
 
-# Written by us, or acted on at once, or read by the operator only.
+# Written by us, now or by an older launcher, or acted on at once.
 NOT_FOR_A_START = frozenset(
     {"lock", "epoch", "fence", "status", "last", "power", "pinned", "secret/tpm"}
 )
@@ -79,7 +79,8 @@ class Keeper(Thread):
         )
         self._looked = self._turned = boottime()
         self._renew_at = hold.renewal()
-        self._watched = {hold.names.lock, hold.names.epoch, hold.names.power}
+        names = hold.names
+        self._watched = {names.lock, names.epoch, names.former.epoch, names.power}
         self._watch = Watch(
             hold.store, self._prefixes(), revision, self._changed, delay=IN_THE_WAY
         )
@@ -153,12 +154,12 @@ class Keeper(Thread):
 
     def _prefixes(self) -> list[str]:
         names = self._hold.names
-        own = names.epoch.removesuffix("epoch")
-        return [own] if names.lock.startswith(own) else [own, names.lock]
+        found = [names.vm, names.epoch]  # of what is below `own`, no other key is anybody else's
+        return found if names.lock.startswith(names.vm) else [*found, names.lock]
 
     def _changed(self, keys: frozenset[str]) -> None:
         """Called by the watch."""
-        prefix = self._hold.names.epoch.removesuffix("epoch")
+        prefix = self._hold.names.vm
         edited = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
         news = {key for key in edited if key not in NOT_FOR_A_START and not key.startswith("x/")}
         remember(self._pending, news)

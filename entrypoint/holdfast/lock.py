@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from holdfast import former
 from holdfast.claim import Takeover, belongs_to, claimant, take_over
 from holdfast.clock import boottime
 from holdfast.dataclass import replace
@@ -29,7 +30,6 @@ from holdfast.ownership import (
     encode,
     judge,
     left_to_time,
-    number,
     tree_of,
     vm_of,
 )
@@ -68,7 +68,12 @@ class Hold:
         self._stale: dict[str, int] = {}  # those of them that the VM's keys name no more
         self._known_volumes: Sequence[Put] = ()
         self._volumes: list[Put] = []  # their records, which go along with the next one of ours
+        self._former: dict[
+            str, int
+        ] = {}  # the tombstones where older launchers kept their records
+        self._spent: Sequence[str] = ()  # and what was moved from there, and is secret
         self.suspects: frozenset[str] = frozenset()  # storage clients of those before us
+        self.heard: frozenset[str] = frozenset()  # and who was such a one, if it is true
         self.timed = False  # only time guards a disk of ours,
         self.outlast = False  # or one that somebody before us may still write to
         self._turn = threading.RLock()
@@ -91,12 +96,14 @@ class Hold:
         compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in judged]
         compare += volumes
         self._fence = seen.revision_of(names.fence)
-        left = seen.items.get(names.fence)
-        self.suspects = clients_of(left)
+        left = former.fences(seen, names)
+        self.suspects = clients_of(seen.items.get(names.fence))
+        self.heard = former.heard(seen, names)
         self.timed = any(image.kind == "shared" for image in images)
-        self.outlast = left_to_time(left)
+        self.outlast = any(map(left_to_time, left))
         self._addresses = tuple(addresses)
-        self._left = frozenset(self.names.claims + one for one in claimed_by(left))
+        self._left = frozenset(names.claims + one for item in left for one in claimed_by(item))
+        compare += former.move(seen, names).compare
         keys = self._left.union(map(self._claim_key, images), self._alone())
         named, new = self._tree(seen)
         return self._lock([*compare, *named], new, [Range(key=key) for key in sorted(keys)])
@@ -133,15 +140,26 @@ class Hold:
         return reply
 
     def raise_epoch(self, seen: Reply) -> None:
-        """Step 2: from here on all that an earlier owner still sends fails its compare."""
-        item = seen.items.get(self.names.epoch)
-        self.epoch = number(item) + 1
+        """Step 2: from here on all that an earlier owner still sends fails its compare, and no older launcher
+        takes the VM any more. What one has left is moved by the same transaction, or not at all.
+        """
+        names, move = self.names, former.move(seen, self.names)
+        self.epoch = former.epoch(seen, names) + 1
+        read = [names.epoch, *([names.fence] if move.fence else [])]
+        compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in read]
         written = self._write(
-            [Unchanged(key=self.names.epoch, revision=item.mod_revision if item else 0)],
-            [Put(key=self.names.epoch, value=str(self.epoch).encode())],
+            [*compare, *move.compare],
+            [Put(key=names.epoch, value=str(self.epoch).encode()), *move.puts],
         )
-        epoch = written[self.names.epoch]
-        self.standing = replace(self.standing, epoch=epoch, number=self.epoch)
+        self.standing = replace(self.standing, epoch=written[names.epoch], number=self.epoch)
+        self._fence = written.get(names.fence, self._fence)
+        self._recorded, self._spent = move.fence, move.spent
+        self._mark(seen, written)
+
+    def _mark(self, seen: Reply, written: Mapping[str, int]) -> None:
+        """When the tombstones were written."""
+        there = former.places(seen, self.names)
+        self._former = {one.key: written.get(one.key, one.revision) for one in there}
 
     def claim(
         self,
@@ -175,12 +193,12 @@ class Hold:
             compare += takeover.compare
             puts += takeover.puts
             self.suspects |= takeover.suspects
+            self.heard |= takeover.heard
             self.outlast |= takeover.outlast
-        if any(takeover.suspects or takeover.outlast for takeover in takeovers.values()):
+        if any(one.suspects or one.heard or one.outlast for one in takeovers.values()):
             compare.append(Unchanged(key=self.names.fence, revision=self._fence))
-            puts.append(
-                Put(key=self.names.fence, value=encode(self._record(images, self.suspects)))
-            )
+            self._recorded = encode(self._record(images, self.suspects, self.heard))
+            puts.append(Put(key=self.names.fence, value=self._recorded))
         written = self._write([*self._ours(), *compare], puts) if puts else {}
         self._claims = {
             key: written[key] for key in (*map(self._claim_key, images), *self._alone())
@@ -229,7 +247,12 @@ class Hold:
         if ours and item and item.value in self._unanswered:
             self._fence, self._stale, self._recorded = item.mod_revision, {}, item.value
 
-    def _record(self, images: Sequence[Image], clients: frozenset[str]) -> Fence:
+    def _record(
+        self,
+        images: Sequence[Image],
+        clients: frozenset[str],
+        heard: frozenset[str] = frozenset(),
+    ) -> Fence:
         return Fence(
             epoch=self.epoch,
             host=self._host.name,
@@ -237,6 +260,7 @@ class Hold:
             machine_id=self._host.machine_id,
             images=tuple(images),
             clients=tuple(sorted(clients)),
+            heard=tuple(sorted(heard)),
             addresses=self._addresses,
             tree=self.tree,
         )
@@ -284,7 +308,8 @@ class Hold:
     def look(self) -> tuple[Verdict, Reply]:
         """A linearizable read of what makes us the owner."""
         with self._turn:
-            keys = (self.names.lock, self.names.epoch, self.names.power)
+            names = self.names
+            keys = (names.lock, names.epoch, names.power, names.former.epoch)
             reply = self.store.read(*(Range(key=key) for key in keys))
             return judge(reply, self.names, self.standing), reply
 
@@ -294,7 +319,8 @@ class Hold:
             self._read_back()
             epoch = Unchanged(key=self.names.epoch, revision=self.standing.epoch)
             fence = Unchanged(key=self.names.fence, revision=self._fence)
-            return self._lock([epoch, fence, *self._claimed()], [], []) is not None
+            marks = [Unchanged(key=key, revision=at) for key, at in self._former.items()]
+            return self._lock([epoch, fence, *marks, *self._claimed()], [], []) is not None
 
     def restore(self) -> bool:
         """For an etcd that knows less than we: its data was lost, or is of a time before we took the VM, or
@@ -304,17 +330,19 @@ class Hold:
         """
         with self._turn:
             names = self.names
-            keys = (names.lock, names.epoch, names.fence, names.tree, *self._claims)
+            keys = (names.lock, names.epoch, names.fence, names.tree, *self._former, *self._claims)
             seen = self.store.read(*(Range(key=key) for key in keys))
             if not self._may_restore(seen):
                 return False
             compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in keys[1:]]
-            if self._lock(compare, self._lost(seen), []) is None:
+            puts = self._lost(seen)
+            if self._lock(compare, puts, []) is None:
                 return False
             at = self.standing.lock  # all of one transaction have its revision
             self.standing = replace(self.standing, epoch=at)
             self._fence = at if self._recorded else seen.revision_of(names.fence)
             self._claims = dict.fromkeys(self._claims, at)
+            self._mark(seen, {put.key: at for put in puts})
             self._stale, self._unanswered = {}, set()
             return True
 
@@ -334,7 +362,8 @@ class Hold:
         claims = [Put(key=key, value=self._claim_value()) for key in self._claims]
         epoch = Put(key=names.epoch, value=str(self.epoch).encode())
         tpm = [Put(key=names.tpm, value=stored)] if (stored := self.tpm()) else []
-        return [epoch, *record, *claims, *tree, *tpm, *self._known_volumes]
+        marks = former.tombstones(seen, names)
+        return [epoch, *record, *claims, *tree, *tpm, *self._known_volumes, *marks]
 
     def _may_claim(self, item: Item | None) -> bool:
         return item is None or belongs_to(item, self._vm)
@@ -373,7 +402,7 @@ class Hold:
             compare = [*self._ours(), *self._claimed()]
             if clean:  # and what an earlier owner has left on other disks, where no record of ours came over it
                 compare += [Unchanged(key=key, revision=at) for key, at in self._stale.items()]
-                gone = (self.names.fence, *self._claims, *self._stale)
+                gone = (self.names.fence, *self._claims, *self._stale, *self._spent)
                 parting += [Delete(key=key) for key in gone]
             reads = [
                 Range(key=key) for key in (self.names.epoch, self.names.fence, self.names.last)

@@ -2,7 +2,7 @@
 
 `lock` is bound to the lease, `epoch` is only ever raised, `fence` and the claims outlive their
 writer: they are the last word on who may still write to a disk. The protocol is in
-docs/ownership.md; its compares are all needed.
+docs/ownership.md; its compares are all needed. Where older launchers kept them: `former`.
 """
 
 import json
@@ -32,32 +32,59 @@ MOST_IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Names:
-    """The keys of one VM's ownership."""
+class Former:
+    """Where launchers up to November's kept what they wrote: among the VM's own keys, which are its tenant's."""
 
+    epoch: str
+    fence: str
+    pinned: str
+    tpm: str
+    last: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """The keys of one VM's ownership. Of those below `vm`, the definition, launchers write lock and power."""
+
+    vm: str  # prefix
+    own: str  # prefix
     lock: str
     epoch: str
     fence: str
+    pinned: str
     status: str
     last: str
+    tpm: str
     power: str
     host: str
-    tpm: str
-    pinned: str
     claims: str  # prefix
     tree: str
+    former: Former
 
     @classmethod
     def of(cls, prefix: str, vm: str, lock: str) -> "Names":
+        keys, own = f"{prefix}/{vm}/", f"{prefix}/_own/{vm}/"
         return cls(
+            vm=keys,
+            own=own,
             lock=lock,
-            tpm=f"{prefix}/{vm}/secret/tpm",
+            epoch=f"{own}epoch",
+            fence=f"{own}fence",
+            pinned=f"{own}pinned",
+            status=f"{prefix}/_run/{vm}",
+            last=f"{prefix}/_last/{vm}",
+            tpm=f"{prefix}/_secret/{vm}/tpm",
+            power=f"{keys}power",
+            host=f"{keys}host",
             claims=f"{prefix}/_claims/",
             tree=f"{prefix}/_id",
-            **{
-                name: f"{prefix}/{vm}/{name}"
-                for name in ("epoch", "fence", "status", "last", "power", "host", "pinned")
-            },
+            former=Former(
+                epoch=f"{keys}epoch",
+                fence=f"{keys}fence",
+                pinned=f"{keys}pinned",
+                tpm=f"{keys}secret/tpm",
+                last=f"{keys}last",
+            ),
         )
 
 
@@ -94,6 +121,8 @@ class Fence:
     machine_id: str
     images: tuple[Image, ...] = ()
     clients: tuple[str, ...] = ()  # addresses of the storage clients, as Ceph lists them
+    # Clients that an older launcher's record named, where a tenant may have written it: see Fence._believed.
+    heard: tuple[str, ...] = ()
     # Claimed in the LAN; who passes over them leaves a claim behind.
     addresses: tuple[str, ...] = ()
     tree: str = ""
@@ -124,6 +153,7 @@ def decode_fence(value: bytes) -> Fence:
     images = tuple(_decoded_image(image) for image in found)
     found = {
         "clients": clients(data.pop("clients", [])),
+        "heard": clients(data.pop("heard", [])),
         "addresses": strings(data.pop("addresses", [])),
     }
     return Fence(**{**data, "images": images, **found})
@@ -208,17 +238,13 @@ def clients_of(item: Item | None) -> frozenset[str]:
     return frozenset(decode_fence(item.value).clients) if item else frozenset()
 
 
-def left_to_time(item: Item | None) -> bool:
+def left_to_time(item: Item) -> bool:
     """Whether only time has stopped the owner that left this fence record."""
-    return item is not None and any(
-        image.kind == "shared" for image in decode_fence(item.value).images
-    )
+    return any(image.kind == "shared" for image in decode_fence(item.value).images)
 
 
-def claimed_by(item: Item | None) -> list[str]:
+def claimed_by(item: Item) -> list[str]:
     """The ids of what a fence record names: disks, and addresses of the LAN."""
-    if item is None:
-        return []
     fence = decode_fence(item.value)
     return [*(image.id for image in fence.images), *fence.addresses]
 
@@ -247,18 +273,19 @@ class Standing:
 
 def judge(reply: Reply, names: Names, ours: Standing) -> Verdict:
     """The epoch decides; the lock only says who may raise it. It is only ever raised: a lower one, or
-    none, is older data and no newer owner.
+    none, is older data and no newer owner. A number in an older launcher's place, where we have left none,
+    is such a one's that has taken the VM; or its tenant's, who harms nobody else.
     """
-    known = _epoch(reply.items.get(names.epoch))
+    known, former = _epoch(reply.items.get(names.epoch)), _older(reply, names)
     if known is None:
         return Verdict.contested  # nobody can say whose it is
     if known > ours.number:
         return Verdict.lost
     if known < ours.number or reply.revision_of(names.epoch) != ours.epoch:
-        return Verdict.outdated
+        return Verdict.lost if former > ours.number else Verdict.outdated
     lock = reply.items.get(names.lock)
     if lock is None:
-        return Verdict.vacant
+        return Verdict.contested if former else Verdict.vacant
     ours_still = lock.mod_revision == ours.lock and lock.value == ours.owner
     return Verdict.held if ours_still else Verdict.contested
 
@@ -268,6 +295,13 @@ def _epoch(item: Item | None) -> int | None:
         return number(item)
     except ConfigError:
         return None
+
+
+def _older(reply: Reply, names: Names) -> int:
+    """The epoch as an older launcher wrote it; 0 for what is no number."""
+    item = reply.items.get(names.former.epoch)
+    text = item.value[:64].strip() if item else b""
+    return int(text) if text.isdigit() else 0
 
 
 def vm_of(names: Names) -> str:

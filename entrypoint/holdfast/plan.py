@@ -13,7 +13,6 @@ from holdfast import (
     capacity,
     qemu,
     surroundings,
-    time_fence,
 )
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, HostLacks, together
@@ -217,8 +216,11 @@ def check_files(
 def check_shared(disks: Sequence[Disk], settings: Settings) -> dict[str, str]:
     """The disks that other hosts may write to as well, with what all hosts know them by."""
     found = shared.identities(disks, settings.host_config)
-    if faults := time_fence.faults(settings, found):
-        raise ConfigError(faults)
+    if found:
+        from holdfast import time_fence  # noqa: PLC0415 - for those who have one
+
+        if faults := time_fence.faults(settings, found):
+            raise ConfigError(faults)
     return found
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast import capacity, lan, log, plan
+from holdfast import capacity, former, lan, log, plan
 from holdfast.back_off import BackOff
 from holdfast.claim import SOON, claims_of, judge_images
 from holdfast.dataclass import dataclass, replace
@@ -154,11 +154,12 @@ class Standby:
             Range(key=settings.defaults_prefix, prefix=True),
             Range(key=settings.own_prefix, prefix=True),
         ]
-        ranges += [Range(key=key) for key in (*self._contended, self._names.tree)]
+        unwatched = (self._names.tree, self._names.last, self._names.tpm)
+        ranges += [Range(key=key) for key in (*self._contended, *unwatched)]
         if not settings.lock.startswith(settings.vm_prefix):
             ranges.append(Range(key=settings.lock))
         seen = self._store.read(*ranges)
-        self._prefixes = [one.key for one in ranges if one.key != self._names.tree]
+        self._prefixes = [one.key for one in ranges if one.key not in unwatched]
         self._seen = seen.revision
         return seen
 
@@ -216,14 +217,15 @@ class Standby:
             return None
         from holdfast.vault import Vault  # noqa: PLC0415 - for a VM with a TPM
 
-        item = seen.items.get(self._names.tpm)
+        item = former.kept(seen, self._names, "tpm")
         return Vault(item.value if item else b"", self._settings.host_config.state_key)
 
     def _judge(self, made: Plan, seen: Reply) -> None:
         """What earlier owners have left, in etcd and in the images; and what another VM has."""
         self._leave_others_addresses(made, seen)
         fsid = next((image.id.split("/")[1] for image in made.images if image.kind == "rbd"), "")
-        if fault := barred(seen.items.get(self._names.fence), self._host, fsid):
+        left = former.fences(seen, self._names)
+        if fault := next(filter(None, (barred(one, self._host, fsid) for one in left)), None):
             from holdfast.container import command  # noqa: PLC0415 - only for this advice
 
             raise Obstacle(
@@ -275,7 +277,7 @@ class Standby:
             }
             for prefix in prefixes
         )
-        return own, defaults
+        return former.keys(own, seen, self._names), defaults
 
     def _check(self, described: Description, seen: Reply) -> None:
         machine = described.machine
@@ -297,11 +299,15 @@ class Standby:
             raise Obstacle(f"the VM runs on {decode_lock(lock.value)}; standing by")
         if (seconds := self._back_off.left(self._sight(seen))) > 0:
             raise Obstacle("the last start failed", seconds, lock_wait=False)
-        if why := crash(seen.items.get(self._names.last), self._sight(seen)):
+        if why := self._crashed(seen):
             raise Obstacle(
                 f"{why}. It is started again when one of its keys changes, for example by "
                 f"etcdctl put {self._names.power} on"
             )
+
+    def _crashed(self, seen: Reply) -> str:
+        lasts, keys = (self._names.last, self._names.former.last), self._sight(seen)
+        return next(filter(None, (crash(seen.items.get(last), keys) for last in lasts)), "")
 
     def _sight(self, seen: Reply) -> str:
         settings = self._settings
@@ -359,7 +365,7 @@ class Standby:
             raise Obstacle(
                 "etcd was away; leaving the VM's holder time to come back", hold.times.ttl
             )
-        if self._names.fence in seen.items:
+        if former.fences(seen, self._names):
             self._events.sleep(self._gone + RETURN)
 
     # -- wait

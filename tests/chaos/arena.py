@@ -13,6 +13,7 @@ from chaos.host import Host, Launcher
 from chaos.journal import Findings
 from chaos.members import Members
 from chaos.watcher import Sighting, Watcher
+from etcd import where
 
 TTL = 5
 LOCAL = {"disks__data__pool": "default", "disks__data__size": "16M"}  # a VM's disk, in a file
@@ -68,7 +69,7 @@ class Vm:
         return launcher
 
     def key(self, name: str) -> str:
-        return f"{self.prefix}/{self.name}/{name}"
+        return where(self.name, name, self.prefix)
 
     def get(self, name: str) -> str | None:
         return self.etcd.get(self.key(name))

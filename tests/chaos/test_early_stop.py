@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 from container import docker, engine
-from etcd import Etcd
+from etcd import Etcd, where
 
 __all__ = ["engine"]
 
@@ -64,7 +64,7 @@ def once(etcd: Etcd, vm: str, moment: float) -> int:
         docker("stop", "--time=20", container)
         status = int(docker("inspect", "--format={{.State.ExitCode}}", container))
         if status in STOPPED:  # else it was killed, and holds what a killed one does
-            left = {key for key in ("lock", "status", "fence") if etcd.get(f"/kvm/{vm}/{key}")}
+            left = {key for key in ("lock", "status", "fence") if etcd.get(where(vm, key))}
             assert not left, docker("logs", container)
         return status
     finally:

@@ -122,7 +122,7 @@ def shown(vm: str) -> dict[str, dict[str, str]]:
 def stops_gracefully(launcher: Unread, etcd: Etcd, vm: str) -> None:
     launcher.process.send_signal(signal.SIGTERM)
     assert launcher.process.wait(60) == 0
-    last = json.loads(etcd.get(f"/kvm/{vm}/last") or "{}")
+    last = json.loads(etcd.get(f"/kvm/_last/{vm}") or "{}")
     assert (last["why"], last["forced"]) == ("stopped", False)
 
 

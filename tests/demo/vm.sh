@@ -6,6 +6,7 @@
 
 VM=demo
 KEYS=/kvm/$VM
+STATUS=/kvm/_run/$VM
 BRIDGE=holdfast0
 nic=(nics/nic0/bridge "$BRIDGE")
 DATA_SIZE=64M
@@ -32,7 +33,9 @@ is_described() { [ "$(value x/demo)" = "$1=$2" ]; }
 
 put() { type_in "${etcdctl[@]}" put "$KEYS/$1" "$2"; }
 
-value() { "${etcdctl[@]}" get --print-value-only "$KEYS/$1" 2>>"$LOG"; }
+value() { written "$KEYS/$1"; }
+
+written() { "${etcdctl[@]}" get --print-value-only "$1" 2>>"$LOG"; }
 
 # The guest's own words: GUEST-READY hostname=demo-guest address=10.77.0.50 ...
 said() {
@@ -48,7 +51,7 @@ address() {
 
 show_vm() {
     note "lock     $(value lock)"
-    note "status   $(value status)"
-    note "epoch    $(value epoch)"
+    note "status   $(written "$STATUS")"
+    note "epoch    $(written "/kvm/_own/$VM/epoch")"
     note "guest    $(value hostname), address $(address)${1:+, $1}"
 }

@@ -87,8 +87,8 @@ def test_a_log_driver_that_hangs(
         assert etcd_server.get(f"/kvm/{vm}/lock")
         typed("echo AG''AIN", "AGAIN")
         container.kill("TERM")
-        eventually(lambda: etcd_server.get(f"/kvm/{vm}/last"), "an end", 90)
-        last = json.loads(etcd_server.get(f"/kvm/{vm}/last") or "{}")
+        eventually(lambda: etcd_server.get(f"/kvm/_last/{vm}"), "an end", 90)
+        last = json.loads(etcd_server.get(f"/kvm/_last/{vm}") or "{}")
         assert (last["why"], last["exit"], last["forced"]) == ("stopped", 0, False)
         assert not etcd_server.get(f"/kvm/{vm}/lock")
 

@@ -56,7 +56,7 @@ def test_boots_with_net_admin_as_the_only_extra_right(
         assert b"boot=1" in page.read()
     assert listening(spice_port)
     assert len(taps(lan)) == 1
-    status = json.loads(etcd_server.get(f"/kvm/{vm}/status") or "{}")
+    status = json.loads(etcd_server.get(f"/kvm/_run/{vm}") or "{}")
     assert (status["state"], status["host"]) == ("running", "host-a")
     assert container.stop() == 0
     assert "GUEST-DOWN" in container.console
@@ -95,7 +95,7 @@ def test_qemu_is_confined_and_no_secret_shows(
         "docker inspect": json.dumps(container.inspect()),
         "log": container.log,
         "console": container.console,
-        "status": etcd_server.get(f"/kvm/{vm}/status") or "",
+        "status": etcd_server.get(f"/kvm/_run/{vm}") or "",
     }
     for secret in (*ceph.keys, ticket):
         assert [place for place, text in shown.items() if secret in text] == []

@@ -106,7 +106,7 @@ def test_a_missing_capability_is_named(
     container = run(*described, *given, *RULES, VM=vm, HOSTNAME="host-a")
     assert container.ends() == 77, container.story()
     assert f"--cap-add {missing}" in container.log
-    assert not etcd_server.get(f"/kvm/{vm}/epoch")
+    assert not etcd_server.get(f"/kvm/_own/{vm}/epoch")
     assert not container.console
 
 
@@ -177,7 +177,7 @@ def test_all_that_is_missing_is_told_at_once(
         "set disks/root/read_only=on",
     ):  # fmt: skip
         assert words in container.log
-    assert not etcd_server.get(f"/kvm/{vm}/epoch")
+    assert not etcd_server.get(f"/kvm/_own/{vm}/epoch")
 
 
 def test_a_user_who_is_not_root_is_told(start: Start, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_standby_takes_over_after_docker_stop(
     second.says("QEMU is up", timeout=TAKEOVER)
     assert second.ready()["boot"] == "2"
     assert "GUEST-DOWN" in first.console
-    status = json.loads(etcd_server.get(f"/kvm/{vm}/status") or "{}")
+    status = json.loads(etcd_server.get(f"/kvm/_run/{vm}") or "{}")
     assert (status["host"], status["epoch"]) == ("host-b", 2)
     took = logged(second, "QEMU is up") - logged(first, "the VM is released")
     record_property("takeover after a clean stop", f"{took.total_seconds():.2f} s")

@@ -34,7 +34,7 @@ def test_the_guest_is_powered_down(
     container.ready()
     assert container.stop() == 0
     assert re.search("GUEST-POWERDOWN.*GUEST-DOWN", container.console, re.DOTALL)
-    last = json.loads(etcd_server.get(f"/kvm/{vm}/last") or "{}")
+    last = json.loads(etcd_server.get(f"/kvm/_last/{vm}") or "{}")
     assert (last["why"], last["exit"], last["forced"]) == ("stopped", 0, False)
 
 
@@ -51,7 +51,7 @@ def test_a_deaf_guest_is_ended_after_stop_timeout_and_not_before(
         for words in ("SIGTERM: powering the guest down", "did not power down within 6 s")
     )
     assert ended - asked >= STOP_TIMEOUT
-    last = json.loads(etcd_server.get(f"/kvm/{vm}/last") or "{}")
+    last = json.loads(etcd_server.get(f"/kvm/_last/{vm}") or "{}")
     assert (last["exit"], last["forced"]) == (0, True)
     assert "6 s" in container.log
 

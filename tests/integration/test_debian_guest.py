@@ -172,6 +172,6 @@ def test_q20_v15_it_does_what_its_user_data_says(
     assert launcher.ends(POWER_DOWN) == 0
     assert "the guest's agent shuts the guest down" in launcher.log
     assert "GUEST-DOWN" in launcher.console
-    assert not etcd_server.get(f"/kvm/{VM}/fence")
-    last = json.loads(etcd_server.get(f"/kvm/{VM}/last") or "{}")
+    assert not etcd_server.get(f"/kvm/_own/{VM}/fence")
+    last = json.loads(etcd_server.get(f"/kvm/_last/{VM}") or "{}")
     assert (last["why"], last["forced"]) == ("stopped", False)

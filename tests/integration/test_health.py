@@ -57,7 +57,7 @@ def test_a_qemu_that_hangs_is_told_of_and_so_is_its_return(
     try:
         launcher.says("QEMU does not answer on its monitor", timeout=60)
         eventually(lambda: "does not answer" in trouble("mute"))
-        eventually(lambda: "does not answer" in (etcd_server.get("/kvm/mute/status") or ""))
+        eventually(lambda: "does not answer" in (etcd_server.get("/kvm/_run/mute") or ""))
         assert not HEALTH.exists()
     finally:
         os.kill(qemu, signal.SIGCONT)
@@ -144,7 +144,7 @@ def test_a_proxy_may_answer_anything_and_supervision_goes_on(
     own_etcd.put("proxied", **keys, disks__data__size="16M")
     launcher = launch({"VM": "proxied", "ETCD_ENDPOINTS": proxy.url, "TTL": "5"})
     launcher.says("QEMU is up")
-    eventually(lambda: own_etcd.get("/kvm/proxied/status"))
+    eventually(lambda: own_etcd.get("/kvm/_run/proxied"))
     proxy.answer(said)
     launcher.says("the VM goes on", timeout=60)
     eventually(lambda: not own_etcd.get("/kvm/proxied/lock"))  # its lease has run out

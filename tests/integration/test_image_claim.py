@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ceph import Ceph
 from chaos.gate import Gate
-from etcd import Etcd
+from etcd import Etcd, where
 from launcher import Launcher, gone
 
 from holdfast import image_claim
@@ -44,7 +44,7 @@ class Disk:
     def host(self, vm: str, prefix: str = "/kvm", **keys: str) -> dict[str, str]:
         """The VM with this disk, and the environment of a launcher of it."""
         for key, value in {"ram": "192", "rbd": self.image, **keys}.items():
-            self.etcd.ctl("put", "--", f"{prefix}/{vm}/{key}", value)
+            self.etcd.ctl("put", "--", where(vm, key, prefix), value)
         return {
             "VM": vm,
             "KEY_PREFIX": prefix,
@@ -102,7 +102,7 @@ def refuse(launch: Launch, disk: Disk, prefix: str, epoch: str) -> tuple[dict[st
         r"waiting: .*belongs to VM 7 of the tree /kvm .*holdfast claim release (rbd/\S+) --yes"
     )
     assert not disk.etcd.get(f"{prefix}/7/lock")
-    assert disk.etcd.get(f"{prefix}/7/epoch") == epoch
+    assert disk.etcd.get(f"{prefix}/_own/7/epoch") == epoch
     assert "shut out" not in other.log
     other.signal()
     assert other.ends() == 0
@@ -136,7 +136,7 @@ def test_an_etcd_that_was_wiped_harms_nobody(launch: Launch, disk: Disk) -> None
     (address,) = disk.ceph.watchers(disk.image)
     disk.etcd.ctl("del", "--prefix", "/kvm/")
     owner.says("etcd's data was older than this VM: its records are written back")
-    assert disk.etcd.get("/kvm/7/epoch") == "1"
+    assert disk.etcd.get("/kvm/_own/7/epoch") == "1"
     disk.host("7")  # its keys, from a backup
     standby = launch({**host, "HOSTNAME": "host-b"})
     standby.says("standing by")
@@ -182,7 +182,7 @@ def test_another_vm_of_the_tree_is_named(launch: Launch, disk: Disk) -> None:
     second = launch(disk.host("8"))
     assert second.ends() == 78
     assert "is in use by VM 7" in second.log
-    assert not disk.etcd.get("/kvm/8/epoch")
+    assert not disk.etcd.get("/kvm/_own/8/epoch")
 
 
 def test_a_renamed_vm_takes_what_it_left_behind(launch: Launch, disk: Disk) -> None:
@@ -212,7 +212,7 @@ def test_whoever_opens_the_image_beside_qemu_is_named(launch: Launch, disk: Disk
             launcher.says(f"{re.escape(address)} has an image of this VM open", timeout=60)
             assert "the guest runs" not in launcher.log
             assert disk.ceph.watchers(disk.image) == [address]
-            assert not disk.etcd.get("/kvm/7/fence")
+            assert not disk.etcd.get("/kvm/_own/7/fence")
             assert disk.ceph.claim(disk.image) == {}
         launcher.ready(RESTART)
     assert disk.blocklist() == shut_out
@@ -224,11 +224,11 @@ def test_a_start_that_was_overtaken_waits_for_its_turn(launch: Launch, disk: Dis
         gate.hold_answer_to(b'"images":')  # the record of the storage process
         launcher = launch({**disk.host("7"), "ETCD_ENDPOINTS": gate.url, "TTL": "60"})
         assert gate.reached.wait(90)
-        disk.etcd.ctl("put", "/kvm/7/epoch", "7")
+        disk.etcd.ctl("put", "/kvm/_own/7/epoch", "7")
         gate.release()
         launcher.says("another owner has taken the VM; trying again in", timeout=60)
         launcher.ready(RESTART)
-    assert disk.etcd.get("/kvm/7/epoch") == "8"
+    assert disk.etcd.get("/kvm/_own/7/epoch") == "8"
 
 
 # -- volumes: of two trees that make one at once, one has it, and the other touches nothing of it

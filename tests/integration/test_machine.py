@@ -196,8 +196,8 @@ def test_a_newer_qemu_does_not_change_the_board(launch: Launch, etcd_server: Etc
     environ = {"VM": vm, "ETCD_ENDPOINTS": etcd_server.url}
     first = launch(environ)
     first.qemu()
-    eventually(lambda: etcd_server.get(f"/kvm/{vm}/pinned"))
-    record = json.loads(etcd_server.get(f"/kvm/{vm}/pinned") or "")
+    eventually(lambda: etcd_server.get(f"/kvm/_own/{vm}/pinned"))
+    record = json.loads(etcd_server.get(f"/kvm/_own/{vm}/pinned") or "")
     assert re.fullmatch(r"pc-q35-\d+\.\d+", record["machine"])
     assert record["cpu"] == "Westmere-v1"
     first.signal()

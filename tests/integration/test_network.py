@@ -148,7 +148,7 @@ def test_v17_ports_on_a_bridge(start: Start, launch: Launch, own_etcd: Etcd, gue
     told: dict[str, list[str]] = {}
     until = time.monotonic() + 20
     while len(told) < 2 and time.monotonic() < until:  # the keeper writes in its own time
-        status = json.loads(own_etcd.get("/kvm/pub-found/status") or "{}")
+        status = json.loads(own_etcd.get("/kvm/_run/pub-found") or "{}")
         told = status.get("addresses", {})
     assert re.fullmatch(r"10\.78\.0\.\d+", told["lan"][0])
     assert "hostname=pub-found-guest" in from_outside("192.0.2.1:8090")
@@ -176,14 +176,14 @@ def test_of_two_vms_with_one_mac_the_second_waits(launch: Launch, own_etcd: Etcd
     second.says(
         "waiting: nics/nic0/mac: 52:54:00:aa:bb:cc is VM cp1's.*holdfast claim release mac/"
     )
-    assert not own_etcd.get("/kvm/cp2/epoch")
+    assert not own_etcd.get("/kvm/_own/cp2/epoch")
     assert not own_etcd.get("/kvm/cp2/lock")
     for _ in range(2):  # its disk is empty: nobody hears the power button
         first.signal()
         first.says("powering the guest down")
     assert first.ends() == 0
     second.says("QEMU is up")
-    assert own_etcd.get("/kvm/cp2/epoch") == "1"
+    assert own_etcd.get("/kvm/_own/cp2/epoch") == "1"
     assert '"vm":"cp2"' in (own_etcd.get("/kvm/_claims/mac/52:54:00:aa:bb:cc") or "")
 
 

@@ -61,7 +61,7 @@ def test_the_rights_of_one_host_suffice(
     launcher.signal()
     assert launcher.ends() == 0
     assert "permission denied" not in launcher.log
-    assert etcd.get("/kvm/7/fence") is None, "it could say good-bye"
+    assert etcd.get("/kvm/_own/7/fence") is None, "it could say good-bye"
     other = launch({**environ, "VM": "8", "LOCK_WAIT": "1"})
     other.says(r"user holdfast asked to read /kvm/8/\*, /kvm/_defaults/\*")
 

@@ -52,9 +52,9 @@ def test_a_record_is_forgotten_only_with_consent(ask: Ask, etcd_server: Etcd, vm
     status, said = ask("fence", "forget", vm)
     assert status == 64
     assert f"holdfast fence forget {vm} --yes" in said
-    assert etcd_server.get(f"/kvm/{vm}/fence")
+    assert etcd_server.get(f"/kvm/_own/{vm}/fence")
     assert ask("fence", "forget", vm, "--yes")[0] == 0
-    assert etcd_server.get(f"/kvm/{vm}/fence") is None
+    assert etcd_server.get(f"/kvm/_own/{vm}/fence") is None
 
 
 def test_the_record_of_a_running_vm_stays(ask: Ask, etcd_server: Etcd, vm: str) -> None:
@@ -62,7 +62,7 @@ def test_the_record_of_a_running_vm_stays(ask: Ask, etcd_server: Etcd, vm: str) 
     status, said = ask("fence", "forget", vm, "--yes")
     assert status == 75
     assert "runs on host-z" in said
-    assert etcd_server.get(f"/kvm/{vm}/fence")
+    assert etcd_server.get(f"/kvm/_own/{vm}/fence")
 
 
 def test_a_damaged_record_can_be_forgotten(ask: Ask, etcd_server: Etcd, vm: str) -> None:

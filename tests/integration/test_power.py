@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from etcd import Etcd
+from etcd import Etcd, where
 from launcher import Launcher, alive
 
 pytestmark = pytest.mark.integration
@@ -43,7 +43,7 @@ def on(etcd: Etcd, vm: str, **more: str) -> dict[str, str]:
 
 
 def record(etcd: Etcd, vm: str, key: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(etcd.get(f"/kvm/{vm}/{key}") or "{}")
+    found: dict[str, object] = json.loads(etcd.get(where(vm, key)) or "{}")
     return found
 
 
@@ -114,7 +114,7 @@ def test_v24_a_reboot_keeps_vm_and_disk_as_a_crash_does(
     assert "panicked" in str(status["last_restart"])
     assert status.items() <= shown(vm).items()
     assert etcd_server.get(f"/kvm/{vm}/lock") == lock
-    assert etcd_server.get(f"/kvm/{vm}/epoch") == "1"
+    assert etcd_server.get(f"/kvm/_own/{vm}/epoch") == "1"
     assert etcd_server.ctl("get", "--prefix", "/kvm/_claims/") == claims
     in_guest(vm, "poweroff")
     assert launcher.ends() == 0
@@ -141,14 +141,14 @@ def test_a_crash_loop_ends(
     last = record(etcd_server, vm, "last")
     assert (last["state"], last["exit"]) == ("crashed", 70)
     assert not etcd_server.get(f"/kvm/{vm}/lock")
-    assert not etcd_server.get(f"/kvm/{vm}/fence")
+    assert not etcd_server.get(f"/kvm/_own/{vm}/fence")
     standby.says("waiting: it crashed on host-[ab] at .*: crashed again and again.*power on")
     late = launch(on(etcd_server, vm, HOSTNAME="host-c", LOCK_WAIT="0"))
     assert late.ends() == 75
     assert standby.console == ""
     etcd_server.ctl("del", f"/kvm/{vm}/title")
     standby.ready()
-    assert etcd_server.get(f"/kvm/{vm}/epoch") == "2"
+    assert etcd_server.get(f"/kvm/_own/{vm}/epoch") == "2"
 
 
 def test_a_crash_that_stops(
@@ -194,7 +194,7 @@ def test_v24_the_guests_own_ends(
     in_guest(vm, "poweroff")
     launcher.says("guest powered off: starting QEMU again in place")
     restarted(launcher, 2)
-    assert etcd_server.get(f"/kvm/{vm}/epoch") == "1"
+    assert etcd_server.get(f"/kvm/_own/{vm}/epoch") == "1"
     in_guest(vm, "reboot")
     assert launcher.ends() == 0
     assert etcd_server.get(f"/kvm/{vm}/power") == "off"
@@ -220,7 +220,7 @@ def test_without_the_lock_nothing_is_restarted(
     assert launcher.log.count("QEMU is up") == 1
     own_etcd.start()
     restarted(launcher, 2)
-    assert own_etcd.get(f"/kvm/{vm}/epoch") == "1"
+    assert own_etcd.get(f"/kvm/_own/{vm}/epoch") == "1"
     assert own_etcd.get(f"/kvm/{vm}/lock")
     eventually(lambda: seconds_left(vm) > 0 and shown(vm)["etcd"] == "answers")
     eventually(lambda: record(own_etcd, vm, "status").get("state") == "running")

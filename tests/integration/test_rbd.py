@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ceph import Ceph, keyring
-from etcd import Etcd, free_port
+from etcd import Etcd, free_port, where
 from launcher import WITNESS_READ, WITNESS_WRITTEN, Launcher, alive, gone, told
 
 pytestmark = pytest.mark.integration
@@ -63,7 +63,7 @@ class Site:
         self.etcd.put(self.vm, **keys)
 
     def record(self, key: str) -> dict[str, object]:
-        found: dict[str, object] = json.loads(self.etcd.get(f"/kvm/{self.vm}/{key}") or "{}")
+        found: dict[str, object] = json.loads(self.etcd.get(where(self.vm, key)) or "{}")
         return found
 
     def clients(self) -> list[str]:
@@ -72,8 +72,8 @@ class Site:
         return found
 
     def assert_untouched(self) -> None:
-        written = {"lock", "epoch", "fence", "status", "last"}
-        assert not written & {key.rpartition("/")[2] for key in self.etcd.keys(f"/kvm/{self.vm}/")}
+        written = ("lock", "epoch", "fence", "status", "last")
+        assert not [key for key in written if self.etcd.get(where(self.vm, key))]
         claims = self.etcd.keys("/kvm/_claims/")
         assert not [key for key in claims if key.endswith(f"/{self.vm}")]
 
@@ -452,10 +452,10 @@ def test_a_killed_qemu_is_shut_out_and_restarted_in_place(launch: Launch, site: 
     (newer,) = site.ceph.watchers(site.image)
     assert address != newer
     assert site.clients() == [newer]
-    assert (site.record("lock"), site.etcd.get(f"/kvm/{site.vm}/epoch")) == (lock, "1")
+    assert (site.record("lock"), site.etcd.get(f"/kvm/_own/{site.vm}/epoch")) == (lock, "1")
     launcher.signal()
     assert launcher.ends() == 0
-    assert not site.etcd.get(f"/kvm/{site.vm}/fence")
+    assert not site.etcd.get(f"/kvm/_own/{site.vm}/fence")
 
 
 def test_a_panic_shuts_nobody_out(launch: Launch, site: Site) -> None:
@@ -476,7 +476,7 @@ def test_a_killed_qemu_is_shut_out_before_the_vm_is_released(launch: Launch, sit
     assert first.ends() == 128 + signal.SIGKILL
     assert address in site.ceph.ceph("osd", "blocklist", "ls")
     assert not site.etcd.get(f"/kvm/{site.vm}/lock")
-    assert not site.etcd.get(f"/kvm/{site.vm}/fence")
+    assert not site.etcd.get(f"/kvm/_own/{site.vm}/fence")
     site.put(power="on")
     second = launch(site.other_host)
     assert second.ready(RESTART)["boot"] == "2"
@@ -505,7 +505,7 @@ def test_a_stranger_is_named_and_not_shut_out(launch: Launch, site: Site) -> Non
         launcher.says(f"{re.escape(address)} has an image of this VM open", timeout=RESTART)
         assert "QEMU is up" not in launcher.log
         assert address not in site.ceph.ceph("osd", "blocklist", "ls")
-        assert not site.etcd.get(f"/kvm/{site.vm}/fence")
+        assert not site.etcd.get(f"/kvm/_own/{site.vm}/fence")
     launcher.ready(RESTART)
 
 
@@ -531,11 +531,11 @@ def test_an_etcd_that_has_forgotten_is_not_believed(launch: Launch, site: Site) 
     (address,) = site.ceph.watchers(site.image)
     first.signal(signal.SIGKILL)
     assert gone(first.qemu())
-    site.etcd.ctl("del", f"/kvm/{site.vm}/fence")
+    site.etcd.ctl("del", f"/kvm/_own/{site.vm}/fence")
     site.etcd.ctl("del", f"/kvm/{site.vm}/lock")
     site.etcd.put(site.vm, epoch="3")
     second = launch(site.other_host)
-    second.says(f"the images know of epoch 7, etcd of 3.*etcdctl put /kvm/{site.vm}/epoch 7")
+    second.says(f"the images know of epoch 7, etcd of 3.*etcdctl put /kvm/_own/{site.vm}/epoch 7")
     assert not site.etcd.get(f"/kvm/{site.vm}/lock")
     site.etcd.put(site.vm, epoch="7")
     second.says(f"shut out of Ceph.*{re.escape(address)}")
@@ -561,7 +561,7 @@ def test_a_forced_stop_is_clean(launch: Launch, site: Site) -> None:
     first.signal()
     assert first.ends() == 0
     assert site.record("last")["forced"] is True
-    assert not site.etcd.get(f"/kvm/{site.vm}/fence")
+    assert not site.etcd.get(f"/kvm/_own/{site.vm}/fence")
     assert launch(site.other_host).ready()["boot"] == "2"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import foreign
 import pytest
-from etcd import Etcd
+from etcd import Etcd, where
 from launcher import Launcher, gone
 
 pytestmark = pytest.mark.integration
@@ -114,7 +114,7 @@ def test_with_consent(
     assert first.ends() == 76
     assert "the guard of its disks has ended: killing QEMU" in first.log
     assert gone(qemu, 0)
-    assert etcd_server.get(f"/kvm/{vm['VM']}/fence")
+    assert etcd_server.get(f"/kvm/_own/{vm['VM']}/fence")
 
 
 @pytest.mark.usefixtures("consent")
@@ -129,8 +129,7 @@ def test_a_clean_stop_leaves_nothing(
     launcher.signal()
     assert launcher.ends() == 0, launcher.story()
     assert gone(guard, 0)
-    left = {key.rpartition("/")[2] for key in etcd_server.keys(f"/kvm/{vm['VM']}/")}
-    assert not left & {"lock", "fence"}
+    assert not [key for key in ("lock", "fence") if etcd_server.get(where(vm["VM"], key))]
     assert not (here / ".disk.raw.holdfast-claim").exists()
     # So the next one does not wait.
     again = launch(vm)
@@ -210,6 +209,5 @@ def test_a_start_that_fails_leaves_nothing(
     failed = launch(vm, prefix=["prlimit", f"--fsize={limit}"])
     assert failed.ends() == 77, failed.story()
     assert "cannot be grown" in failed.log
-    left = {key.rpartition("/")[2] for key in etcd_server.keys(f"/kvm/{vm['VM']}/")}
-    assert not left & {"lock", "fence"}
+    assert not [key for key in ("lock", "fence") if etcd_server.get(where(vm["VM"], key))]
     assert not (here / ".disk.raw.holdfast-claim").exists()

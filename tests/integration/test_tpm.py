@@ -39,7 +39,7 @@ def host_toml(path: Path, guest: Path, key: str) -> str:
 def test_a_takeover_keeps_it(
     launch: Launch, etcd_server: Etcd, guest: Path, tmp_path: Path
 ) -> None:
-    vm, stored = "tpm1", "/kvm/tpm1/secret/tpm"
+    vm, stored = "tpm1", "/kvm/_secret/tpm1/tpm"
     booted = {"kernel": f"{guest}/vmlinuz", "initrd": f"{guest}/initrd.img"}
     etcd_server.put(vm, **KEYS, **booted, cmdline="console=ttyS0 quiet no_timer_check")
     environ = {
@@ -76,11 +76,11 @@ def test_a_takeover_keeps_it(
 
 def lose(etcd: Etcd, vm: str, launcher: Launcher) -> None:
     """An etcd that has lost the TPM's state, with the VM's epoch and then without, gets it back."""
-    for key in ("secret/tpm", "epoch"):
-        etcd.ctl("del", f"/kvm/{vm}/{key}")
+    for key in (f"/kvm/_secret/{vm}/tpm", f"/kvm/_own/{vm}/epoch"):
+        etcd.ctl("del", key)
     launcher.says("its records are written back")
-    assert etcd.get(f"/kvm/{vm}/secret/tpm")
-    etcd.ctl("del", f"/kvm/{vm}/secret/tpm")
+    assert etcd.get(f"/kvm/_secret/{vm}/tpm")
+    etcd.ctl("del", f"/kvm/_secret/{vm}/tpm")
 
 
 def test_without_etcd_it_is_a_file_in_the_pool(

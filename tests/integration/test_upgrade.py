@@ -60,7 +60,7 @@ def test_who_follows_an_older_launcher_knows_whom_to_shut_out(
     record = decode_fence(owner["fence"].encode())
     (claim,) = owner["claims"].values()
     claim = json.dumps({**json.loads(claim), "vm": "7", "lock": names.lock})
-    puts = {names.epoch: owner["epoch"], names.fence: owner["fence"]}
+    puts = {names.former.epoch: owner["epoch"], names.former.fence: owner["fence"]}
     puts |= {names.claims + image.id: claim for image in record.images}
     store.txn(success=[Put(key=key, value=value.encode()) for key, value in puts.items()])
     hold = Hold(store, names, Host(name="b", machine_id=record.machine_id, boot_id="b"), 10)
@@ -71,7 +71,7 @@ def test_who_follows_an_older_launcher_knows_whom_to_shut_out(
     hold.claim(record.images, claims)
     hold.record(record.images, frozenset())
     assert hold.epoch == record.epoch + 1
-    assert hold.suspects == set(record.clients)
+    assert hold.heard == set(record.clients)
 
 
 def test_fields_that_came_later_are_passed_over(
@@ -84,7 +84,7 @@ def test_fields_that_came_later_are_passed_over(
     first.signal(signal.SIGKILL)
     assert gone(first.qemu())
     (claim,) = [key for key in etcd_server.keys("/kvm/_claims/") if vm in key]
-    for key in (f"/kvm/{vm}/fence", claim):
+    for key in (f"/kvm/_own/{vm}/fence", claim):
         record = json.loads(etcd_server.get(key) or "")
         etcd_server.ctl("put", key, json.dumps({**record, "colour": "red"}))
     second = launch(on(etcd_server, vm))
@@ -93,7 +93,7 @@ def test_fields_that_came_later_are_passed_over(
     second.signal()
     second.signal()
     assert second.ends() == 0
-    assert not etcd_server.get(f"/kvm/{vm}/fence")
+    assert not etcd_server.get(f"/kvm/_own/{vm}/fence")
     assert not etcd_server.get(claim)
 
 
@@ -130,8 +130,8 @@ def test_an_older_launcher_takes_nothing_from_a_newer_one(
     etcd_server.ctl("del", f"/kvm/{vm}/lock")
     launcher.says(f"waiting: .*fence: {NEWER}.*holdfast fence forget {vm}")
     assert not etcd_server.get(f"/kvm/{vm}/lock")
-    assert etcd_server.get(f"/kvm/{vm}/epoch") == "8"
-    assert etcd_server.get(f"/kvm/{vm}/fence") == fence
+    assert etcd_server.get(f"/kvm/_own/{vm}/epoch") == "8"
+    assert etcd_server.get(f"/kvm/_own/{vm}/fence") == fence
     launcher.signal()
     assert launcher.ends() == 0
 
@@ -167,6 +167,6 @@ def test_the_operators_commands_say_what_they_cannot_read(
         launcher = launch({"ETCD_ENDPOINTS": etcd_server.url}, *arguments)
         assert launcher.ends() == status, launcher.story()
         assert re.search(NEWER, launcher.console + launcher.log), launcher.story()
-    assert etcd_server.get(f"/kvm/{vm}/fence")
+    assert etcd_server.get(f"/kvm/_own/{vm}/fence")
     assert etcd_server.get(f"/kvm/_claims/rbd/f/vms/{vm}")
     etcd_server.ctl("del", f"/kvm/_claims/rbd/f/vms/{vm}")

@@ -125,7 +125,6 @@ def test_what_only_time_guards_bars_nobody_and_is_outlasted() -> None:
     assert barred(left(encode(fence("shared"))), ELSEWHERE, "") is None
     assert left_to_time(left(encode(fence("shared"))))
     assert not left_to_time(left(encode(fence("file"))))
-    assert not left_to_time(None)
 
 
 def test_no_record_bars_nobody() -> None:

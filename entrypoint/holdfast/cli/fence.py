@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from holdfast import former
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
 from holdfast.container import command
@@ -13,9 +14,10 @@ from holdfast.ownership import Fence, Names, decode_fence, decode_lock
 from holdfast.record import Unreadable
 from holdfast.settings import Settings
 from holdfast.store import Store
-from holdfast.txn import Delete, Range, Reply, Unchanged
+from holdfast.txn import Delete, Item, Put, Range, Reply, Unchanged
 
 SHOWN = 400  # bytes of a record that cannot be read
+NOTHING = "no record: the last owner stopped cleanly"
 
 GIVES_UP = """\
 The record names who may still write to the disks of VM {vm}:
@@ -40,33 +42,48 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def show(given: Namespace, config: Settings, store: Store) -> int:
-    names = names_of(config)
-    item = store.read(Range(key=names.fence)).items.get(names.fence)
+    left = former.fences(look(config, store), names_of(config))
     if given.json:
-        print(plain(item.value.decode(errors="backslashreplace")) if item else "null")
+        shown = [plain(one.value.decode(errors="backslashreplace")) for one in left] or ["null"]
     else:
-        print(readable(item.value) if item else "no record: the last owner stopped cleanly")
+        shown = [readable(one.value) for one in left] or [NOTHING]
+    print(*shown, sep="\n")
     return 0
+
+
+def look(config: Settings, store: Store) -> Reply:
+    names = names_of(config)
+    keys = (names.lock, names.fence, names.former.fence, names.former.epoch)
+    return store.read(*(Range(key=key) for key in keys))
 
 
 def forget(given: Namespace, config: Settings, store: Store) -> int:
     names = names_of(config)
-    seen = store.read(Range(key=names.fence), Range(key=names.lock))
+    seen = look(config, store)
     unused(seen, names, config)
-    item = seen.items.get(names.fence)
-    if item is None:
+    left = former.fences(seen, names)
+    if not left:
         print("there is no record to forget")
         return 0
+    records = "\n".join(readable(one.value) for one in left)
     if not given.yes:
-        raise UsageError(_gives_up(config.vm, item.value))
+        raise UsageError(_gives_up(config.vm, records))
     compare = [
-        Unchanged(key=names.lock, revision=0),
-        Unchanged(key=names.fence, revision=item.mod_revision),
+        Unchanged(key=key, revision=seen.revision_of(key))
+        for key in (names.lock, names.former.epoch, *(one.key for one in left))
     ]
-    if not store.txn(compare, [Delete(key=names.fence)]).succeeded:
+    if not store.txn(compare, [_forgotten(one, seen, names) for one in left]).succeeded:
         raise LockHeld("the VM was taken meanwhile; nothing was deleted")
-    print(f"the record of VM {config.vm} is gone: {readable(item.value)}")
+    print(f"the record of VM {config.vm} is gone: {records}")
     return 0
+
+
+def _forgotten(item: Item, seen: Reply, names: Names) -> Put | Delete:
+    """Of a VM that was moved, no place stays empty that keeps older launchers off."""
+    mark = seen.items.get(names.former.epoch)
+    if item.key == names.former.fence and mark and mark.value == former.EPOCH:
+        return Put(key=item.key, value=former.FENCE)
+    return Delete(key=item.key)
 
 
 def shut_out(given: Namespace, config: Settings, store: Store) -> int:
@@ -90,9 +107,9 @@ def shut_out(given: Namespace, config: Settings, store: Store) -> int:
     return 0
 
 
-def _gives_up(vm: str, record: bytes) -> str:
+def _gives_up(vm: str, records: str) -> str:
     then = command(f"holdfast fence forget {vm} --yes")
-    return GIVES_UP.format(vm=vm, record=readable(record), command=then)
+    return GIVES_UP.format(vm=vm, record=records, command=then)
 
 
 def unused(seen: Reply, names: Names, config: Settings) -> None:
@@ -115,4 +132,5 @@ def described(fence: Fence) -> str:
     lines = [f"  epoch {fence.epoch} on host {fence.host} (boot {fence.boot_id})"]
     lines += [f"  disk {image.disk}: {image.id}" for image in fence.images]
     lines += [f"  client of Ceph: {address}" for address in fence.clients]
+    lines += [f"  client of Ceph, if an image knows it: {address}" for address in fence.heard]
     return "\n".join(lines)

@@ -80,18 +80,22 @@ def read(path: str, what: str) -> str:
 
 
 def from_etcd(config: Settings) -> Subject:
-    from holdfast.store import connect  # noqa: PLC0415 - for those who have an etcd
+    from holdfast import former  # noqa: PLC0415 - for those who have an etcd
+    from holdfast.ownership import Names  # noqa: PLC0415
+    from holdfast.store import connect  # noqa: PLC0415
     from holdfast.txn import Range  # noqa: PLC0415
 
     prefixes = (config.vm_prefix, config.defaults_prefix)
+    names = Names.of(config.prefix, config.vm, config.lock)
+    ranges = [Range(key=prefix, prefix=True) for prefix in prefixes]
     with connect(config) as store:
-        seen = store.read(*(Range(key=prefix, prefix=True) for prefix in prefixes)).items
+        seen = store.read(*ranges, Range(key=names.epoch), Range(key=names.pinned))
     own, defaults = (
         {
             key.removeprefix(prefix): item.value
-            for key, item in seen.items()
+            for key, item in seen.items.items()
             if key.startswith(prefix)
         }
         for prefix in prefixes
     )
-    return Subject(settings=config, own=own, defaults=defaults)
+    return Subject(settings=config, own=former.keys(own, seen, names), defaults=defaults)

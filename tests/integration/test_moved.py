@@ -1,0 +1,391 @@
+"""A VM of an older launcher, one that came before its records were moved: taken, given back, and kept from it.
+
+The older launcher is the real one, as it was at commit 7e85ff8 (tests/records).
+"""
+
+import json
+import re
+import signal
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from etcd import Etcd, where
+from launcher import Launcher
+
+from holdfast import former
+from holdfast.errors import OwnershipLost, Unreachable
+from holdfast.host import Host
+from holdfast.lock import Hold
+from holdfast.ownership import Claim, Image, Names, Verdict, decode_fence, encode
+from holdfast.settings import Endpoint, Settings
+from holdfast.store import Store, connect
+from holdfast.txn import Delete, Item, Put, Range, Reply
+
+pytestmark = pytest.mark.integration
+
+Launch = Callable[..., Launcher]
+OLDER = Path(__file__).parents[1] / "records" / "holdfast-7e85ff8.tar.xz"
+NUMBERS = count(1)
+LONG = 120.0
+CLIENT = "10.0.0.1:0/7"
+DISK = Image(disk="root", kind="rbd", id="rbd/fsid/pool/image")
+HERE = Host(name="a", machine_id="m1", boot_id="b")
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What makes of a launcher one of 7e85ff8."""
+    folder = tmp_path_factory.mktemp("older")
+    with tarfile.open(OLDER) as archive:
+        archive.extractall(folder, filter="data")
+    return {"PYTHONPATH": str(folder / "entrypoint")}
+
+
+@pytest.fixture
+def vm(request: pytest.FixtureRequest) -> str:
+    name = f"mv{next(NUMBERS)}-" + request.node.name.removeprefix("test_").lower()
+    return re.sub(r"[^a-z0-9]+", "-", name)[:40].strip("-")
+
+
+@pytest.fixture
+def store(etcd_server: Etcd) -> Iterator[Store]:
+    endpoint = Endpoint(host="127.0.0.1", port=etcd_server.port, tls=False)
+    with connect(replace(Settings(), endpoints=(endpoint,)), timeout=60) as store:
+        yield store
+
+
+@pytest.fixture
+def names(vm: str) -> Names:
+    """A tree of its own for each test."""
+    return Names.of(f"/{vm}", "7", f"/{vm}/7/lock")
+
+
+def everything(store: Store, names: Names) -> dict[str, Item]:
+    return dict(store.read(Range(key=names.tree.removesuffix("_id"), prefix=True)).items)
+
+
+def values(store: Store, names: Names) -> dict[str, bytes]:
+    return {key: item.value for key, item in everything(store, names).items()}
+
+
+def seen(store: Store, names: Names) -> Reply:
+    return store.read(Range(key=names.tree.removesuffix("_id"), prefix=True))
+
+
+def left(store: Store, names: Names, **more: object) -> None:
+    """As an older launcher leaves a VM that it ran, when its host dies."""
+    record = {
+        "version": 1,
+        "epoch": 4,
+        "host": "z",
+        "boot_id": "b",
+        "machine_id": "m1",
+        "images": [{"disk": "root", "kind": "rbd", "id": DISK.id}],
+        "clients": [CLIENT],
+    }
+    old = names.former
+    found = {
+        old.epoch: b"4",
+        old.fence: json.dumps({**record, **more}).encode(),
+        old.pinned: b'{"machine":"pc-q35-8.2","cpu":"max"}',
+        old.tpm: b"what a guest has sealed its disk with",
+    }
+    store.txn(success=[Put(key=key, value=value) for key, value in found.items()])
+
+
+def take(store: Store, names: Names) -> Hold:
+    hold = Hold(store, names, HERE, 60)
+    now = seen(store, names)
+    claims = hold.take(now, [DISK])
+    assert claims is not None
+    hold.raise_epoch(now)
+    hold.claim([DISK], claims)
+    return hold
+
+
+TOMBSTONES = {"epoch": former.EPOCH, "fence": former.FENCE}
+
+
+def stand(store: Store, names: Names) -> bool:
+    found = values(store, names)
+    return all(found.get(getattr(names.former, key)) == text for key, text in TOMBSTONES.items())
+
+
+def test_a_vm_is_moved_when_it_is_taken(store: Store, names: Names) -> None:
+    left(store, names)
+    before = store.requests
+    hold = take(store, names)
+    assert store.requests - before == 5, "look, lease, lock, epoch, claims: none more"
+    found = values(store, names)
+    assert (hold.epoch, found[names.epoch]) == (5, b"5")
+    record = decode_fence(found[names.fence])
+    assert (record.images, record.clients, record.heard) == ((DISK,), (), (CLIENT,))
+    assert (hold.suspects, hold.heard) == (frozenset(), frozenset({CLIENT}))
+    assert found[names.pinned] == found[names.former.pinned]
+    assert found[names.tpm] == found[names.former.tpm], "moving deletes nothing"
+    assert stand(store, names)
+    hold.release(b"{}", clean=True)
+    assert stand(store, names), "they outlive a clean release"
+    gone = {names.fence, names.former.tpm, names.lock} & values(store, names).keys()
+    assert not gone, "what is secret does not stay where a tenant reads"
+
+
+def test_a_taker_that_dies_leaves_what_it_found(store: Store, names: Names) -> None:
+    left(store, names)
+    take(store, names).abandon()
+    second = take(store, names)
+    assert (second.epoch, second.heard, second.suspects) == (6, frozenset({CLIENT}), frozenset())
+    second.release(b"{}", clean=True)
+    assert names.former.tpm not in values(store, names)
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
+def test_a_move_whose_reply_was_lost_was_made_whole_or_not_at_all(
+    store: Store, names: Names, done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left(store, names)
+    hold = Hold(store, names, HERE, 60)
+    now = seen(store, names)
+    assert hold.take(now, [DISK])
+    real = store.txn
+
+    def losing(*request: Any) -> Reply:
+        if done:
+            real(*request)
+        monkeypatch.undo()
+        raise Unreachable("lost")
+
+    before = values(store, names)
+    monkeypatch.setattr(store, "txn", losing)
+    with pytest.raises(Unreachable):
+        hold.raise_epoch(now)
+    hold.abandon()
+    before.pop(names.lock)
+    assert (values(store, names) == before) is not done
+    after = take(store, names)
+    assert (after.epoch, after.heard) == (6 if done else 5, frozenset({CLIENT}))
+    assert stand(store, names)
+
+
+def test_a_move_that_was_sent_twice_was_made_once(store: Store, names: Names) -> None:
+    """The second copy finds what the first has written."""
+    left(store, names)
+    hold = Hold(store, names, HERE, 60)
+    now = seen(store, names)
+    assert hold.take(now, [DISK])
+    real = store.txn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "txn", lambda *request: (real(*request), real(*request))[1])
+        hold.raise_epoch(now)
+    assert hold.epoch == 5
+    assert hold.look()[0] is Verdict.held
+    hold.record([DISK], frozenset())
+
+
+@pytest.mark.parametrize("key", ["epoch", "fence"])
+def test_what_changes_there_under_a_taker_ends_its_try(
+    store: Store, names: Names, key: str
+) -> None:
+    left(store, names)
+    hold = Hold(store, names, HERE, 60)
+    now = seen(store, names)
+    assert hold.take(now, [DISK])
+    store.txn(success=[Put(key=getattr(names.former, key), value=b"8")])
+    before = values(store, names)
+    with pytest.raises(OwnershipLost):
+        hold.raise_epoch(now)
+    assert values(store, names) == before
+
+
+def test_tombstones_come_back_with_the_lock(store: Store, names: Names) -> None:
+    """Somebody has deleted one; an older launcher might have come meanwhile."""
+    hold = take(store, names)
+    hold.record([DISK], frozenset())
+    store.revoke(hold.lease)
+    etcd_gone(store, names.former.epoch)
+    assert not hold.take_again()
+    assert hold.restore()
+    assert stand(store, names)
+    assert hold.look()[0] is Verdict.held
+
+
+def etcd_gone(store: Store, *keys: str) -> None:
+    store.txn(success=[Delete(key=key) for key in keys])
+
+
+@pytest.mark.parametrize("epoch", [b"1", b"9"])
+def test_an_older_launcher_that_was_there_is_not_hidden(
+    store: Store, names: Names, epoch: bytes
+) -> None:
+    """The tombstones were deleted while we had no lock: such a one has taken the VM, and is gone again."""
+    hold = take(store, names)
+    hold.record([DISK], frozenset())
+    store.revoke(hold.lease)
+    store.txn(success=[Put(key=names.former.epoch, value=epoch)])
+    assert hold.look()[0] is Verdict.contested
+    assert not hold.take_again()
+    assert not hold.restore()
+    assert names.lock not in values(store, names)
+
+
+def test_an_etcd_of_before_the_move_gets_all_of_it(store: Store, names: Names) -> None:
+    left(store, names)
+    yesterday = values(store, names)
+    hold = take(store, names)
+    hold.record([DISK], frozenset({"10.0.0.2:0/8"}))
+    etcd_gone(store, *everything(store, names))
+    store.txn(success=[Put(key=key, value=value) for key, value in yesterday.items()])
+    assert hold.look()[0] is Verdict.outdated
+    assert hold.restore()
+    found = values(store, names)
+    assert stand(store, names)
+    assert found[names.epoch] == b"5"
+    assert decode_fence(found[names.fence]).clients == ("10.0.0.2:0/8",)
+    hold.release(b"{}", clean=True)
+    assert take(store, names).epoch == 6
+
+
+def test_an_owner_that_an_etcd_of_before_the_move_has_seen_is_not_hidden(
+    store: Store, names: Names
+) -> None:
+    hold = take(store, names)
+    hold.record([DISK], frozenset())
+    etcd_gone(store, *everything(store, names))
+    store.txn(success=[Put(key=names.former.epoch, value=b"2")])
+    assert hold.look()[0] is Verdict.lost
+    assert not hold.restore()
+
+
+# -- another VM's
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_disk_is_taken_from_a_dead_vm_wherever_its_records_are(
+    store: Store, names: Names, moved: bool
+) -> None:
+    prefix = names.tree.removesuffix("/_id")
+    theirs = Names.of(prefix, "8", f"{prefix}/8/lock")
+    left(store, theirs)
+    claim = Claim(vm="8", lock=theirs.lock, epoch=4, machine_id="m1")
+    store.txn(success=[Put(key=names.claims + DISK.id, value=encode(claim))])
+    if moved:
+        take(store, theirs).abandon()
+    before = values(store, names)
+    ours = take(store, names)
+    after = values(store, names)
+    raised = {theirs.epoch: b"6"} if moved else {theirs.former.epoch: b"5"}
+    changed = {key: after[key] for key in after if "/8/" in key and after[key] != before.get(key)}
+    assert changed == raised
+    assert (ours.suspects, ours.heard) == (frozenset(), frozenset({CLIENT}))
+    assert decode_fence(after[names.fence]).heard == (CLIENT,), "should this one die, too"
+
+
+# -- with launchers of both versions
+
+
+def keys(guest: Path) -> dict[str, str]:
+    return {
+        "ram": "128",
+        "kernel": f"{guest}/vmlinuz",
+        "nics__nic0__mode": "none",
+        "disks__data__pool": "default",
+        "disks__data__size": "16M",
+        "stop_timeout": "5",
+    }
+
+
+def on(etcd: Etcd, vm: str, **more: str) -> dict[str, str]:
+    return {"VM": vm, "ETCD_ENDPOINTS": etcd.url, "TTL": "5", "LOG_LEVEL": "debug", **more}
+
+
+def stop(launcher: Launcher) -> None:
+    """The second signal skips the waiting for a guest that hears no button."""
+    launcher.signal()
+    launcher.says("powering the guest down", timeout=LONG)
+    launcher.signal()
+    assert launcher.ends(LONG) == 0, launcher.story()
+
+
+def test_both_versions_on_one_vm(
+    launch: Launch, etcd_server: Etcd, vm: str, guest: Path, older: dict[str, str]
+) -> None:
+    """Whoever comes next, one of them runs it; and the older one never again before it is given back."""
+    etcd_server.put(vm, **keys(guest))
+
+    def started(**more: str) -> Launcher:
+        return launch({**on(etcd_server, vm), **more})
+
+    first = started(**older)
+    assert epoch_of(first) == "1"
+    second = started(HOSTNAME="host-b")
+    second.says("the VM runs on host-a; standing by", timeout=LONG)
+    first.signal(signal.SIGKILL)
+    first.ends(LONG)
+    assert epoch_of(second) == "2"
+    old = started(HOSTNAME="host-c", **older)
+    old.says("the VM runs on host-b; standing by", timeout=LONG)
+    assert etcd_server.get(where(vm, "pinned")) == etcd_server.get(f"/kvm/{vm}/pinned")
+    stop(second)
+    old.says("waiting: .*newer Holdfast.*upgrade the launcher", timeout=LONG)
+    forget_by(launch({**on(etcd_server, vm), **older}, "fence", "forget", vm, "--yes"))
+    assert not etcd_server.get(f"/kvm/{vm}/fence")
+    old.says("epoch.*must be a number", timeout=LONG)
+    third = started(HOSTNAME="host-d")
+    assert epoch_of(third) == "3"
+    etcd_server.put(vm, power="off")
+    assert third.ends(LONG) == 0, third.story()
+    assert "the VM is ours" not in old.log
+    refused_then_given_back(launch, etcd_server, vm)
+    etcd_server.put(vm, power="on")
+    assert epoch_of(old) == "5"
+    stop(old)
+    fourth = started(HOSTNAME="host-b")
+    assert epoch_of(fourth) == "6"
+    stop(fourth)
+
+
+def epoch_of(launcher: Launcher) -> str:
+    found = launcher.says(r"the VM is ours.*epoch=(\d+)", timeout=LONG)[1]
+    launcher.says("event RESUME", timeout=LONG)
+    return found
+
+
+def forget_by(asked: Launcher) -> None:
+    """What its log advises to do, done by its own command."""
+    assert asked.ends(LONG) == 0, asked.story()
+
+
+def refused_then_given_back(launch: Launch, etcd: Etcd, vm: str) -> None:
+    def ask(*words: str) -> tuple[int, str]:
+        asked = launch({"ETCD_ENDPOINTS": etcd.url}, *words)
+        return asked.ends(LONG), asked.console + asked.log
+
+    assert etcd.get(f"/kvm/{vm}/fence") == former.FENCE.decode(), "it is there again"
+    pinned = etcd.get(where(vm, "pinned"))
+    etcd.put(vm, power="on")
+    assert ask("downgrade", vm, "--yes")[0] == 64, "it must be off"
+    etcd.put(vm, power="off", lock='{"host":"host-z"}')
+    assert ask("downgrade", vm, "--yes")[0] == 75, "and run nowhere"
+    etcd.ctl("del", f"/kvm/{vm}/lock")
+    etcd.put(vm, fence="{}")
+    assert ask("downgrade", vm, "--yes")[0] == 75, "and have stopped cleanly"
+    etcd.ctl("del", where(vm, "fence"))
+    status, said = ask("downgrade", vm)
+    assert status == 64
+    assert f"holdfast downgrade {vm} --yes" in said
+    assert etcd.get(where(vm, "epoch")) == "3"
+    assert ask("downgrade", vm, "--yes")[0] == 0
+    assert etcd.get(f"/kvm/{vm}/epoch") == "4"
+    assert etcd.get(f"/kvm/{vm}/pinned") == pinned
+    left_over = [key for key in ("epoch", "pinned", "fence") if etcd.get(where(vm, key))]
+    assert not left_over
+    assert not etcd.get(f"/kvm/{vm}/fence")
+    assert ask("downgrade", vm, "--yes") == (
+        0,
+        f"VM {vm} has no record that was moved: an older Holdfast may start it\n",
+    )
