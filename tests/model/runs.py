@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MODEL = Path(__file__).with_name("ownership.pml")
+MOVED = Path(__file__).with_name("move.pml")  # a VM of an older launcher
 DEPTH = 20_000_000
 
 OLDER_WROTE = (
@@ -20,6 +21,7 @@ OLDER_WROTE = (
 SHUT_OUT = "owner_was_shut_out"  # an older owner, or another VM, put the owner on the blocklist
 KILLED = "owner_was_killed"  # by itself, though etcd knew of no higher epoch
 HIDDEN = "newer_was_hidden"  # a newer owner, by the records that an older one wrote back
+BACK = "older_took_a_moved_vm"  # an older launcher, that nobody had given it back to
 STANDS_STILL = "stands_still"  # nothing is left to do, and the VM does not run
 
 
@@ -42,6 +44,7 @@ class Run:
     )
     collapse: bool = False  # states are stored in parts: lossless, smaller and slower
     compact: bool = False  # hash-compacted: a state may be missed, with a small probability
+    model: Path = MODEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +110,18 @@ RESTORE = Run(
     name="etcd restored or wiped, two faults", switches={**RESTORED, "FAULTS": 2, "EPOCHS": 9}
 )
 
+MOVE = Run(
+    name="moved from older launchers, three faults", switches={"OLD": 1, "FAULTS": 3}, model=MOVED
+)
+MOVES = Run(name="two older launchers, two faults", switches={"FAULTS": 2}, model=MOVED)
+
 SMALL = (
     *(CORE, COPIES, CODE, TWO_VMS, EPOCHS, TWO_EPOCHS, ADDED, PROGRESS, ENDS, THREE),
-    *(TREES, LOOKS, CLONES, RESTORE),
+    *(TREES, LOOKS, CLONES, RESTORE, MOVE, MOVES),
 )
 
 LARGE = (
+    Run(name="moved from two older launchers, four faults", switches={"FAULTS": 4}, model=MOVED),
     Run(name="two launchers, three late copies", switches={**ANY, "COPIES": 3}),
     Run(name="two VMs, two late copies", switches={**TWO_VMS.switches, "COPIES": 2}),
     Run(
@@ -205,6 +214,13 @@ MUTANTS = (
     Mutant(name="VERIFIED_AT_ETCD_ONLY", base=RESTORE, violates=SHUT_OUT),
     Mutant(name="JUDGED_BY_REVISION", base=RESTORE, violates=KILLED),
     Mutant(name="WRITE_BACK_UNCOMPARED", base=RESTORE, violates=HIDDEN),
+    # from older launchers
+    Mutant(name="EPOCH_LEFT", base=MOVE, violates=BACK),
+    Mutant(name="TOMBSTONES_RELEASED", base=MOVE, violates=BACK),
+    Mutant(name="RECORD_LEFT_OUT", base=MOVE),
+    Mutant(name="MOVED_IN_TWO", base=MOVE),
+    Mutant(name="OLD_PLACES_UNCOMPARED", base=MOVE),
+    Mutant(name="DOWNGRADE_UNCLEAN", base=MOVE),
 )
 
 
@@ -218,7 +234,7 @@ def search(run: Run, mutant: str = "", bound: Bound = Bound()) -> Outcome:
     flags += ["-DCOLLAPSE"] if run.collapse else []
     with tempfile.TemporaryDirectory(prefix="model.") as directory:
         where = Path(directory)
-        _done(["spin", "-a", *switches, str(MODEL)], where)
+        _done(["spin", "-a", *switches, str(run.model)], where)
         _done(["cc", "-O1", "-w", *flags, "-o", "pan", "pan.c"], where)
         limits = [*_limits(run), f"-Q{bound.minutes}"]
         return _outcome(_done(["./pan", *limits, *(["-l"] if run.cycles else [])], where))
