@@ -110,8 +110,8 @@ def test_an_image_to_which_a_vm_writes_is_not_read(launch: Launch, site: Site) -
         reader.says(
             rf"waiting: disks/iso: {image} is in use by VM writer of .*{re.escape(address)}"
         )
-    assert not site.etcd.get("/kvm/disk/epoch")
-    assert not site.etcd.get("/kvm/cdrom/epoch")
+    assert not site.etcd.get("/kvm/_own/disk/epoch")
+    assert not site.etcd.get("/kvm/_own/cdrom/epoch")
     stop(writer)
     for reader in (disk, cdrom):
         reader.says(RUNS)

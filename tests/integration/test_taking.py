@@ -35,8 +35,8 @@ def refused(launch: Launch, environ: dict[str, str], etcd: Etcd) -> tuple[Launch
     told = launcher.says(
         r"waiting: disks/root: (\S+) is VM old's, .*\[vms.\"new\"\] take = \[\"old\"\] .*holdfast claim release \1 --yes"
     )
-    assert etcd.get("/kvm/old/epoch") == "1"
-    assert not etcd.get("/kvm/new/epoch")
+    assert etcd.get("/kvm/_own/old/epoch") == "1"
+    assert not etcd.get("/kvm/_own/new/epoch")
     assert not etcd.get("/kvm/new/lock")
     return launcher, told[1]
 
@@ -69,5 +69,5 @@ def test_an_image(
     assert new.ends() == 0
     host_toml.write_text(f'{host_toml.read_text()}[vms."new"]\ntake = ["o*"]\n')
     launch(environ).says(RUNS)
-    assert own_etcd.get("/kvm/old/epoch") == "2"
+    assert own_etcd.get("/kvm/_own/old/epoch") == "2"
     assert ceph.claim(image)["vm"] == "new"
