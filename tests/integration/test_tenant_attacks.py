@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from etcd import Etcd
-from integration.test_roles import PASSWORD, etcd
+from integration.test_roles import PASSWORD, PATIENT, etcd
 from launcher import Launcher, alive
 
 pytestmark = pytest.mark.integration
@@ -57,7 +57,7 @@ def start(etcd: Etcd, launch: Launch, tmp_path: Path) -> Callable[[str], Launche
 
 def answer(etcd: Etcd, user: str, *words: str, text: str | None = None) -> str:
     """What etcd refuses with; "" where it does as it is told."""
-    etcd.client = [f"--user={user}:{PASSWORD}"]
+    etcd.client = [f"--user={user}:{PASSWORD}", *PATIENT]
     done = etcd._ctl(*words, text=text)
     said = re.findall(r'(?:Error: |"error":")(.*?)(?:"}|\n|$)', done.stderr)
     return "" if done.returncode == 0 else (said or [done.stderr.strip()])[-1]
@@ -78,7 +78,7 @@ def told(tries: Mapping[str, str]) -> str:
 
 
 def found(etcd: Etcd, prefix: str) -> dict[str, str]:
-    etcd.client = [f"--user=operator:{PASSWORD}"]
+    etcd.client = [f"--user=operator:{PASSWORD}", *PATIENT]
     return {key: etcd.get(key) or "" for key in etcd.keys(prefix)}
 
 
@@ -87,7 +87,7 @@ def epochs(etcd: Etcd) -> dict[str, str]:
 
 
 def lease(etcd: Etcd, key: str) -> str:
-    etcd.client = [f"--user=operator:{PASSWORD}"]
+    etcd.client = [f"--user=operator:{PASSWORD}", *PATIENT]
     (item,) = json.loads(etcd.ctl("get", key, "--write-out=json"))["kvs"]
     return f"{item['lease']:x}"
 
