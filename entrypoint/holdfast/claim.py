@@ -76,11 +76,12 @@ def take_over(
     judged = (theirs.lock, theirs.epoch, theirs.fence, theirs.former.epoch, theirs.former.fence)
     reply = store.read(*(Range(key=one) for one in judged))
     if theirs.lock in reply.items:
-        raise ConfigError([Fault(key=key, value=image.id, rule=f"is in use by VM {owner.vm}")])
+        rule = f"is in use by VM {owner.vm}: stop that one first, or name another disk"
+        raise ConfigError([Fault(key=key, value=image.id, rule=rule)])
     fences = former.fences(reply, theirs)
     fsid = image.id.split("/")[1] if image.kind == "rbd" else ""
     if fault := next(filter(None, (barred(fence, host, fsid) for fence in fences)), None):
-        raise ConfigError([Fault(key=key, rule=f"VM {owner.vm} left it: {fault.rule}")])
+        raise ConfigError([_left_barred(key, owner.vm, fault)])
     epoch = str(former.epoch(reply, theirs) + 1).encode()
     places = [theirs.former.epoch] if former.older(reply, theirs) else []
     if theirs.epoch in reply.items or not places:
@@ -91,6 +92,15 @@ def take_over(
         suspects=clients_of(reply.items.get(theirs.fence)),
         heard=former.heard(reply, theirs),
         outlast=any(map(left_to_time, fences)),
+    )
+
+
+def _left_barred(key: str, owner: str, fault: Fault) -> Fault:
+    from holdfast.container import command  # noqa: PLC0415 - only for this advice
+
+    way = command(f"holdfast fence forget {owner} --yes")
+    return Fault(
+        key=key, rule=f"VM {owner} left it: {fault.rule}. If that owner is dead for certain: {way}"
     )
 
 

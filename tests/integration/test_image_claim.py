@@ -181,7 +181,7 @@ def test_another_vm_of_the_tree_is_named(launch: Launch, disk: Disk) -> None:
     launch(disk.host("7")).ready()
     second = launch(disk.host("8"))
     assert second.ends() == 78
-    assert "is in use by VM 7" in second.log
+    assert "is in use by VM 7: stop that one first" in second.log
     assert not disk.etcd.get("/kvm/_own/8/epoch")
 
 
