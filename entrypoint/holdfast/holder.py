@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 from holdfast.errors import LockHeld, Unreachable
+from holdfast.machine import Disk
 from holdfast.ownership import Claim, Names, decode_claim
 from holdfast.record import Unreadable
 from holdfast.store import Store
@@ -15,6 +16,15 @@ class DiskInUse(LockHeld):
     def __init__(self, message: str, *, hint: str = "", id: str) -> None:  # noqa: A002 - as in Image
         super().__init__(message, hint=hint)
         self.id = id
+
+
+def in_use(disk: Disk, id: str) -> DiskInUse:  # noqa: A002 - as in Image
+    path = disk.backend
+    if disk.writable:
+        hint = f"stop that one first; on its host `lsof {path}` names it"
+        return DiskInUse(f"{path} is in use: another QEMU holds its lock", hint=hint, id=id)
+    hint = f"stop its VM, or name a copy; on its host `lsof {path}` names the QEMU"
+    return DiskInUse(f"{path} is in use: a QEMU has it open for writing", hint=hint, id=id)
 
 
 def named(error: LockHeld, store: Store, names: Names) -> str:

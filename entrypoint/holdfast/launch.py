@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from holdfast.network.firewall import Firewall
     from holdfast.vault import Vault
 
-LOCKED = re.compile(r'Failed to get (?:shared )?".*" lock.*image \[/dev/fdset/(\d+)\]')
+# Which image it is QEMU says on another line, and of a lock that forbids all others not at all (file-posix.c).
+LOCKED = re.compile(r'Failed to (?:get (?:shared )?"[^"]*" lock|lock byte)')
+OF_IMAGE = re.compile(r"image \[/dev/fdset/(\d+)\]")
 NO_MEMORY = re.compile(
     r"cannot set up guest memory|Cannot allocate memory|unable to map backing store"
 )
@@ -127,8 +129,8 @@ class Launch:
             starved = self.starved(child.end())
             child.close()
             said = "; ".join(child.said) or error.message
-            if locked := LOCKED.search(said):
-                raise self._in_use(int(locked[1]), wiring) from error
+            if LOCKED.search(said):
+                raise self._in_use(OF_IMAGE.search(said), wiring) from error
             if pinned.UNKNOWN in said:
                 raise pinned.unknown(self._plan.machine) from error
             if starved:
@@ -146,10 +148,12 @@ class Launch:
             raise Stillborn(f"QEMU did not start: {said}", hint=hint) from error
         log.info("QEMU is up, paused", version=qmp.version, pid=child.pid, uid=self._who.uid)
 
-    def _in_use(self, number: int, wiring: Wiring) -> ImageInUse:
+    def _in_use(self, named: re.Match[str] | None, wiring: Wiring) -> ImageInUse:
         """QEMU knows a disk by its descriptor only."""
         images = {wiring.disks.get(disk.name): disk.backend for disk in self._plan.disks}
-        image = images.get(number, "an image of this VM")
+        image = images.get(int(named[1])) if named else None
+        if image is None:
+            return ImageInUse("an image of this VM is in use: another QEMU holds its lock")
         return ImageInUse(
             f"{image} is in use: another QEMU holds its lock",
             hint=f"stop that one first; `lsof {image}` names it",
@@ -177,7 +181,11 @@ class Launch:
         """QEMU reads a kernel by its path only: its uid gets a copy."""
         source = self._plan.adapted or self._plan.machine
         paths = {"kernel": source.kernel, "initrd": source.initrd}
-        return {name: self._rundir.copy(name, path) for name, path in paths.items() if path}
+        return {name: self._copied(name, path) for name, path in paths.items() if path}
+
+    def _copied(self, key: str, path: str) -> str:
+        with local.reading(key, path, self._plan.bounds) as file:
+            return self._rundir.copy(key, file, path)
 
     def _optional(self, descriptors: ExitStack) -> dict[str, Any]:
         """What only a machine built from keys has a place for."""
@@ -219,7 +227,7 @@ class Launch:
 
         sockets = {}
         for share in machine.shares:
-            server = virtiofs.serve(share, self._plan.share_paths, self._who, self._rundir)
+            server = virtiofs.serve(share, self._plan.share_bounds, self._who, self._rundir)
             self.helpers.append(server.child)
             sockets[share.name] = descriptors.enter_context(server.socket).fileno()
         return sockets
@@ -258,7 +266,7 @@ class Launch:
         opened = {}
         for disk in self._plan.disks:
             if not isinstance(disk.backend, RbdImage):
-                opened[disk.name] = local.open_for_qemu(disk)
+                opened[disk.name] = local.open_for_qemu(disk, self._plan.bounds)
                 descriptors.callback(os.close, opened[disk.name])
         return opened
 

@@ -14,6 +14,7 @@ from holdfast import (
     qemu,
     surroundings,
 )
+from holdfast.dataclass import replace
 from holdfast.description import Description
 from holdfast.errors import ConfigError, Fault, HostLacks, together
 from holdfast.host import Host, Kvm, kvm_lack
@@ -22,20 +23,24 @@ from holdfast.lan import addresses
 from holdfast.machine import (
     Accelerator,
     Disk,
+    DiskKind,
+    LocalPath,
     Machine,
     RbdImage,
     Tpm,
+    Volume,
 )
 from holdfast.machine.platform import FLASHES
 from holdfast.network import ports
 from holdfast.ownership import images
 from holdfast.settings import Settings
-from holdfast.storage import aio, local, shared
+from holdfast.storage import aio, local, pathname, shared
 
 if TYPE_CHECKING:
     from holdfast.cloudinit import Documents
     from holdfast.qemu.options import Adapted
     from holdfast.storage.keyring import Keyring
+    from holdfast.storage.pathname import Bounds
     from holdfast.storage.rbd import Cluster, Inspection
 
 SWTPM = "/usr/bin/swtpm"
@@ -73,10 +78,13 @@ def make(
             ),
         )
     )
-    check_files(present, machine, adapted, settings)
+    bounds = bounds_of(settings, adapted)
+    share_bounds = pathname.of_shares(settings.host_config, settings.vm)
+    check_files(present, booted, bounds, formats=adapted is None)
+    check_shares(machine, share_bounds)
     check_ports(machine)
     in_common = check_shared(disks, settings)
-    check_unlocked(disks, host, in_common)
+    check_unlocked([*disks, *read_only(booted, disks)], host, in_common)
     uring = adapted is None and aio.check(disks)
     documents = documents_of(machine, settings) if machine.has_seed else None
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
@@ -104,7 +112,8 @@ def make(
         missing=missing,
         io_uring=uring,
         image_cache=settings.host_config.image_cache,
-        share_paths=settings.host_config.share_paths,
+        bounds=bounds,
+        share_bounds=share_bounds,
         endpoints=settings.endpoints,
         network=settings.host_config.network,
         monitors=settings.host_config.monitors,
@@ -196,21 +205,48 @@ def check_network(machine: Machine, adapted: "Adapted | None", settings: Setting
         cards.check(machine.nics, bridges, permitted, published)
 
 
-def check_files(
-    disks: Sequence[Disk], machine: Machine, adapted: "Adapted | None", settings: Settings
-) -> None:
+def bounds_of(settings: Settings, adapted: "Adapted | None") -> "Bounds":
     """Keys come from etcd and are held to image_paths; arguments are the operator's own."""
-    allowed = settings.host_config.image_paths if adapted is None else ("/",)
-    source = adapted or machine
-    faults = local.check(disks, allowed, formats=adapted is None)
-    for key, path in (("kernel", source.kernel), ("initrd", source.initrd)):
-        faults += local.check_file(key, path, allowed) if path else []
-    if machine.shares:
-        from holdfast import virtiofs  # noqa: PLC0415 - for a VM with shares
+    if adapted is not None:
+        return pathname.ANYWHERE
+    return pathname.of_files(settings.host_config, settings.vm)
 
-        faults += virtiofs.check(machine.shares, settings.host_config.share_paths)
+
+def check_files(
+    disks: Sequence[Disk], booted: "Machine | Adapted", bounds: "Bounds", *, formats: bool
+) -> None:
+    faults = local.check(disks, bounds, formats=formats)
+    for key, path in (("kernel", booted.kernel), ("initrd", booted.initrd)):
+        faults += local.check_file(key, path, bounds) if path else []
     if faults:
         raise ConfigError(faults)
+
+
+def check_shares(machine: Machine, bounds: "Bounds") -> None:
+    if not machine.shares:
+        return
+    from holdfast import virtiofs  # noqa: PLC0415 - for a VM with shares
+
+    if faults := virtiofs.check(machine.shares, bounds):
+        raise ConfigError(faults)
+
+
+def read_only(booted: "Machine | Adapted", disks: Sequence[Disk]) -> list[Disk]:
+    """Files that are read once, as disks that nobody may be writing to."""
+    files = {"kernel": booted.kernel, "initrd": booted.initrd}
+    files |= {
+        f"{disk.key}/source/image": disk.source.image
+        for disk in disks
+        if disk.source is not None
+        and disk.source.image.startswith("/")
+        and isinstance(disk.backend, Volume)
+        and not Path(disk.backend.path).exists()
+    }
+    return [
+        Disk(name=key, backend=LocalPath(path=path), read_only=True)
+        for key, path in files.items()
+        if path
+    ]
 
 
 def check_shared(disks: Sequence[Disk], settings: Settings) -> dict[str, str]:
@@ -248,19 +284,16 @@ def check_ports(machine: Machine) -> None:
 
 def check_unlocked(disks: Sequence[Disk], host: Host, in_common: Mapping[str, str]) -> None:
     for disk in disks:
-        if disk.writable and local.locked(disk):
-            from holdfast.holder import DiskInUse  # noqa: PLC0415 - hardly ever needed
+        if local.in_use(disk):
+            from holdfast.holder import in_use  # noqa: PLC0415 - hardly ever needed
 
+            owned = replace(disk, read_only=False, kind=DiskKind.disk)  # as its claim has it
             shared = {name: one for name, one in in_common.items() if name == disk.name}
-            files = local.identities([disk])
+            files = local.identities([owned])
             (image,) = images(
-                [disk], machine_id=host.machine_id, fsid="", files=files, shared=shared
+                [owned], machine_id=host.machine_id, fsid="", files=files, shared=shared
             )
-            raise DiskInUse(
-                f"{disk.backend} is in use: another QEMU holds its lock",
-                hint=f"stop that one first; on its host `lsof {disk.backend}` names it",
-                id=image.id,
-            )
+            raise in_use(disk, image.id)
 
 
 def find_keyring(disks: Sequence[Disk], adapted: "Adapted | None", conf: str) -> "Keyring | None":

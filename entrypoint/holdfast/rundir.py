@@ -66,17 +66,20 @@ class RunDirectory:
         os.chown(made, -1, self._who.gid)
         return made
 
-    def copy(self, name: str, source: str) -> str:
-        """A copy that QEMU's uid can read, wherever the original lies."""
+    def copy(self, name: str, source: int, shown: str) -> str:
+        """A copy that QEMU's uid can read, wherever the original lies: a descriptor, and what it is called."""
         import shutil  # noqa: PLC0415 - only for a kernel that is booted directly
 
         target = self.path / name
         try:
-            with Path(source).open("rb") as original, target.open("xb") as duplicate:
+            with (
+                os.fdopen(source, "rb", closefd=False) as original,
+                target.open("xb") as duplicate,
+            ):
                 shutil.copyfileobj(original, duplicate)
         except OSError as error:
             raise HostLacks(
-                f"{source} cannot be copied to {self.path}: {error.strerror}",
+                f"{shown} cannot be copied to {self.path}: {error.strerror}",
                 hint="It takes as much room under /run as the file is large.",
             ) from error
         target.chmod(0o440)

@@ -15,11 +15,12 @@ from typing import TypeVar
 from holdfast import cloudinit, document, user_data
 from holdfast.cloudinit import Documents
 from holdfast.dataclass import replace
-from holdfast.errors import ConfigError, Fault, InternalError, reason
+from holdfast.errors import ConfigError, Fault, InternalError
 from holdfast.grammar import Refused
 from holdfast.machine import Document, Machine
 from holdfast.settings import Settings
-from holdfast.storage import local
+from holdfast.storage import local, pathname
+from holdfast.storage.pathname import ANYWHERE, Bounds
 
 T = TypeVar("T")
 
@@ -49,11 +50,10 @@ def _document(source: Document | None, settings: Settings, *, own: bool = False)
     """A URL from etcd must not reach this host's own services; the operator's own may."""
     if source is None:
         return ""
-    allowed = ("/",) if own else settings.host_config.image_paths
-    if source.path and (faults := local.check_file(source.key, source.path, allowed)):
-        raise ConfigError(faults)
-    trusted, reach = own or bool(settings.vm_file), settings.host_config.network.reach
-    return text(replace(source, trusted=trusted, reach=reach))
+    config = settings.host_config
+    trusted, reach = own or bool(settings.vm_file), config.network.reach
+    bounds = ANYWHERE if own else pathname.of_files(config, settings.vm)
+    return text(replace(source, trusted=trusted, reach=reach), bounds)
 
 
 def _judged(source: Document | None, text: str, judge: Callable[[str], T]) -> T:
@@ -70,12 +70,12 @@ class _Unfit(Exception):
     pass
 
 
-def text(source: Document) -> str:
-    """The path is one that was found allowed."""
+def text(source: Document, bounds: Bounds) -> str:
+    """A path may lead anywhere within the bounds."""
     if source.inline:
         return source.inline
     try:
-        return _text(_fetched(source) if source.url else _read(source.path))
+        return _text(_fetched(source) if source.url else _read(source, bounds))
     except _Unfit as unfit:
         fault = Fault(key=source.key, value=place(source), rule=str(unfit))
         raise ConfigError([fault]) from unfit
@@ -149,19 +149,15 @@ def _files(documents: Documents) -> dict[str, str]:
     return {name: text for name, text in files.items() if text}
 
 
-def _read(path: str) -> bytes:
+def _read(source: Document, bounds: Bounds) -> bytes:
     try:
-        with open(path, "rb", opener=_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _Unfit("is not a regular file")
+        with (
+            local.reading(source.key, source.path, bounds) as descriptor,
+            os.fdopen(descriptor, "rb", closefd=False) as file,
+        ):
             return file.read(LIMIT + 1)
     except OSError as error:
-        raise _Unfit(f"cannot be read: {reason(error)}") from error
-
-
-def _at_once(path: str, flags: int) -> int:
-    # The open of a FIFO would wait for its writer for ever.
-    return os.open(path, flags | os.O_NONBLOCK)
+        raise _Unfit(f"cannot be read: {error.strerror}") from error
 
 
 def _text(raw: bytes) -> str:

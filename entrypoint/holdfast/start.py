@@ -123,10 +123,12 @@ def made(disk: Disk, plan: Plan, who: Identity, attend: Attention) -> str:
     if disk.source is not None:
         from holdfast.storage.volume import Workshop  # noqa: PLC0415 - few starts fetch an image
 
-        return Workshop(Path(plan.image_cache), who, plan.cluster, attend).provide(disk)
+        return Workshop(Path(plan.image_cache), who, plan.cluster, attend, plan.bounds).provide(
+            disk
+        )
     if plan.cluster is not None and isinstance(disk.backend, RbdImage):
         return plan.cluster.provide(disk)
-    return directory.provide(disk)
+    return directory.provide(disk, plan.bounds)
 
 
 def own_identity(plan: Plan, host: Host, life: ExitStack) -> Identity:

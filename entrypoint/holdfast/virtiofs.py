@@ -14,6 +14,8 @@ from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Share
 from holdfast.process import Child
 from holdfast.rundir import RunDirectory
+from holdfast.storage import pathname
+from holdfast.storage.pathname import Bounds, Unfit
 
 VIRTIOFSD = "/usr/libexec/virtiofsd"
 
@@ -41,12 +43,12 @@ class Server:
     socket: socket.socket
 
 
-def check(shares: Sequence[Share], share_paths: Sequence[str]) -> list[Fault]:
+def check(shares: Sequence[Share], bounds: Bounds) -> list[Fault]:
     """What stands against these folders on this host, before anything is locked or started."""
     faults: list[Fault] = []
     for share in shares:
         try:
-            os.close(_opened(share, share_paths))
+            os.close(_opened(share, bounds))
         except ConfigError as error:
             faults += error.faults
     if shares and not Path(VIRTIOFSD).exists():
@@ -54,10 +56,10 @@ def check(shares: Sequence[Share], share_paths: Sequence[str]) -> list[Fault]:
     return faults
 
 
-def serve(share: Share, share_paths: Sequence[str], who: Identity, rundir: RunDirectory) -> Server:
+def serve(share: Share, bounds: Bounds, who: Identity, rundir: RunDirectory) -> Server:
     """Connected before it listens: QEMU need find no path, and nobody else can take its place."""
     with ExitStack() as stack:
-        folder = _opened(share, share_paths)
+        folder = _opened(share, bounds)
         stack.callback(os.close, folder)
         listener = stack.enter_context(rundir.listen("share"))
         ours = socket.socket(socket.AF_UNIX)
@@ -70,17 +72,15 @@ def serve(share: Share, share_paths: Sequence[str], who: Identity, rundir: RunDi
         )
 
 
-def _opened(share: Share, share_paths: Sequence[str]) -> int:
+def _opened(share: Share, bounds: Bounds) -> int:
     """A descriptor of the folder, which no link can lead elsewhere any more."""
     try:
-        folder = os.open(share.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise _fault(share, f"{error.strerror} on this host") from error
-    real = Path(f"/proc/self/fd/{folder}").readlink()
-    if any(real.is_relative_to(Path(allowed).resolve()) for allowed in share_paths):
-        return folder
-    os.close(folder)
-    raise _fault(share, f"is {real}, which lies outside share_paths of host.toml")
+        with pathname.found(share.path, bounds) as place:
+            if place.is_folder:
+                return os.dup(place.descriptor)
+    except Unfit as unfit:
+        raise _fault(share, str(unfit)) from unfit
+    raise _fault(share, "is not a folder")
 
 
 def _fault(share: Share, rule: str) -> ConfigError:

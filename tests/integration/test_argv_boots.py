@@ -29,6 +29,7 @@ from holdfast.qemu.option import keyed
 from holdfast.qemu.options import adapt, serve
 from holdfast.qemu.wiring import Ceph, Wiring
 from holdfast.storage.local import open_for_qemu
+from holdfast.storage.pathname import ANYWHERE
 
 pytestmark = pytest.mark.integration
 
@@ -258,7 +259,7 @@ def opened(disk: Disk, tmp_path: Path) -> int:
     path = image(tmp_path / f"{disk.name}.{disk.format.value}", disk.format)
     if disk.template:
         shutil.copyfile(disk.template, path)
-    return open_for_qemu(replace(disk, backend=LocalPath(path=str(path))))
+    return open_for_qemu(replace(disk, backend=LocalPath(path=str(path))), ANYWHERE)
 
 
 def image(path: Path, form: Format = Format.raw) -> Path:
@@ -396,7 +397,7 @@ def test_qemu_takes_what_argv_mode_makes_of_options(
     descriptors.put(os.open(image(tmp_path / "seed.iso"), os.O_RDONLY), SEED)
     disks = {disk.name: DISKS + number for number, disk in enumerate(found.files)}
     for disk in found.files:
-        descriptors.put(open_for_qemu(disk), disks[disk.name])
+        descriptors.put(open_for_qemu(disk, ANYWHERE), disks[disk.name])
     wired = Wiring(qmp=QMP, console=CONSOLE, seed=SEED, disks=disks, confined=True, paused=True)
     qemu = start([QEMU, *serve(found, wired, Accelerator.tcg)], descriptors)
     status = qemu.ask("query-status")

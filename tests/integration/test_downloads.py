@@ -20,6 +20,7 @@ from holdfast.errors import ConfigError
 from holdfast.machine import Format, Source
 from holdfast.process import uid_map_end
 from holdfast.storage.cache import Cache
+from holdfast.storage.pathname import ANYWHERE
 from holdfast.storage.work import idle
 
 pytestmark = pytest.mark.integration
@@ -194,7 +195,7 @@ def image(
 ) -> tuple[Format, Path]:
     source = folder / "download"
     source.write_bytes(make(folder))
-    cache = Cache(folder / "cache", WHO, idle)
+    cache = Cache(folder / "cache", WHO, idle, ANYWHERE)
     wanted = Source(image=str(source), member=member, format=form)
     found = cache.image(wanted, key="disks/root/source/image", limit=64 * MIB)
     return found.format, cache.path(found)

@@ -1,5 +1,6 @@
 """Disks that are files of this host: what is refused, what is made, who may have them."""
 
+import fcntl
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from launcher import Launcher
 
 from holdfast.machine import Disk, Format, Volume
 from holdfast.storage import directory as directory_pool
+from holdfast.storage import local
+from holdfast.storage.pathname import ANYWHERE
 
 pytestmark = pytest.mark.integration
 
@@ -144,9 +147,9 @@ def test_a_lun_that_is_none(launch: Launch, described: Described, bootable: Path
 def test_a_volume_that_takes_all_its_room(form: str, pool: Path) -> None:
     volume = Volume(pool="default", directory=str(pool), name=f"vm-data.{form}")
     disk = Disk(name="data", backend=volume, format=Format(form), size=8 * MIB, sparse=False)
-    assert directory_pool.provide(disk) == "created"
+    assert directory_pool.provide(disk, ANYWHERE) == "created"
     assert Path(volume.path).stat().st_blocks * 512 >= 8 * MIB
-    assert directory_pool.provide(disk) == ""
+    assert directory_pool.provide(disk, ANYWHERE) == ""
 
 
 def test_a_qcow2_that_is_none(launch: Launch, described: Described, bootable: Path) -> None:
@@ -299,6 +302,49 @@ def test_an_image_that_somebody_has(launch: Launch, described: Described, bootab
     in_use(launch(described(path=str(bootable))), bootable)
 
 
+READERS = {
+    "a disk": "disks: {root: {path: PATH, read_only: on}}",
+    "a CD-ROM": "disks: {root: {path: PATH, kind: cdrom}}",
+    "a kernel": "kernel: PATH",
+    "an initrd": "kernel: OTHER\ninitrd: PATH",
+    "a document": "user_data: file:PATH",
+    "an image": "disks: {root: {size: 64M, source: {image: PATH}}}",
+}
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_what_a_qemu_writes_to_is_nobodys_to_read(
+    launch: Launch, bootable: Path, images: Path
+) -> None:
+    shutil.copy(bootable, images / "other")
+    file = images.parent / "vm.yaml"
+    for reader, keys in READERS.items():
+        there = keys.replace("PATH", str(bootable)).replace("OTHER", f"{images}/other")
+        file.write_text(f"ram: 64\n{there}\n", encoding="utf-8")
+        launcher = launch({"VM": f"local{next(NUMBERS)}", "VM_FILE": str(file)})
+        assert launcher.ends() == 75, (reader, launcher.story())
+        said = f"{bootable} is in use: a QEMU has it open for writing"
+        assert said in launcher.log, reader
+
+
+@pytest.mark.parametrize(
+    ("kind", "byte", "named"),
+    [(fcntl.F_RDLCK, 200, True), (fcntl.F_WRLCK, 201, False)],
+    ids=["somebody forbids others to read", "somebody has all of a byte"],
+)
+def test_a_lock_of_which_qemu_alone_knows(
+    kind: int, byte: int, named: bool, launch: Launch, described: Described, bootable: Path
+) -> None:
+    """Said where the device is made; of a lock that QEMU cannot take itself without the image's name."""
+    with bootable.open("r+b") as file:
+        lock = local.FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0)
+        fcntl.fcntl(file.fileno(), fcntl.F_OFD_SETLK, lock)
+        launcher = launch(described(path=str(bootable), read_only="on"))
+        assert launcher.ends() == 75, launcher.story()
+    image = bootable if named else "an image of this VM"
+    assert f"{image} is in use: another QEMU holds its lock" in launcher.log
+
+
 def test_an_image_that_another_vm_has(
     launch: Launch, described: Described, bootable: Path, images: Path
 ) -> None:
@@ -326,6 +372,10 @@ def test_the_vm_that_has_it_is_named(launch: Launch, etcd_server: Etcd, bootable
     owner.says("the guest runs")
     other = launch({"VM": second, "ETCD_ENDPOINTS": etcd_server.url})
     other.says(f"another QEMU holds its lock .VM {first} has claimed the disk")
+    reader = f"local{next(NUMBERS)}"
+    etcd_server.put(reader, ram="192", disks__cd__path=str(bootable), disks__cd__kind="cdrom")
+    reading = launch({"VM": reader, "ETCD_ENDPOINTS": etcd_server.url})
+    reading.says(f"has it open for writing .VM {first} has claimed the disk")
     assert owner.log.count("the guest runs") == 1
 
 

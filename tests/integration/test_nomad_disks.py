@@ -30,6 +30,7 @@ from holdfast.image_source import checksum
 from holdfast.machine import Checksum, Disk, Format, Source, Volume
 from holdfast.process import uid_map_end
 from holdfast.storage import golden, local, qcow2
+from holdfast.storage.pathname import ANYWHERE, Bounds
 from holdfast.storage.volume import Workshop
 from holdfast.storage.work import idle
 
@@ -64,7 +65,7 @@ class Shelf:
         )
 
     def provide(self, disk: Disk) -> Path:
-        self.made.append(Workshop(self.cache, WHO, None, idle).provide(disk))
+        self.made.append(Workshop(self.cache, WHO, None, idle, ANYWHERE).provide(disk))
         assert isinstance(disk.backend, Volume)
         return Path(disk.backend.path)
 
@@ -131,7 +132,7 @@ def test_v7_a_volume_from_an_image(shelf: Shelf, was: str, form: str) -> None:
     assert shelf.provide(disk) == path
     assert shelf.made == ["created", ""]
     assert (shelf.files(), shelf.left_over()) == ([path.name], [])
-    assert local.check([disk], [str(shelf.root)]) == []
+    assert local.check([disk], Bounds(folders=(str(shelf.root),))) == []
 
 
 def test_v7_a_chained_volume_shares_its_parent(shelf: Shelf) -> None:
@@ -146,7 +147,7 @@ def test_v7_a_chained_volume_shares_its_parent(shelf: Shelf) -> None:
     assert guest_sees(paths[0], "qcow2") == CONTENT + bytes(4 * MIB)
     assert [qcow2.parent(path) for path in paths] == [parent, parent]
     assert [path.stat().st_blocks * 512 < MIB for path in paths] == [True, True]
-    assert local.check(disks, []) == []
+    assert local.check(disks, Bounds(folders=())) == []
     for path in paths:
         assert not golden.remove(shelf.pool, parent.name), "somebody sits on it"
         path.unlink()
@@ -272,7 +273,7 @@ def test_v10_a_stop_leaves_nothing(shelf: Shelf) -> None:
                 raise Stop
 
         try:
-            shelf.made.append(Workshop(shelf.cache, WHO, None, attend).provide(disk))
+            shelf.made.append(Workshop(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk))
         except Stop:
             stops += 1
             assert [name for name in shelf.files() if not name.startswith("golden-")] == []
@@ -498,7 +499,7 @@ def test_a_raw_image_that_looks_like_another_is_read_as_it_is_told(shelf: Shelf)
     image = backed(shelf.root / "image")
     path = shelf.provide(shelf.disk("a-root", Source(image=str(image), format=Format.raw)))
     assert path.read_bytes().startswith(image.read_bytes())
-    (fault,) = local.check([shelf.disk("a-root")], [])
+    (fault,) = local.check([shelf.disk("a-root")], Bounds(folders=()))
     assert "its header says qcow2" in fault.rule
 
 
@@ -690,7 +691,7 @@ def test_a_volume_chained_over_another(shelf: Shelf, was: str) -> None:
     assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o400, 0, 0)
     assert [qcow2.parent(path) for path in paths] == [parent, parent]
     assert len(shelf.files()) == 4, "nothing is left of the copy"
-    assert local.check(disks, []) == []
+    assert local.check(disks, Bounds(folders=())) == []
     after = origin.stat()
     assert (after.st_mode, after.st_uid, after.st_ino) == (
         before.st_mode,
@@ -760,7 +761,7 @@ def test_a_volume_in_use_becomes_no_parent(shelf: Shelf, late: bool) -> None:
             start()
         attend = once(start) if late else idle
         with pytest.raises(LockHeld, match="is in use"):
-            Workshop(shelf.cache, WHO, None, attend).provide(disk)
+            Workshop(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk)
     assert shelf.files() == ["a-root.raw"]
 
 
@@ -769,7 +770,7 @@ def test_a_volume_that_is_written_to_while_it_is_read(shelf: Shelf) -> None:
     disk = shelf.disk("b-root", Source(volume="a-root"), "qcow2", chained=True)
     attend = once(lambda: raw(path, CONTENT[8:] + bytes(8)))
     with pytest.raises(LockHeld, match="was written to while it was read"):
-        Workshop(shelf.cache, WHO, None, attend).provide(disk)
+        Workshop(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk)
     assert shelf.files() == ["a-root.raw"]
 
 
@@ -791,7 +792,7 @@ def test_a_stop_while_a_volume_becomes_a_parent(shelf: Shelf) -> None:
                 raise Stop
 
         try:
-            shelf.made.append(Workshop(shelf.cache, WHO, None, attend).provide(disk))
+            shelf.made.append(Workshop(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk))
         except Stop:
             stops += 1
             assert set(shelf.files()) <= {"a-root.raw", left.name}

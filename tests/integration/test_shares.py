@@ -133,8 +133,8 @@ def test_v19_without_the_rights_of_root_it_runs_as_qemus_user(
 @pytest.mark.parametrize(
     ("path", "rule"),
     [
-        ("missing", "No such file or directory on this host"),
-        ("home/file", "Not a directory on this host"),
+        ("missing", "does not exist on this host"),
+        ("home/file", "is not a folder"),
         ("link", "is /etc, which lies outside share_paths"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 from holdfast.errors import LockHeld
 from holdfast.machine import Disk, Format, Volume
 from holdfast.storage import directory, local
+from holdfast.storage.pathname import ANYWHERE
 
 pytestmark = pytest.mark.processes
 
@@ -36,9 +37,9 @@ def test_a_volume_is_roots_alone(tmp_path: Path) -> None:
         subprocess.run(["touch", str(path)], check=True)
         seen.append(path.stat().st_mode & 0o777)
 
-    directory.provide(disk(tmp_path, Format.raw), fill)
+    directory.provide(disk(tmp_path, Format.raw), ANYWHERE, fill)
     assert seen == [0o600]
-    directory.provide(disk(tmp_path, Format.qcow2), fill)
+    directory.provide(disk(tmp_path, Format.qcow2), ANYWHERE, fill)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     (tmp_path / "later").touch()
     assert (tmp_path / "later").stat().st_mode & 0o777 == 0o644
@@ -62,7 +63,7 @@ def test_a_qcow2_grows_unless_a_qemu_has_it(tmp_path: Path) -> None:
     os.chown(tmp_path, 1234, 1234)
     small = disk(tmp_path, Format.qcow2)
     assert isinstance(small.backend, Volume)
-    assert directory.provide(small) == "created"
+    assert directory.provide(small, ANYWHERE) == "created"
     larger = replace(small, size=4 << 20)
     path = Path(small.backend.path)
     before = path.read_bytes()
@@ -70,6 +71,6 @@ def test_a_qcow2_grows_unless_a_qemu_has_it(tmp_path: Path) -> None:
         shared = local.FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, local.FIRST_LOCK, 1, 0)
         fcntl.fcntl(qemus.fileno(), fcntl.F_OFD_SETLK, shared)
         with pytest.raises(LockHeld, match="another QEMU holds its lock"):
-            directory.provide(larger)
+            directory.provide(larger, ANYWHERE)
         assert path.read_bytes() == before
-    assert directory.provide(larger) == "grown"
+    assert directory.provide(larger, ANYWHERE) == "grown"

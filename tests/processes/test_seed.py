@@ -20,6 +20,7 @@ from holdfast.cloudinit import Documents, documents
 from holdfast.description import describe
 from holdfast.errors import ConfigError, InternalError
 from holdfast.machine import Document, Machine, Nic, NicMode
+from holdfast.storage.pathname import ANYWHERE
 
 pytestmark = pytest.mark.processes
 
@@ -88,7 +89,9 @@ def test_large_user_data_is_kept_whole() -> None:
 def test_a_machine_becomes_an_image() -> None:
     nic = Nic(name="nic0", mode=NicMode.bridge, mac="52:54:00:12:34:56")
     machine = Machine(vm="7", hostname="web-7", uuid="0d9c2f4e", machine="q35", nics=(nic,))
-    iso = opened(seed.image(documents(machine, seed.text(Document(inline=TEXT, key=KEY)))))
+    iso = opened(
+        seed.image(documents(machine, seed.text(Document(inline=TEXT, key=KEY), ANYWHERE)))
+    )
     assert content(iso, rr_path="/user-data") == TEXT
     assert "local-hostname: web-7\n" in content(iso, rr_path="/meta-data")
     assert "52:54:00:12:34:56" in content(iso, rr_path="/network-config")
@@ -148,25 +151,25 @@ def test_a_full_disk_is_said_so_and_leaves_the_old_seed(
 
 
 def test_inline_text_is_kept() -> None:
-    assert seed.text(Document(inline=TEXT, key=KEY)) == TEXT
+    assert seed.text(Document(inline=TEXT, key=KEY), ANYWHERE) == TEXT
 
 
 def test_a_file_is_read_byte_for_byte(tmp_path: Path) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(TEXT.encode())
-    assert seed.text(Document(path=str(path), key=KEY)) == TEXT
+    assert seed.text(Document(path=str(path), key=KEY), ANYWHERE) == TEXT
 
 
 def test_gzip_is_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "user-data.gz"
     path.write_bytes(gzip.compress(TEXT.encode()))
-    assert seed.text(Document(path=str(path), key=KEY)) == TEXT
+    assert seed.text(Document(path=str(path), key=KEY), ANYWHERE) == TEXT
 
 
 def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(b"#" * seed.LIMIT)
-    assert len(seed.text(Document(path=str(path), key=KEY))) == seed.LIMIT
+    assert len(seed.text(Document(path=str(path), key=KEY), ANYWHERE)) == seed.LIMIT
 
 
 @pytest.mark.parametrize(
@@ -185,7 +188,7 @@ def test_a_bad_file_is_refused(tmp_path: Path, raw: bytes, rule: str) -> None:
     path = tmp_path / "user-data"
     path.write_bytes(raw)
     with pytest.raises(ConfigError, match=f"user_data: .*{rule}"):
-        seed.text(Document(path=str(path), key=KEY))
+        seed.text(Document(path=str(path), key=KEY), ANYWHERE)
 
 
 def test_a_gzip_bomb_does_not_go_off(tmp_path: Path) -> None:
@@ -194,7 +197,7 @@ def test_a_gzip_bomb_does_not_go_off(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
-            seed.text(Document(path=str(path), key=KEY))
+            seed.text(Document(path=str(path), key=KEY), ANYWHERE)
         assert tracemalloc.get_traced_memory()[1] < 16 * 1024**2
     finally:
         tracemalloc.stop()
@@ -215,10 +218,10 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "fifo", "not a regular file"),
         (tmp_path, "is a folder"),
         (Path("/dev/zero"), "not a regular file"),
-        (tmp_path / "missing", "No such file"),
+        (tmp_path / "missing", "does not exist on this host"),
     ]:
         with pytest.raises(ConfigError, match=rule):
-            seed.text(Document(path=str(path), key=KEY))
+            seed.text(Document(path=str(path), key=KEY), ANYWHERE)
         # Other threads of the suite open and close theirs meanwhile: only this file counts.
         assert path not in descriptors()
 
@@ -236,9 +239,9 @@ def test_a_url_is_fetched_and_trusted_only_if_the_operator_says_so() -> None:
     with TCPServer(("127.0.0.1", 0), Hello) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/user-data"
-        assert seed.text(Document(url=url, trusted=True, key=KEY)) == TEXT
+        assert seed.text(Document(url=url, trusted=True, key=KEY), ANYWHERE) == TEXT
         with pytest.raises(ConfigError, match="a loopback address"):
-            seed.text(Document(url=url, key=KEY))
+            seed.text(Document(url=url, key=KEY), ANYWHERE)
         server.shutdown()
 
 

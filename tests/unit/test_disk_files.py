@@ -13,6 +13,7 @@ from describing import faults, machine
 from holdfast.errors import LockHeld
 from holdfast.machine import Cache, Disk, Format, LocalPath, Volume, aligned
 from holdfast.storage import directory, golden, image_head, local, qcow2, sectors
+from holdfast.storage.pathname import ANYWHERE
 
 MIB = 1024**2
 SECTOR = b"\xeb\x63\x90\x00" + bytes(506) + b"\x55\xaa"
@@ -59,7 +60,7 @@ def disk(path: Path, **more: object) -> Disk:
 
 
 def rules(one: Disk) -> list[str]:
-    return [fault.rule for fault in local.check([one], ["/"])]
+    return [fault.rule for fault in local.check([one], ANYWHERE)]
 
 
 @pytest.fixture
@@ -118,10 +119,10 @@ def test_a_size_is_rounded_up_to_whole_sectors(text: str, size: int) -> None:
 
 def test_a_file_grows_to_its_size_and_never_shrinks(file: Path) -> None:
     file.write_bytes(SECTOR)
-    assert directory.provide(disk(file)) == ""
-    assert directory.provide(disk(file, size=4 * MIB)) == "grown"
+    assert directory.provide(disk(file), ANYWHERE) == ""
+    assert directory.provide(disk(file, size=4 * MIB), ANYWHERE) == "grown"
     assert file.read_bytes() == SECTOR + bytes(4 * MIB - 512)
-    assert directory.provide(disk(file, size=2 * MIB)) == ""
+    assert directory.provide(disk(file, size=2 * MIB), ANYWHERE) == ""
     assert file.stat().st_size == 4 * MIB
 
 
@@ -132,9 +133,9 @@ def test_a_file_that_a_qemu_has_open_does_not_grow(file: Path) -> None:
         shared = local.FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, local.FIRST_LOCK, 1, 0)
         fcntl.fcntl(qemus.fileno(), fcntl.F_OFD_SETLK, shared)
         with pytest.raises(LockHeld, match="another QEMU holds its lock"):
-            directory.provide(disk(file, size=4 * MIB))
+            directory.provide(disk(file, size=4 * MIB), ANYWHERE)
         assert file.read_bytes() == SECTOR
-    assert directory.provide(disk(file, size=4 * MIB)) == "grown"
+    assert directory.provide(disk(file, size=4 * MIB), ANYWHERE) == "grown"
 
 
 def test_an_empty_file_needs_a_size(file: Path) -> None:
@@ -142,7 +143,7 @@ def test_an_empty_file_needs_a_size(file: Path) -> None:
     (rule,) = rules(disk(file))
     assert rule == "is empty: a disk of no size cannot boot; disks/root/size gives it one"
     assert rules(disk(file, size=MIB)) == []
-    assert directory.provide(disk(file, size=MIB)) == "grown"
+    assert directory.provide(disk(file, size=MIB), ANYWHERE) == "grown"
     assert file.stat().st_size == MIB
     file.write_bytes(b"")
     (rule,) = rules(disk(file, size=MIB, format=Format.qcow2))
@@ -169,10 +170,10 @@ def test_a_volume_of_an_older_version_is_made_whole(odd: int, tmp_path: Path) ->
     with path.open("wb") as made:
         made.truncate(odd)
     volume = Disk(name="root", backend=Volume(pool="a", directory=str(tmp_path), name=path.name))
-    assert directory.provide(replace(volume, read_only=True)) == ""
-    assert directory.provide(volume) == "grown"
+    assert directory.provide(replace(volume, read_only=True), ANYWHERE) == ""
+    assert directory.provide(volume, ANYWHERE) == "grown"
     assert path.stat().st_size == aligned(odd)
-    assert directory.provide(volume) == ""
+    assert directory.provide(volume, ANYWHERE) == ""
 
 
 # -- sectors of 4096 bytes
@@ -229,6 +230,19 @@ def test_a_header_whose_numbers_lead_nowhere(offset: int, tmp_path: Path) -> Non
     assert found is not None
     assert found.backing == ("?" if offset else "")
     assert golden.found(tmp_path) == []
+
+
+def test_a_parent_that_a_qemu_reads_stays(tmp_path: Path) -> None:
+    """Its volume's file was removed, or moved, under a VM that runs on."""
+    parent = tmp_path / f"golden-{'0' * 64}.qcow2"
+    parent.write_bytes(bytes(4096))
+    with parent.open("rb") as qemus:
+        shared = local.FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, local.FIRST_LOCK, 1, 0)
+        fcntl.fcntl(qemus.fileno(), fcntl.F_OFD_SETLK, shared)
+        assert not golden.remove(tmp_path, parent.name)
+        assert parent.exists()
+    assert golden.remove(tmp_path, parent.name)
+    assert not parent.exists()
 
 
 def test_a_raw_disk_is_nobodys_child(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from describing import HOST_TOML, described, faults
 
 from holdfast.errors import ConfigError
 from holdfast.storage import local
+from holdfast.storage.pathname import Bounds
 
 OTHERS = "other-root"  # another VM's volume
 
@@ -64,7 +65,7 @@ def test_a_file_beside_the_folder_of_images(tmp_path: Path, key: str) -> None:
     (images / "link").symlink_to(secret)
     for way in (secret, images / "link", images / ".." / "secret"):
         if key == "kernel":
-            assert local.check_file("kernel", str(way), [str(images)])
+            assert local.check_file("kernel", str(way), Bounds(folders=(str(images),)))
             continue
         try:
             own = {"disks/root/path": str(way)}
@@ -72,4 +73,4 @@ def test_a_file_beside_the_folder_of_images(tmp_path: Path, key: str) -> None:
             disks = described(own, host_toml=config).machine.disks
         except ConfigError:
             continue
-        assert local.check(disks, [str(images)])
+        assert local.check(disks, Bounds(folders=(str(images),)))

@@ -51,6 +51,7 @@ def fetch(given: Namespace, config: Settings) -> int:
     """Before the first start needs it. The operator's own URL may lead to this very host."""
     from holdfast.machine import Source  # noqa: PLC0415 - `ls` needs none of it
     from holdfast.storage.cache import Cache  # noqa: PLC0415
+    from holdfast.storage.pathname import ANYWHERE  # noqa: PLC0415
     from holdfast.storage.volume import MOST  # noqa: PLC0415
     from holdfast.storage.work import idle  # noqa: PLC0415
     from holdfast.uid_claim import claim  # noqa: PLC0415
@@ -66,7 +67,7 @@ def fetch(given: Namespace, config: Settings) -> int:
         raise UsageError([refused.fault("image fetch", given.image)]) from refused
     with ExitStack() as life:
         who = claim("image-fetch", None, life)
-        cache = Cache(Path(config.host_config.image_cache), who, idle)
+        cache = Cache(Path(config.host_config.image_cache), who, idle, ANYWHERE)
         found = cache.image(source, key="image fetch", limit=MOST)
     return told(
         [Row(where="cache", name=found.name, size=found.size, users=0, place=found.place)], given

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from holdfast.cloudinit import Documents
     from holdfast.qemu.options import Adapted
     from holdfast.storage.keyring import Keyring
+    from holdfast.storage.pathname import Bounds
     from holdfast.storage.rbd import Cluster
     from holdfast.storage.writers import Written
     from holdfast.volume_record import Found
@@ -47,7 +48,8 @@ class Plan:
     missing: frozenset[str]
     io_uring: bool
     image_cache: str
-    share_paths: tuple[str, ...]
+    bounds: "Bounds"  # of files that keys name
+    share_bounds: "Bounds"
     endpoints: tuple[Endpoint, ...]
     network: NetworkLimits
     monitors: tuple[Monitor, ...]  # all that host.toml names

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from holdfast.confinement import Identity
 from holdfast.dataclass import asdict, dataclass
-from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld
+from holdfast.errors import HostLacks
 from holdfast.machine import Format, Source
 from holdfast.storage import local
+from holdfast.storage.pathname import Bounds
 from holdfast.storage.work import Attend
 from holdfast.url import shown
 
@@ -55,8 +56,9 @@ class Order:
 
 
 class Cache:
-    def __init__(self, root: Path, who: Identity, attend: Attend) -> None:
+    def __init__(self, root: Path, who: Identity, attend: Attend, bounds: Bounds) -> None:
         self.root = root
+        self._bounds = bounds
         self._who = who
         self._attend = attend
 
@@ -69,7 +71,6 @@ class Cache:
                 return known
             with contextlib.ExitStack() as stack:
                 opened = self._opened(source, name, stack, key)
-                _refuse_written(source, key, opened)
                 stamp = "" if source.is_url else stamp_of(opened)
                 if known is not None and stamp and known.stamp == stamp:
                     return known
@@ -97,7 +98,8 @@ class Cache:
             # The uid that reads it opens it anew; a volume that is on its way has a umask of its own.
             os.fchmod(target, 0o444)
             cached = Errand(self, order, target, self._who, self._attend).run()
-            _refuse_written(order.source, order.key, order.opened)  # by one that came meanwhile
+            if not order.source.is_url:  # by one that came meanwhile
+                local.refuse_written(order.key, order.source.image, order.opened)
             if cached is not order.known:
                 os.fsync(target)
                 new.rename(self.path(cached))
@@ -138,16 +140,11 @@ class Cache:
 
     def _opened(self, source: Source, name: str, stack: contextlib.ExitStack, key: str) -> int:
         """A file is opened once: what was checked is what is read."""
-        if source.is_url:
-            descriptor = os.open(
-                self.partial(name, ".part"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
-        else:
-            try:
-                descriptor = os.open(source.image, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                rule = f"cannot be read: {error.strerror}"
-                raise ConfigError([Fault(key=key, value=source.image, rule=rule)]) from error
+        if not source.is_url:
+            return stack.enter_context(local.reading(key, source.image, self._bounds))
+        descriptor = os.open(
+            self.partial(name, ".part"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         stack.callback(os.close, descriptor)
         return descriptor
 
@@ -209,12 +206,3 @@ def read_entry(path: Path) -> Cached | None:
         return Cached(**{**found, "format": Format(found["format"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _refuse_written(source: Source, key: str, opened: int) -> None:
-    """A disk that its guest writes to is copied half old and half new, and is somebody's."""
-    if not source.is_url and local.written(opened):
-        raise LockHeld(
-            f"{key}: {source.image} is in use: a QEMU has it open for writing",
-            hint="Stop that VM, or name a copy of its disk.",
-        )

@@ -4,27 +4,31 @@ import fcntl
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from holdfast.confinement import kept
-from holdfast.errors import HostLacks
+from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.machine import Disk, Format, RbdImage, Volume, aligned
-from holdfast.storage import mark, qcow2
+from holdfast.storage import local, mark, pathname, qcow2
+from holdfast.storage.pathname import Bounds, Unfit
 
 Fill = Callable[[Path, Disk], None]
 
 
-def provide(disk: Disk, fill: Fill | None = None) -> str:
+def provide(disk: Disk, bounds: Bounds, fill: Fill | None = None) -> str:
     """See to it that a volume is there and has its size. Returns what was done, "" for nothing."""
     if isinstance(disk.backend, RbdImage):
         return ""
     if create(disk, fill or allocate):
         return "created"
-    path = Path(disk.backend.path)
+    path = disk.backend.path
     try:
-        return "grown" if grow(disk, path) else ""
+        with pathname.found(path, local.bounds_of(disk, bounds), writable=disk.writable) as place:
+            return "grown" if grow(disk, Path(place.path), place.descriptor) else ""
+    except Unfit as unfit:
+        raise ConfigError([Fault(key=disk.key, value=path, rule=str(unfit))]) from unfit
     except OSError as error:
         raise HostLacks(f"{disk.key}: {path} cannot be grown: {error.strerror}") from error
 
@@ -143,21 +147,24 @@ def allocate(path: Path, disk: Disk) -> None:
     run(disk, [*command, str(path), str(disk.size)])
 
 
-def grow(disk: Disk, path: Path) -> bool:
-    """A smaller size than it has is no request to shrink: that would cut data off."""
+def grow(disk: Disk, path: Path, *handed: int) -> bool:
+    """A smaller size than it has is no request to shrink: that would cut data off. `handed` are the descriptors by
+    which the path leads to it.
+    """
     wanted = wanted_size(disk, path)
     if not wanted:
         return False
     from holdfast.storage import image_lock  # noqa: PLC0415 - few starts grow a disk
 
     if disk.format is Format.raw:
-        with image_lock.locked_out(path) as file:
+        with image_lock.locked_out(path, disk.backend) as file:
             # Unlike truncate() it never cuts off: a launcher that was paused here, on storage that
             # other hosts reach too, may come after one that has grown the volume further.
             os.posix_fallocate(file, wanted - 1, 1)
     else:
-        image_lock.refuse_held(path)
-        run(disk, ["qemu-img", "resize", "-q", "-f", disk.format.value, str(path), str(wanted)])
+        image_lock.refuse_held(path, disk.backend)
+        command = ["qemu-img", "resize", "-q", "-f", disk.format.value]
+        run(disk, [*command, str(path), str(wanted)], handed)
     return True
 
 
@@ -182,7 +189,7 @@ def size_of(disk: Disk, path: Path) -> int:
     return header.size if header else 0
 
 
-def run(disk: Disk, command: list[str]) -> None:
+def run(disk: Disk, command: list[str], handed: Sequence[int] = ()) -> None:
     """As root, for the file may be in anybody's folder, but with no other right: a broken-out QEMU may have
     written its header.
     """
@@ -197,7 +204,7 @@ def run(disk: Disk, command: list[str]) -> None:
             capture_output=True,
             text=True,
             check=False,
-            pass_fds=[seccomp],
+            pass_fds=[seccomp, *handed],
         )
     if done.returncode:
         raise HostLacks(f"{disk.key}: {done.stderr.strip()}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from holdfast.confinement import Identity
 from holdfast.dataclass import dataclass
 from holdfast.machine import Disk, Format
-from holdfast.storage import directory, qcow2, qemu_img
+from holdfast.storage import directory, local, qcow2, qemu_img
 from holdfast.storage.cache import Cached, taken
 from holdfast.storage.work import Attend, idle
 
@@ -96,11 +96,18 @@ def found(pool: Path) -> list[Golden]:
 
 
 def remove(pool: Path, name: str) -> bool:
-    """False: a volume sits on it, or is about to."""
+    """False: a volume sits on it, or is about to; or a QEMU has it open, whose volume has lost its name."""
     with in_use(pool, idle):
         unused = [
-            golden for golden in found(pool) if golden.path.name == name and not golden.children
+            golden
+            for golden in found(pool)
+            if golden.path.name == name and not golden.children and not _is_open(golden.path)
         ]
         for golden in unused:
             golden.path.unlink()
         return bool(unused)
+
+
+def _is_open(path: Path) -> bool:
+    with path.open("rb") as file:
+        return local.held(file.fileno())

@@ -14,27 +14,27 @@ ALL = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST_LOCK, LOCKS, 0)
 
 
 @contextmanager
-def locked_out(path: Path) -> Iterator[int]:
-    """A descriptor to write by; meanwhile no QEMU opens the file. Raises LockHeld where one has it open."""
+def locked_out(path: Path, name: object) -> Iterator[int]:
+    """A descriptor to write by, of what people know by that name; meanwhile no QEMU opens the file. Raises LockHeld where one has it open."""
     with path.open("r+b") as file:
         try:
             fcntl.fcntl(file.fileno(), fcntl.F_OFD_SETLK, ALL)
         except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES: fcntl(2)
-            raise in_use(path) from error
+            raise in_use(name) from error
         except OSError as error:  # a file system without locks: QEMU goes without as well
-            log.debug(f"{path} cannot be locked: {error.strerror}")
+            log.debug(f"{name} cannot be locked: {error.strerror}")
         yield file.fileno()
 
 
-def refuse_held(path: Path) -> None:
+def refuse_held(path: Path, name: object) -> None:
     """For a program that takes the lock itself, and has no word of its own for it."""
     with path.open("rb") as file:
         if held(file.fileno()):
-            raise in_use(path)
+            raise in_use(name)
 
 
-def in_use(path: Path) -> LockHeld:
+def in_use(name: object) -> LockHeld:
     return LockHeld(
-        f"{path} is in use: another QEMU holds its lock",
-        hint=f"stop that one first; on its host `lsof {path}` names it",
+        f"{name} is in use: another QEMU holds its lock",
+        hint=f"stop that one first; on its host `lsof {name}` names it",
     )

@@ -54,6 +54,8 @@ def read(descriptor: int) -> Header | None:
 def parent(path: Path) -> Path | None:
     """The golden image beside a volume, on which it sits."""
     found = header(path)
-    if found is None or not GOLDEN.fullmatch(found.backing):
-        return None
-    return path.with_name(found.backing)
+    return parent_of(path, found) if found else None
+
+
+def parent_of(path: Path, found: Header) -> Path | None:
+    return path.with_name(found.backing) if GOLDEN.fullmatch(found.backing) else None

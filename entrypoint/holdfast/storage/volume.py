@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from holdfast.confinement import Identity
-from holdfast.errors import ConfigError, Fault, LockHeld
+from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Disk, Format, RbdImage, RbdVolume, Source, Volume
-from holdfast.storage import directory, golden, hole, local, qcow2
+from holdfast.storage import directory, golden, hole, qcow2
 from holdfast.storage.cache import Cache, Cached
+from holdfast.storage.pathname import Bounds
 from holdfast.storage.rbd import Cluster
 from holdfast.storage.work import Attend
 
@@ -19,26 +20,27 @@ SPARE = 1024**3  # what a format may need beside the data
 
 
 class Workshop:
-    """`who` is the uid that reads strangers' images; `attend` raises what ends the work."""
+    """`who` is the uid that reads strangers' images; `attend` raises what ends the work; within `bounds` images lie."""
 
     def __init__(
-        self, cache: Path, who: Identity, cluster: Cluster | None, attend: Attend
+        self, cache: Path, who: Identity, cluster: Cluster | None, attend: Attend, bounds: Bounds
     ) -> None:
         self._who = who
         self._cluster = cluster
         self._attend = attend
-        self._cache = Cache(cache, who, attend)
+        self._bounds = bounds
+        self._cache = Cache(cache, who, attend, bounds)
 
     def provide(self, disk: Disk) -> str:
         """What was done, "" for nothing."""
         if isinstance(disk.backend, RbdImage):
             return self._in_ceph(disk, self._cluster) if self._cluster else ""
         if disk.source is None or not isinstance(disk.backend, Volume):
-            return directory.provide(disk)
+            return directory.provide(disk, self._bounds)
         with contextlib.ExitStack() as stack:
             if disk.chained and not os.path.lexists(disk.backend.path):
                 stack.enter_context(golden.in_use(Path(disk.backend.directory), self._attend))
-            return directory.provide(disk, self._fill)
+            return directory.provide(disk, self._bounds, self._fill)
 
     # -- in a directory
 
@@ -99,15 +101,18 @@ class Workshop:
     def _clone(self, path: Path, disk: Disk, name: str) -> None:
         """Byte for byte: a chained volume's clone sits on the same parent."""
         assert isinstance(disk.backend, Volume)  # noqa: S101
-        origin = self._origin(disk, disk.backend, name)
-        header = qcow2.header(origin)
-        if (header is None) is (disk.format is Format.qcow2):
-            rule = f"is not {disk.format.value}, which this volume is to be: set format"
-            raise _fault(disk, "source/volume", name, rule)
-        size = header.size if header else origin.stat().st_size
-        _check_size(disk, name, size)
-        with origin.open("rb") as source:
-            hole.copy(source.fileno(), path, self._attend)
+        from holdfast.storage import origin  # noqa: PLC0415 - for few volumes
+
+        key = f"disks/{disk.name}/source/volume"
+        place = self._origin(disk, disk.backend, name)
+        with origin.still(key, place) as opened:
+            header = qcow2.read(opened)
+            if (header is None) is (disk.format is Format.qcow2):
+                rule = f"is not {disk.format.value}, which this volume is to be: set format"
+                raise _fault(disk, "source/volume", name, rule)
+            _check_size(disk, name, header.size if header else os.fstat(opened).st_size)
+            hole.copy(opened, path, self._attend)
+            origin.refuse_held(key, place, opened)
 
     def _origin(self, disk: Disk, volume: Volume, name: str) -> Path:
         pool = Path(volume.directory)
@@ -121,13 +126,7 @@ class Workshop:
         if found[0].suffix.removeprefix(".") not in tuple(Format):
             rule = "must have a name that ends in .raw or .qcow2, which says what it is"
             raise _fault(disk, "source/volume", name, rule)
-        origin = found[0]
-        there = Volume(pool=volume.pool, directory=volume.directory, name=origin.name)
-        if local.locked(Disk(name=disk.name, backend=there)):
-            raise LockHeld(
-                f"disks/{disk.name}/source/volume: {origin} is in use: another QEMU holds its lock"
-            )
-        return origin
+        return found[0]
 
     # -- in Ceph
 
