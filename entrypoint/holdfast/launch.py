@@ -25,7 +25,7 @@ from holdfast.qemu import system
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 from holdfast.qmp import Disconnected, Mute, Qmp, QmpError
 from holdfast.rundir import RunDirectory
-from holdfast.storage import local
+from holdfast.storage import local, shared
 from holdfast.uid_claim import claim
 
 if TYPE_CHECKING:
@@ -264,10 +264,13 @@ class Launch:
 
     def _disks(self, descriptors: ExitStack) -> dict[str, int]:
         opened = {}
+        claimed = {image.disk: image for image in self._plan.images}
         for disk in self._plan.disks:
             if not isinstance(disk.backend, RbdImage):
-                opened[disk.name] = local.open_for_qemu(disk, self._plan.bounds)
-                descriptors.callback(os.close, opened[disk.name])
+                opened[disk.name] = number = local.open_for_qemu(disk, self._plan.bounds)
+                descriptors.callback(os.close, number)
+                if disk.name in claimed:
+                    shared.refuse_another(disk, number, claimed[disk.name])
         return opened
 
     def _parents(self, descriptors: ExitStack) -> dict[str, int]:

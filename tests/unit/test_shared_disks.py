@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from holdfast import settings, time_fence
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, LockHeld
 from holdfast.host_config import HostConfig
 from holdfast.machine import Cache, Disk, LocalPath
+from holdfast.ownership import Image
 from holdfast.storage import file_system, shared
 
 DEVICE = os.makedev(8, 17)
@@ -41,6 +42,31 @@ def test_the_kernel_says_what_a_device_is_called(tmp_path: Path) -> None:
     (tmp_path / "8:16").symlink_to(disk)
     assert shared.device_name(os.makedev(8, 16), tmp_path) == "naa.6001405a"
     assert shared.device_name(DEVICE, tmp_path) == "naa.6001405a-part1"
+
+
+@pytest.mark.parametrize(
+    ("image", "same"),
+    [
+        (Image(disk="root", kind="file", id="file/m/block-8:17"), True),
+        (Image(disk="root", kind="file", id="file/m/block-8:1"), False),
+        (Image(disk="root", kind="file", id="file/m/block-18:17"), False),
+        (Image(disk="root", kind="shared", id="shared/naa.6001405a-part1"), True),
+        (Image(disk="root", kind="shared", id="shared/naa.6001405a"), False),
+    ],
+)
+def test_the_device_is_the_one_that_was_claimed(
+    image: Image, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link of udev's may lead to another one by the time that it is opened."""
+    found = os.stat_result((0o060600, 1, 5, 1, 0, 6, 0, 0, 0, 0), {"st_rdev": os.makedev(8, 17)})
+    monkeypatch.setattr(os, "fstat", lambda _: found)
+    monkeypatch.setattr(shared, "device_name", lambda _: "naa.6001405a-part1")
+    disk = Disk(name="root", backend=LocalPath(path="/dev/disk/by-id/x"))
+    if same:
+        shared.refuse_another(disk, 0, image)
+        return
+    with pytest.raises(LockHeld, match="another device than the one that was claimed"):
+        shared.refuse_another(disk, 0, image)
 
 
 def test_a_folder_is_named_once(tmp_path: Path) -> None:

@@ -131,10 +131,9 @@ def _identity(path: Path) -> str:
     if not path.exists():
         return f"{_identity(path.parent)}/{path.name}"
     found = path.stat()
-    device = found.st_rdev if stat.S_ISBLK(found.st_mode) else found.st_dev
-    kind = "block" if stat.S_ISBLK(found.st_mode) else "inode"
-    number = "" if kind == "block" else f"-{found.st_ino}"
-    return f"{kind}-{os.major(device)}:{os.minor(device)}{number}"
+    if stat.S_ISBLK(found.st_mode):
+        return f"block-{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+    return f"inode-{os.major(found.st_dev)}:{os.minor(found.st_dev)}-{found.st_ino}"
 
 
 def locked(disk: Disk) -> bool:
