@@ -3,6 +3,7 @@
 import fcntl
 import os
 import struct
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 from describing import faults, machine
 
+from holdfast import settings
+from holdfast.cli.image import Parent
 from holdfast.errors import LockHeld
 from holdfast.machine import Cache, Disk, Format, LocalPath, Volume, aligned
+from holdfast.pool import DirectoryPool
 from holdfast.storage import directory, golden, image_head, local, qcow2, sectors
 from holdfast.storage.pathname import ANYWHERE
 
@@ -239,10 +243,17 @@ def test_a_parent_that_a_qemu_reads_stays(tmp_path: Path) -> None:
     with parent.open("rb") as qemus:
         shared = local.FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, local.FIRST_LOCK, 1, 0)
         fcntl.fcntl(qemus.fileno(), fcntl.F_OFD_SETLK, shared)
-        assert not golden.remove(tmp_path, parent.name)
+        assert not pruned(tmp_path, parent.name, dry_run=True)
+        assert not pruned(tmp_path, parent.name, dry_run=False)
         assert parent.exists()
-    assert golden.remove(tmp_path, parent.name)
+    assert pruned(tmp_path, parent.name, dry_run=True)
+    assert pruned(tmp_path, parent.name, dry_run=False)
     assert not parent.exists()
+
+
+def pruned(pool: Path, name: str, *, dry_run: bool) -> bool:
+    parent = Parent(DirectoryPool(name="p", path=str(pool)), name, settings.parse({"VM": "7"}))
+    return parent(Namespace(dry_run=dry_run))
 
 
 def test_a_raw_disk_is_nobodys_child(tmp_path: Path) -> None:

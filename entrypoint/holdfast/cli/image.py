@@ -118,12 +118,15 @@ class Parent:
         self._config = config
 
     def __call__(self, given: Namespace) -> bool:
+        if isinstance(self._pool, DirectoryPool):
+            from holdfast.storage.golden import is_open, remove  # noqa: PLC0415
+
+            folder = Path(self._pool.path)
+            if given.dry_run:
+                return not is_open(folder / self._name)
+            return remove(folder, self._name)
         if given.dry_run:
             return True
-        if isinstance(self._pool, DirectoryPool):
-            from holdfast.storage.golden import remove  # noqa: PLC0415
-
-            return remove(Path(self._pool.path), self._name)
         with closing(Reach(self._pool, self._config)) as reach:
             return reach.cluster.remove_golden(reach.disk, self._name)
 

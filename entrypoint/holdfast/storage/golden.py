@@ -101,13 +101,13 @@ def remove(pool: Path, name: str) -> bool:
         unused = [
             golden
             for golden in found(pool)
-            if golden.path.name == name and not golden.children and not _is_open(golden.path)
+            if golden.path.name == name and not golden.children and not is_open(golden.path)
         ]
         for golden in unused:
             golden.path.unlink()
         return bool(unused)
 
 
-def _is_open(path: Path) -> bool:
+def is_open(path: Path) -> bool:
     with path.open("rb") as file:
         return local.held(file.fileno())
