@@ -141,18 +141,19 @@ def _way_on(made: Disks, image: str) -> str:
 
 def _judge_copies(made: Disks, known: frozenset[str]) -> None:
     """An older launcher's copy of its record does not say of which image it is, and a clone has it from its
-    parent. So it counts only for what etcd knows, too.
+    parent. So it counts only for what etcd knows, too. It names one more than etcd's record: the process that
+    wrote it, and has closed since.
     """
     strange = sorted(
-        epoch for epoch, clients in made.copies.items() if not known.issuperset(clients)
+        epoch for epoch, clients in made.copies.items() if clients and known.isdisjoint(clients)
     )
     if not strange:
         return
     copies = ", ".join(f"holdfast.fence.{epoch}" for epoch in strange)
     image = next(image.id.split("/", 2)[2] for image in made.images if image.kind == "rbd")
     raise Obstacle(
-        f"the metadata of this VM's images holds {copies}, by an older Holdfast, with clients that etcd's record "
-        "of this VM does not name: it came along with a clone or a copy of another VM's disk, or etcd's "
+        f"the metadata of this VM's images holds {copies}, by an older Holdfast, with clients of whom etcd's record "
+        "of this VM names none: it came along with a clone or a copy of another VM's disk, or etcd's "
         "data is older than the VM. If no host runs this VM, remove it from each of its images: "
         f"rbd image-meta remove {image} holdfast.fence.{strange[0]}"
     )

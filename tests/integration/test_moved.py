@@ -4,6 +4,7 @@ The older launcher is the real one, as it was at commit 7e85ff8 (tests/records).
 """
 
 import json
+import os
 import re
 import signal
 import tarfile
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ceph import Ceph
 from etcd import Etcd, where
-from launcher import Launcher
+from integration.test_rbd import OTHER_MACHINE
+from launcher import Launcher, gone
 
 from holdfast import former
 from holdfast.errors import OwnershipLost, Unreachable
@@ -389,3 +392,50 @@ def refused_then_given_back(launch: Launch, etcd: Etcd, vm: str) -> None:
         0,
         f"VM {vm} has no record that was moved: an older Holdfast may start it\n",
     )
+
+
+PLANTED = "10.99.0.9:0/4242"
+
+
+@pytest.fixture
+def in_ceph(etcd_server: Etcd, ceph: Ceph, vm: str, guest: Path, tmp_path: Path) -> dict[str, str]:
+    """A VM whose disk is the image that is called like it, and a launcher's environment."""
+    ceph.put(f"rbd/{vm}", guest / "disk.raw")
+    etcd_server.put(vm, ram="192", rbd=f"rbd/{vm}")
+    return on(etcd_server, vm, CEPH_CONF=str(ceph.etc(tmp_path / "etc-ceph", "holdfast")))
+
+
+def plant(etcd: Etcd, vm: str, known: str) -> None:
+    record = json.loads(etcd.get(f"/kvm/{vm}/fence") or "")
+    assert known in record["clients"]
+    record["clients"].append(PLANTED)
+    etcd.ctl("put", f"/kvm/{vm}/fence", json.dumps(record))
+
+
+def test_an_older_owner_that_is_frozen_is_shut_out_and_nobody_else(
+    launch: Launch, etcd_server: Etcd, ceph: Ceph, in_ceph: dict[str, str], older: dict[str, str]
+) -> None:
+    """It wakes up when another has the VM. A tenant has added to its record whom his image does not know."""
+    environ, vm = in_ceph, in_ceph["VM"]
+    image = f"rbd/{vm}"
+    first = launch({**environ, **older})
+    first.ready(LONG)
+    (address,) = ceph.watchers(image)
+    frozen = [first.qemu(), first.process.pid]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    plant(etcd_server, vm, address)
+    second = launch({**environ, "HOSTNAME": "host-b"}, prefix=OTHER_MACHINE)
+    second.says(f"shut out of Ceph.*{re.escape(address)}", timeout=LONG)
+    second.ready(LONG)
+    shut = ceph.ceph("osd", "blocklist", "ls")
+    assert address in shut
+    assert PLANTED not in shut
+    assert PLANTED not in json.dumps(ceph.claim(image))
+    assert PLANTED not in (etcd_server.get(where(vm, "fence")) or "")
+    for pid in reversed(frozen):
+        os.kill(pid, signal.SIGCONT)
+    assert first.ends(LONG) == 76, first.story()
+    assert gone(frozen[0], LONG)
+    second.signal()
+    assert second.ends(LONG) == 0, second.story()
