@@ -25,6 +25,7 @@ class RunDirectory:
     def __enter__(self) -> Self:
         try:
             self.path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            _open_way(ROOT)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -102,6 +103,15 @@ class RunDirectory:
             os.fchown(descriptor, self._who.uid, self._who.gid)
             os.fchmod(descriptor, mode)
         return str(target)
+
+
+def _open_way(folder: Path) -> None:
+    """QEMU's uid, and swtpm's, must get through. A sign of life while a volume is made has made it for root alone:
+    the umask of that is the process's.
+    """
+    mode = folder.stat().st_mode
+    if mode & 0o011 != 0o011:  # noqa: PLR2004 - to pass, for group and others
+        folder.chmod(mode & 0o7777 | 0o011)
 
 
 def _remove(folder: Path) -> None:
