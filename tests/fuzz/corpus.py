@@ -34,6 +34,7 @@ FENCE = Fence(
     machine_id="m",
     images=(Image(disk="r", kind="rbd", id="rbd/f/p/i"),),
     clients=("10.0.0.1:0/7",),
+    heard=("10.0.0.2:0/8",),
 )
 IMAGE_CLAIM = ImageClaim(
     tree="t", prefix="/kvm", vm="7", lock="/kvm/7/lock", epoch=3, host="a", clients=FENCE.clients
