@@ -66,6 +66,9 @@ def scene(
     folder = tmp_path_factory.mktemp("attacks")
     (folder / "pool").mkdir()
     (folder / "host.toml").write_text(HOST_TOML, encoding="utf-8")
+    (folder / "resolv.conf").write_text(
+        f"nameserver {METADATA}\n", encoding="ascii"
+    )  # as on many a cloud
     network = re.findall(r"inet (\S+)\.1/24", ran("ip", "-4", "address", "show", "dev", lan))[0]
     names = [f"attacks-{who}-{os.getpid()}" for who in ("attacker", "victim")]
     ran("ip", "address", "replace", f"{METADATA}/32", "dev", lan)
@@ -85,12 +88,12 @@ def scene(
     with ExitStack() as stack:
         open_port, *ports = (
             listening(stack, where, port)
-            for where, port in ((f"{network}.1", 0), ("127.0.0.1", 0), (f"{network}.1", 2379), (f"{network}.1", 3300), (METADATA, 80))
+            for where, port in ((f"{network}.1", 0), ("127.0.0.1", 0), (f"{network}.1", 2379), (f"{network}.1", 3300), (METADATA, 80), (METADATA, 53))
         )  # fmt: skip
         run = Runner(stack)
         started = [
             run("--net=host", f"--volume={folder}/pool:{POOL}", f"--volume={folder}/host.toml:/etc/holdfast/host.toml:ro",
-                f"--volume={guest}:/var/lib/holdfast/images:ro", *RIGHTS, "--env=HOLDFAST_CONFIG=/etc/holdfast/host.toml",
+                f"--volume={guest}:/var/lib/holdfast/images:ro", f"--volume={folder}/resolv.conf:/etc/resolv.conf:ro", *RIGHTS, "--env=HOLDFAST_CONFIG=/etc/holdfast/host.toml",
                 VM=name, HOSTNAME="host-a", ETCD_ENDPOINTS=etcd_server.url, STOP_TIMEOUT="1")
             for name in names
         ]  # fmt: skip
@@ -268,7 +271,10 @@ def test_root_in_the_guest(scene: Scene, capsys: pytest.CaptureFixture[str]) -> 
         "control: a way to metadata": f"ip route add {METADATA} via {gateway}",
         "etcd through user mode": asks("10.0.2.2", etcd),
         "the host's loopback through user mode": asks("10.0.2.2", loopback),
+        "control: the resolver is asked for names": asks("10.0.2.3", 53),
+        "the cloud's metadata, as the resolver": asks("10.0.2.3", 80),
         "etcd's port over the bridge": asks(gateway, 2379),
+        "a monitor of Ceph's over the bridge": asks(gateway, 3300),
         "the cloud's metadata over the bridge": asks(METADATA, 80),
         "another's MAC": f"mac=$(cat /sys/class/net/eth0/address); ip link set eth0 address 52:54:00:66:66:66; {answers}; "
         "came=$?; ip link set eth0 address $mac; exit $came",
