@@ -264,7 +264,7 @@ class Launch:
 
     def _disks(self, descriptors: ExitStack) -> dict[str, int]:
         opened = {}
-        claimed = {image.disk: image for image in self._plan.images}
+        claimed = {image.disk: image.id for image in self._plan.images}
         for disk in self._plan.disks:
             if not isinstance(disk.backend, RbdImage):
                 opened[disk.name] = number = local.open_for_qemu(disk, self._plan.bounds)

@@ -63,10 +63,10 @@ def test_the_device_is_the_one_that_was_claimed(
     monkeypatch.setattr(shared, "device_name", lambda _: "naa.6001405a-part1")
     disk = Disk(name="root", backend=LocalPath(path="/dev/disk/by-id/x"))
     if same:
-        shared.refuse_another(disk, 0, image)
+        shared.refuse_another(disk, 0, image.id)
         return
     with pytest.raises(LockHeld, match="another device than the one that was claimed"):
-        shared.refuse_another(disk, 0, image)
+        shared.refuse_another(disk, 0, image.id)
 
 
 def test_a_folder_is_named_once(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.host_config import HostConfig
 from holdfast.machine import Cache, Disk, RbdImage
-from holdfast.ownership import Image
 from holdfast.storage import file_system
 
 FOLDER_ID = ".holdfast-id"
@@ -126,19 +125,22 @@ def _identity(path: Path) -> str:
     return f"{folder_id(path.parent)}/{path.name}"
 
 
-def refuse_another(disk: Disk, descriptor: int, image: Image) -> None:
-    """The kernel gives a device's number to another one, and /dev/disk its link, while a VM waits or starts again."""
+def refuse_another(disk: Disk, descriptor: int, claimed: str) -> None:
+    """The kernel gives a device's number to another one, and /dev/disk its link, while a VM waits or starts again.
+
+    `claimed` is the id under which the disk was claimed.
+    """
     device = os.fstat(descriptor)
     if not stat.S_ISBLK(device.st_mode):
         return  # the number of an inode is FUSE's to choose
     name = f"block-{os.major(device.st_rdev)}:{os.minor(device.st_rdev)}"
     try:
-        name = device_name(device.st_rdev) if image.kind == "shared" else name
+        name = device_name(device.st_rdev) if claimed.startswith("shared/") else name
     except _Unfit:
         name = "none"
-    if not image.id.endswith(f"/{name}"):
+    if not claimed.endswith(f"/{name}"):
         raise LockHeld(
-            f"{disk.backend} leads to another device than the one that was claimed ({image.id})",
+            f"{disk.backend} leads to another device than the one that was claimed ({claimed})",
             hint="It has changed since; what it is now is claimed at the next try.",
         )
 
