@@ -1,11 +1,11 @@
 """What a key names is what is judged, and what is judged is what is opened: links that change, and whose they are."""
 
-import ctypes
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -27,8 +27,14 @@ pytestmark = pytest.mark.processes
 SIZE = 8192
 GOOD, SECRET = b"good" * (SIZE // 4), b"root" * (SIZE // 4)
 TENANT = 12_345
-EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
-AT_FDCWD = -100
+# renameat2(2) with RENAME_EXCHANGE, below AT_FDCWD
+SWAP = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def exchange(one, other):
+    if libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2):
+        raise OSError(ctypes.get_errno(), "renameat2")
+"""
 BOTH = 5  # of each outcome that a race has, to have been one
 LONGEST = 120.0  # seconds for it; it takes a blink where nothing else runs
 
@@ -48,10 +54,9 @@ class Folders:
 
     def exchange(self) -> None:
         """A folder and a link that leads out, in one breath."""
-        names = (os.fsencode(self.images / "d"), os.fsencode(self.out))
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], EXCHANGE):
-            raise OSError(ctypes.get_errno(), "renameat2")
+        names = [str(self.images / "d"), str(self.out)]
+        command = [sys.executable, "-c", f"{SWAP}\nexchange(*sys.argv[1:])", *names]
+        subprocess.run(command, check=True)
 
 
 @pytest.fixture
@@ -173,21 +178,15 @@ def test_a_folder_and_a_link_that_take_turns(
 
 @contextmanager
 def swapping(folders: Folders) -> Iterator[None]:
-    swapper = multiprocessing.get_context("fork").Process(
-        target=swap, args=(folders,), daemon=True
-    )
-    swapper.start()
+    """By a process of its own, which knows of no moment at which it had better not."""
+    command = [sys.executable, "-c", f"{SWAP}\nwhile True: exchange(*sys.argv[1:])"]
+    swapper = subprocess.Popen([*command, folders.images / "d", folders.out])
     try:
         yield
+        assert swapper.poll() is None
     finally:
         swapper.kill()
-        swapper.join()
-
-
-def swap(folders: Folders) -> None:
-    with suppress(KeyboardInterrupt):
-        while True:
-            folders.exchange()
+        swapper.wait()
 
 
 def test_what_is_opened_has_no_effect_before_it_is_judged(tmp_path: Path) -> None:
