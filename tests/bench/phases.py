@@ -40,6 +40,7 @@ STEPS = {
     "start.py:make_volumes": "Ceph",
     "launch.py:Launch._wire": "build",
     "launch.py:Launch._argv": "build",
+    "firewall.py:Firewall.around": "firewall",
     "process.py:Child.__init__": "spawn",
     "launch.py:Launch._greet": "QMP",
     "supervisor.py:Supervisor._begin": "cont",
