@@ -91,7 +91,7 @@ FROM packages AS code
 COPY entrypoint/precompile.py /precompile.py
 COPY entrypoint/holdfast /usr/lib/python3/dist-packages/holdfast
 # The sources never change in an image: no look at them when the bytecode is loaded. Without `site`, which would
-# only look for what is not there. A stop that comes while the interpreter starts is blocked, not dropped: see events.py.
+# only look for what is not there. A stop that comes while the interpreter starts is blocked, not dropped: see runtime/events.py.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3/dist-packages/holdfast \
  && python3 -I /precompile.py \
  && printf '%s\n' '#!/usr/bin/env -S --block-signal=TERM,INT,HUP /usr/bin/setpriv --no-new-privs /usr/bin/python3 -ISB' \

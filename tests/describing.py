@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from holdfast import settings
+from holdfast.config import settings
 from holdfast.description import Description, describe
 from holdfast.errors import ConfigError
 from holdfast.machine import Machine

@@ -5,9 +5,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from holdfast import __version__, events, log
+from holdfast import __version__, log
 from holdfast.dataclass import replace
 from holdfast.errors import HoldfastError, InternalError, UsageError
+from holdfast.runtime import events
 
 Arguments = Sequence[str]
 Environment = Mapping[str, str]
@@ -36,9 +37,11 @@ NAME_IT = (
 
 def run(arguments: Arguments, environ: Environment) -> int:
     """The way of a key: settings, host, then under the lock or alone; each step in its own module."""
-    from holdfast import outlet, probe, settings, stdin  # noqa: PLC0415 - `--help` and `version` need neither
     from holdfast.cli.subject import from_file, host_toml  # noqa: PLC0415
-    from holdfast.run import alone, exclusively, replaced  # noqa: PLC0415
+    from holdfast.config import settings  # noqa: PLC0415 - `--help` and `version` need neither
+    from holdfast.launcher.run import alone, exclusively, replaced  # noqa: PLC0415
+    from holdfast.runtime import outlet, stdin  # noqa: PLC0415 - `--help` and `version` need neither
+    from holdfast.system import probe  # noqa: PLC0415 - `--help` and `version` need neither
 
     options, environ = named(arguments, environ)
     config = settings.parse(environ, host_toml=host_toml(environ), options=options)
@@ -188,7 +191,7 @@ def told(error: HoldfastError) -> int:
 
 
 def unexpected(error: Exception) -> int:
-    from holdfast.limits import exhausted  # noqa: PLC0415 - nothing else is left to do
+    from holdfast.system.rlimit import exhausted  # noqa: PLC0415 - nothing else is left to do
 
     if lack := exhausted(error):
         return told(lack)
@@ -202,7 +205,7 @@ def unexpected(error: Exception) -> int:
 def leave(status: int) -> None:
     """At once: a thread that waits for an answer must not keep the usual exit waiting."""
     log.catch_up()
-    if outlet := sys.modules.get("holdfast.outlet"):  # of a VM that ran
+    if outlet := sys.modules.get("holdfast.runtime.outlet"):  # of a VM that ran
         outlet.close_all()
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holdfast.outlet import Outlet
+    from holdfast.runtime.outlet import Outlet
 
 
 class Level(IntEnum):

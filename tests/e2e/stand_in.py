@@ -130,7 +130,7 @@ def tries() -> dict[str, Callable[[], object]]:
         "become another program": replace_process,
         "become the bridge helper": lambda: os.execv("/usr/lib/qemu/qemu-bridge-helper", ["x"]),
         "change a program": partial(write, "/usr/bin/setpriv"),
-        "change the launcher": partial(write, "/usr/lib/python3/dist-packages/holdfast/lock.py"),
+        "change the launcher": partial(write, "/usr/lib/python3/dist-packages/holdfast/ownership/lock.py"),
         "change the bridges": partial(write, "/etc/qemu/bridge.conf"),
         "write the health file": partial(write, "/run/holdfast/health"),
         "change the kernel": partial(write, "/proc/sys/kernel/core_pattern"),

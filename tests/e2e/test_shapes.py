@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from container import docker
 
+from holdfast.config.settings import parse
 from holdfast.description import describe
 from holdfast.errors import HoldfastError
-from holdfast.settings import parse
 
 pytestmark = pytest.mark.e2e
 

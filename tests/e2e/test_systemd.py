@@ -12,7 +12,7 @@ import pytest
 from container import Container, docker
 from etcd import Etcd
 
-from holdfast.settings import parse
+from holdfast.config.settings import parse
 
 pytestmark = pytest.mark.e2e
 

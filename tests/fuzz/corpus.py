@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from describing import HOST_TOML
 from fuzz.mutation import NESTED
 from golden.case import CASES
-from unit.test_keys import GOOD
+from unit.keys.test_keys import GOOD
 
-from holdfast import extra_flags, image_claim, keys, ownership, tpm
-from holdfast.description.vm_file import raw_from_file
-from holdfast.image_claim import ImageClaim
+from holdfast import keys, ownership
+from holdfast.devices import tpm_record
+from holdfast.keys import extra_flags
+from holdfast.keys.vm_file import raw_from_file
 from holdfast.ownership import Claim, Fence, Image
+from holdfast.storage import image_claim
+from holdfast.storage.image_claim import ImageClaim
 
 APART = b"\x1e"  # between the keys of a description
 NAMES = [name.encode() for name in keys.KEYS]
@@ -96,7 +99,7 @@ CORPORA: dict[str, Sequence[bytes]] = {
     ],
     "grammars": [f"{key}={value}".encode() for key, value in GOOD.items()],
     "records": [
-        ownership.encode(FENCE), ownership.encode(CLAIM), image_claim.encode(IMAGE_CLAIM).encode(), tpm.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}', *NESTED,
+        ownership.encode(FENCE), ownership.encode(CLAIM), image_claim.encode(IMAGE_CLAIM).encode(), tpm_record.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}', *NESTED,
         b'{"machine":"q35","cpu":"max"}', b'["10.0.0.1:0/7"]', b'{"state":"crashed","keys":"k"}',
     ],
     "yaml": [b"a: 1\nb: [x, {c: d}]\n", BOMB, b"ram: 1G\ndisks: {root: {path: /a}}\n", b"a: &a [*a]"],

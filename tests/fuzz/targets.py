@@ -11,35 +11,29 @@ from describing import HOST_TOML
 from fuzz.agents import Agent
 from fuzz.corpus import CORPORA, MEMBER, WORDS
 
-from holdfast import (
-    args_allowlist,
-    document,
-    extra_flags,
-    image_claim,
-    keys,
-    last,
-    ownership,
-    pinned,
-    record,
-    settings,
-    tpm,
-    volume_record,
-)
-from holdfast.description import describe
+from holdfast import keys, ownership
+from holdfast.cloudinit import document
+from holdfast.config import settings
+from holdfast.description import describe, pinned
 from holdfast.description.template import rendered
-from holdfast.description.vm_file import raw_from_file
+from holdfast.devices import tpm_record
 from holdfast.errors import HoldfastError
+from holdfast.etcd import message, record, response
+from holdfast.etcd.message import Refusal
+from holdfast.etcd.record import Unreadable
+from holdfast.etcd.store import NoAnswer
+from holdfast.etcd.txn import Item
 from holdfast.grammar import Refused
-from holdfast.host_config import HostConfig
-from holdfast.monitor import Monitor
+from holdfast.grammar.url import Target as Url
+from holdfast.keys import args_allowlist, extra_flags
+from holdfast.keys.vm_file import raw_from_file
 from holdfast.network import agent
-from holdfast.qmp import Qmp
-from holdfast.record import Unreadable
-from holdfast.storage import image_head, qcow2, unpack
-from holdfast.store import NoAnswer, message, response
-from holdfast.store.message import Refusal
-from holdfast.txn import Item
-from holdfast.url import Target as Url
+from holdfast.ownership import last_run
+from holdfast.policy.host_config import HostConfig
+from holdfast.qmp.client import Qmp
+from holdfast.qmp.monitor import Monitor
+from holdfast.storage import image_claim, image_head, qcow2, volume_record
+from holdfast.storage.image import unpack
 
 OURS = (HoldfastError, Refused, Unreadable, NoAnswer, Refusal)
 
@@ -136,14 +130,14 @@ def records(data: bytes) -> None:
     with suppress(*OURS):
         volume_record.decoded(data)
     ownership.decode_lock(data)
-    last.crash(item, "k")
+    last_run.crash(item, "k")
     with suppress(*OURS):
         ownership.number(item)
     record.decode_copies({"7": [text(data)], text(data[:20]): ["[]"]})
 
 
 def _tpm(data: bytes) -> object:
-    return tpm.unpack(data, b"")
+    return tpm_record.unpack(data, b"")
 
 
 def yaml(data: bytes) -> None:

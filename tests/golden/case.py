@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from holdfast import settings
 from holdfast.cli.argv import recorded
+from holdfast.config import settings
 from holdfast.description import describe
-from holdfast.description.vm_file import raw_from_file
 from holdfast.host import Host
+from holdfast.keys.vm_file import raw_from_file
 from holdfast.machine import Disk, Guest, Machine, Nic, RbdImage, Tpm, Volume
 from holdfast.qemu import command_line
 from holdfast.qemu.wiring import Ceph, Tap, Wiring

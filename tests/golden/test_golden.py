@@ -10,7 +10,7 @@ from golden.case import CASES, HOST_TOML, Case
 
 from holdfast import keys
 from holdfast.cli import argv
-from holdfast.description.vm_file import raw_from_file
+from holdfast.keys.vm_file import raw_from_file
 from holdfast.qemu import printable
 
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

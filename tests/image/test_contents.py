@@ -57,7 +57,7 @@ import sys
 sys.path.append("/usr/lib/python3/dist-packages")
 from holdfast import precompiled
 precompiled.use()
-import holdfast.run, holdfast.standby, holdfast.tenure, holdfast.store.gateway, holdfast.supervisor
+import holdfast.launcher.run, holdfast.launcher.standby, holdfast.launcher.owned, holdfast.etcd.gateway, holdfast.instance.supervisor
 before = ("holdfast", "holdfast.precompiled")
 ours = [name for name in sys.modules if name.startswith("holdfast") and name not in before]
 read = [name for name in ours if not isinstance(sys.modules[name].__loader__, precompiled.Archive)]
@@ -73,10 +73,10 @@ def test_a_traceback_still_shows_the_source(image: Any) -> None:
     wrong = (
         "import sys; sys.path.append('/usr/lib/python3/dist-packages')\n"
         "from holdfast import precompiled; precompiled.use()\n"
-        "from holdfast import settings; settings.parse(1, host_toml=2, options=3)"
+        "from holdfast.config import settings; settings.parse(1, host_toml=2, options=3)"
     )
     said = image.run("python3 -ISB -c %s", wrong).stderr
-    assert re.search(r'File "\S+/holdfast/\w+\.py", line \d+, in \w+\n    \w', said), said
+    assert re.search(r'File "\S+/holdfast/[\w/]+\.py", line \d+, in \w+\n    \w', said), said
 
 
 @pytest.mark.parametrize(

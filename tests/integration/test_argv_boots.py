@@ -22,11 +22,11 @@ import pytest
 from golden.case import AGENT, CASES, CONSOLE, DISKS, QMP, SEED, TYPED, Case, wiring
 from processes import netns
 
-from holdfast import tpm
+from holdfast.devices import tpm_record
 from holdfast.machine import Accelerator, Disk, Format, LocalPath, RbdImage
 from holdfast.qemu import console
+from holdfast.qemu.argv.adapt import adapt, serve
 from holdfast.qemu.option import keyed
-from holdfast.qemu.options import adapt, serve
 from holdfast.qemu.wiring import Ceph, Wiring
 from holdfast.storage.local import open_for_qemu
 from holdfast.storage.pathname import ANYWHERE
@@ -236,7 +236,7 @@ def swtpm(tmp_path: Path, descriptors: Descriptors) -> int:
     ours, theirs = socket.socketpair()
     (tmp_path / "tpm").mkdir()
     with theirs:
-        command = tpm.command(str(tmp_path / "tpm"), theirs.fileno(), None)
+        command = tpm_record.command(str(tmp_path / "tpm"), theirs.fileno(), None)
         descriptors.hold(subprocess.Popen(command, pass_fds=[theirs.fileno()]))
     return ours.detach()
 

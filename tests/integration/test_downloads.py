@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.confinement import identity
 from holdfast.errors import ConfigError
 from holdfast.machine import Format, Source
-from holdfast.process import uid_map_end
-from holdfast.storage.cache import Cache
+from holdfast.runtime.child import uid_map_end
+from holdfast.runtime.confinement import identity
+from holdfast.runtime.worker import idle
+from holdfast.storage.image.cache import Cache
 from holdfast.storage.pathname import ANYWHERE
-from holdfast.storage.work import idle
 
 pytestmark = pytest.mark.integration
 

@@ -16,13 +16,13 @@ from chaos.gate import Gate
 from etcd import Etcd, where
 from launcher import Launcher, gone
 
-from holdfast import image_claim
 from holdfast.errors import LockHeld
-from holdfast.image_claim import ImageClaim
 from holdfast.machine import Disk as MachineDisk
 from holdfast.machine import RbdVolume
-from holdfast.storage import keyring
-from holdfast.storage.rbd import Cluster
+from holdfast.storage import image_claim
+from holdfast.storage.ceph import keyring
+from holdfast.storage.ceph.cluster import Cluster
+from holdfast.storage.image_claim import ImageClaim
 
 pytestmark = pytest.mark.integration
 

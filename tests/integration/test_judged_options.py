@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.extra_flags import DENIED
-from holdfast.qemu import harmless
+from holdfast.keys.extra_flags import DENIED
+from holdfast.qemu.argv import harmless
+from holdfast.qemu.argv.refused import REASONS
 from holdfast.qemu.option import SWITCHES
-from holdfast.qemu.refused import REASONS
 
 pytestmark = pytest.mark.integration
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from etcd import Etcd
 
+from holdfast.config.settings import Endpoint, Settings
 from holdfast.errors import ConfigError, OwnershipLost, Unreachable
+from holdfast.etcd.store import Store, connect
+from holdfast.etcd.txn import Item, Range, Reply
 from holdfast.host import Host
-from holdfast.lock import Hold
 from holdfast.ownership import (
     Claim,
     Image,
@@ -21,9 +23,7 @@ from holdfast.ownership import (
     judge,
     left_to_time,
 )
-from holdfast.settings import Endpoint, Settings
-from holdfast.store import Store, connect
-from holdfast.txn import Item, Range, Reply
+from holdfast.ownership.lock import Hold
 
 pytestmark = pytest.mark.integration
 

@@ -20,14 +20,13 @@ from etcd import Etcd, where
 from integration.test_rbd import OTHER_MACHINE
 from launcher import Launcher, gone
 
-from holdfast import former
+from holdfast.config.settings import Endpoint, Settings
 from holdfast.errors import OwnershipLost, Unreachable
+from holdfast.etcd.store import Store, connect
+from holdfast.etcd.txn import Delete, Item, Put, Range, Reply
 from holdfast.host import Host
-from holdfast.lock import Hold
-from holdfast.ownership import Claim, Image, Names, Verdict, decode_fence, encode
-from holdfast.settings import Endpoint, Settings
-from holdfast.store import Store, connect
-from holdfast.txn import Delete, Item, Put, Range, Reply
+from holdfast.ownership import Claim, Image, Names, Verdict, decode_fence, encode, former
+from holdfast.ownership.lock import Hold
 
 pytestmark = pytest.mark.integration
 

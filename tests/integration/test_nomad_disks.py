@@ -24,15 +24,16 @@ from pathlib import Path
 import launcher
 import pytest
 
-from holdfast.confinement import identity
 from holdfast.errors import ConfigError, HoldfastError, LockHeld, Unreachable
-from holdfast.image_source import checksum
+from holdfast.keys.image_source import checksum
 from holdfast.machine import Checksum, Disk, Format, Source, Volume
-from holdfast.process import uid_map_end
-from holdfast.storage import golden, local, qcow2
+from holdfast.runtime.child import uid_map_end
+from holdfast.runtime.confinement import identity
+from holdfast.runtime.worker import idle
+from holdfast.storage import local, qcow2
+from holdfast.storage.image import golden
 from holdfast.storage.pathname import ANYWHERE, Bounds
 from holdfast.storage.volume import Workshop
-from holdfast.storage.work import idle
 
 pytestmark = pytest.mark.integration
 

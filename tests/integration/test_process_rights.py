@@ -14,7 +14,7 @@ import pytest
 from etcd import Etcd
 from launcher import Launcher
 
-from holdfast.network.rtnetlink import own_addresses
+from holdfast.system.rtnetlink import own_addresses
 
 pytestmark = pytest.mark.integration
 
@@ -57,9 +57,9 @@ def processes(launcher: int, *names: str) -> dict[str, int]:
 
 def name_of(words: str) -> str:
     """setpriv and sh only become one: they stand for themselves."""
-    if "-m holdfast.storage.fetcher" in words and Path(words.split(maxsplit=1)[0]).name.startswith(
-        "python"
-    ):
+    if "-m holdfast.storage.image.worker" in words and Path(
+        words.split(maxsplit=1)[0]
+    ).name.startswith("python"):
         return "fetcher"
     return PROGRAMS.get(Path(words.split(maxsplit=1)[0]).name, words)
 

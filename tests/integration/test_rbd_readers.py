@@ -14,8 +14,8 @@ from launcher import Launcher
 
 from holdfast.errors import LockHeld
 from holdfast.machine import Disk, RbdImage, RbdVolume, Source
-from holdfast.storage import keyring
-from holdfast.storage.rbd import Cluster
+from holdfast.storage.ceph import keyring
+from holdfast.storage.ceph.cluster import Cluster
 from holdfast.storage.writers import Written
 
 pytestmark = pytest.mark.integration

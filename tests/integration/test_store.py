@@ -11,12 +11,12 @@ import pytest
 from chaos.gate import Gate
 from etcd import Etcd, free_port, serving
 
-from holdfast.endpoint import Endpoint, Protocol
+from holdfast.config.endpoint import Endpoint, Protocol
+from holdfast.config.settings import Settings
 from holdfast.errors import OwnershipLost, Unreachable
-from holdfast.settings import Settings
-from holdfast.store import Store, connect
-from holdfast.txn import Delete, Put, Range, Unchanged
-from holdfast.watch import Watch
+from holdfast.etcd.store import Store, connect
+from holdfast.etcd.txn import Delete, Put, Range, Unchanged
+from holdfast.etcd.watch import Watch
 
 pytestmark = pytest.mark.integration
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from etcd import Etcd, serving
 
-from holdfast.endpoint import Endpoint, Protocol
+from holdfast.config.endpoint import Endpoint, Protocol
+from holdfast.config.settings import Settings
 from holdfast.errors import Unreachable
-from holdfast.settings import Settings
-from holdfast.store import connect
-from holdfast.txn import Put, Range, Unchanged
+from holdfast.etcd.store import connect
+from holdfast.etcd.txn import Put, Range, Unchanged
 
 pytestmark = pytest.mark.integration
 

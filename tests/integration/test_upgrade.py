@@ -15,14 +15,14 @@ import pytest
 from etcd import Etcd
 from launcher import Launcher, gone
 
+from holdfast.config.settings import Endpoint, Settings
 from holdfast.errors import ConfigError
+from holdfast.etcd.record import VERSION
+from holdfast.etcd.store import Store, connect
+from holdfast.etcd.txn import Put, Range
 from holdfast.host import Host
-from holdfast.lock import Hold
 from holdfast.ownership import Image, Names, decode_fence
-from holdfast.record import VERSION
-from holdfast.settings import Endpoint, Settings
-from holdfast.store import Store, connect
-from holdfast.txn import Put, Range
+from holdfast.ownership.lock import Hold
 
 pytestmark = pytest.mark.integration
 

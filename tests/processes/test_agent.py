@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import agent
+from holdfast.qmp import agent
 
 pytestmark = pytest.mark.processes
 

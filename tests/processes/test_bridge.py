@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from processes import netns
 
-from holdfast import bridge
-from holdfast.bridge import Link
 from holdfast.errors import ConfigError, HostLacks
+from holdfast.network import bridge
+from holdfast.network.bridge import Link
 
 pytestmark = [
     pytest.mark.processes,
@@ -74,7 +74,7 @@ def test_the_command_of_the_hint_helps() -> None:
 
 
 def test_a_good_bridge_costs_no_import_of_pyroute2() -> None:
-    program = "import sys; from holdfast import bridge; bridge.check('br-up'); print('pyroute2' in sys.modules)"
+    program = "import sys; from holdfast.network import bridge; bridge.check('br-up'); print('pyroute2' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from launcher import BASE
 
-from holdfast import capacity, cgroup
 from holdfast.errors import HostLacks
+from holdfast.system import capacity, cgroup
 
 pytestmark = pytest.mark.processes
 
@@ -63,7 +63,7 @@ def test_a_limit_of_processes_is_found(group: dict[str, str]) -> None:
 
 
 def test_too_few_processes_are_said_before_they_run_out() -> None:
-    script = "from holdfast.limits import check_tasks; check_tasks(20)"
+    script = "from holdfast.system.rlimit import check_tasks; check_tasks(20)"
     done = limited(f"prlimit --nproc=19: {sys.executable} -P -c '{script}'")
     assert "only 19 processes and threads are allowed here, and this VM needs 20" in done.stderr
     assert limited(f"prlimit --nproc=20: {sys.executable} -P -c '{script}'").returncode == 0
@@ -76,7 +76,7 @@ def test_processes_that_have_run_out_are_named(what: str) -> None:
     """As an ordinary user: root has no such limit."""
     script = f"""
 import _thread, subprocess
-from holdfast.limits import exhausted
+from holdfast.system.rlimit import exhausted
 try:
     {what}
 except Exception as error:
@@ -186,7 +186,7 @@ def test_the_default_size_of_a_huge_page(tmp_path: Path) -> None:
 
 LOCKS = """
 import resource, sys
-from holdfast import limits
+from holdfast.system import rlimit as limits
 from holdfast.errors import HostLacks
 soft, hard, needed = (int(word) for word in sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, hard))

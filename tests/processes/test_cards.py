@@ -20,14 +20,15 @@ from pathlib import Path
 import pytest
 from processes import netns
 
-from holdfast import address, tap
 from holdfast.errors import ConfigError, HostLacks, LockHeld
+from holdfast.grammar import address
 from holdfast.machine import MacvtapMode, Nic, NicMode
-from holdfast.network import agent, cards, links, macvtap, own_tap, ports, rtnetlink, whereabouts
-from holdfast.network.announced import announce, announced
+from holdfast.network import addresses, agent, bridge_helper, cards, links, macvtap, ports, tap
 from holdfast.network.nftables import Nftables
 from holdfast.network.publication import Publication
 from holdfast.network.ruleset import Way, ruleset
+from holdfast.runtime.registry import announce, announced
+from holdfast.system import rtnetlink
 
 pytestmark = [
     pytest.mark.processes,
@@ -36,7 +37,7 @@ pytestmark = [
 
 TUNGETIFF = 0x800454D2
 MULTI_QUEUE = 0x0100
-FOLDER = Path(tap.ACL).parent
+FOLDER = Path(bridge_helper.ACL).parent
 MAC = "52:54:00:00:00:07"
 
 
@@ -105,9 +106,9 @@ def test_nobody_joins_a_tap_with_queues() -> None:
 
 
 def test_the_helpers_list_holds_for_such_taps_too() -> None:
-    Path(tap.ACL).write_text("allow br1\n")
+    Path(bridge_helper.ACL).write_text("allow br1\n")
     with pytest.raises(HostLacks, match="access denied"):
-        own_tap.own_tap(nic(queues=2))
+        tap.own_tap(nic(queues=2))
     assert links_of("master", "br0") == []
 
 
@@ -400,9 +401,9 @@ def test_v18_each_card_has_its_own_addresses(
         "52:54:00:00:00:ff": (ip_address("10.79.0.66"),),  # a card that is none of the VM's
     }
     monkeypatch.setattr(agent, "interfaces", lambda path: heard)
-    monkeypatch.setattr(whereabouts, "SOON", 0.05)
+    monkeypatch.setattr(addresses, "SOON", 0.05)
     told: queue.Queue[object] = queue.Queue()
-    with whereabouts.Whereabouts("7", [*ours, still], tmp_path / "agent", told.put):
+    with addresses.Whereabouts("7", [*ours, still], tmp_path / "agent", told.put):
         assert "dnat ip to 10.79.0.7:80" in netns.run("nft", "list", "ruleset")
         assert told.get(timeout=10) == {"agent": ["10.79.0.10"], "table": ["10.79.0.21"]}
         heard.clear()  # the agent falls silent: what the kernel has seen counts

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from holdfast.events import Events
-from holdfast.process import KEPT_LINES, LINES_A_SECOND, LONGEST_LINE, PIECE, Child
-from holdfast.supervisor import Supervisor
+from holdfast.instance.supervisor import Supervisor
+from holdfast.runtime.child import KEPT_LINES, LINES_A_SECOND, LONGEST_LINE, PIECE, Child
+from holdfast.runtime.events import Events
 
 pytestmark = pytest.mark.processes
 

@@ -7,10 +7,10 @@ from threading import Event, Thread
 
 import pytest
 
-from holdfast.clock import boottime
-from holdfast.endpoint import Endpoint
-from holdfast.store import response
-from holdfast.store.connection import Broken, Connection, Resolver
+from holdfast.config.endpoint import Endpoint
+from holdfast.etcd import response
+from holdfast.etcd.connection import Broken, Connection, Resolver
+from holdfast.runtime.clock import boottime
 
 pytestmark = pytest.mark.processes
 

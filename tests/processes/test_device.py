@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from processes import netns
 
-from holdfast import device
 from holdfast.errors import HostLacks
 from holdfast.host import Access
+from holdfast.system import device
 
 pytestmark = [
     pytest.mark.processes,
@@ -40,7 +40,7 @@ def in_dev(dev: Path, group: str | None = None) -> device.Device:
 def refusal(dev: Path, *wrapper: str) -> str:
     """What `require` says in a process with fewer rights."""
     program = f"""
-from holdfast import device
+from holdfast.system import device
 from holdfast.errors import HostLacks
 try:
     device.require(device.Device(name={NAME!r}, path={str(dev / "net" / "node")!r}))

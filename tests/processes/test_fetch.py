@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from processes.netns import NEEDS_ROOT, namespaces, run
 
-from holdfast import fetch, patience
 from holdfast.errors import ConfigError, Unreachable
+from holdfast.fetch import deadline, http_get
+from holdfast.fetch.deadline import MOST_HEAD, Patience
 from holdfast.machine import UrlLimits
-from holdfast.patience import MOST_HEAD, Patience
 
 pytestmark = pytest.mark.processes
 
@@ -101,7 +101,7 @@ def moved(location: str, status: str = "302 Found") -> bytes:
 
 
 def get(url: str, **limits: Any) -> bytes:
-    return fetch.get(url, key=KEY, **{"trusted": True, "seconds": 20, **limits})
+    return http_get.get(url, key=KEY, **{"trusted": True, "seconds": 20, **limits})
 
 
 def test_the_body_comes_as_it_is(serve: Serve) -> None:
@@ -301,7 +301,7 @@ def test_a_download_may_take_long_but_not_for_ever(
     monkeypatch: pytest.MonkeyPatch, count: int, every: float, kept: bool
 ) -> None:
     now = Now()
-    monkeypatch.setattr(patience, "time", now)
+    monkeypatch.setattr(deadline, "time", now)
     if kept:
         waited(now, 86400, count=count, every=every)
     else:
@@ -329,7 +329,7 @@ def test_a_slow_name_service_cannot_extend_the_time(monkeypatch: pytest.MonkeyPa
         done.wait(5)
         return []
 
-    monkeypatch.setattr(fetch, "getaddrinfo", late)
+    monkeypatch.setattr(http_get, "getaddrinfo", late)
     with pytest.raises(Unreachable, match=r"within 0\.2 s"):
         get("http://example.org/", seconds=0.2)
     done.set()
@@ -464,7 +464,7 @@ def test_a_name_that_leads_here_too_is_refused(
 ) -> None:
     server = serve(http())
     found = rows(("198.51.100.7", server.port), ("127.0.0.1", server.port))
-    monkeypatch.setattr(fetch, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(http_get, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(ConfigError, match=r"leads to 127\.0\.0\.1"):
         get(f"http://example.org:{server.port}/", trusted=False)
     assert server.requests == []
@@ -475,7 +475,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(
 ) -> None:
     right, wrong = serve(http(b"right")), serve(http(b"wrong"))
     answers = iter([rows(("127.0.0.1", right.port)), rows(("127.0.0.1", wrong.port))])
-    monkeypatch.setattr(fetch, "getaddrinfo", lambda *_, **__: next(answers))
+    monkeypatch.setattr(http_get, "getaddrinfo", lambda *_, **__: next(answers))
     assert get("http://rebind.example/") == b"right"
     assert "Host: rebind.example" in right.requests[0].splitlines()
     assert wrong.requests == []
@@ -485,7 +485,7 @@ def test_the_next_address_is_tried(
     serve: Serve, closed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = rows(("127.0.0.1", closed), ("127.0.0.1", serve(http(b"second")).port))
-    monkeypatch.setattr(fetch, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(http_get, "getaddrinfo", lambda *_, **__: found)
     assert get("http://example.org/") == b"second"
 
 
@@ -516,7 +516,7 @@ def test_a_missing_name_is_wrong_and_a_missing_name_server_may_pass(
     def fail(*_: Any, **__: Any) -> list[Any]:
         raise gaierror(number, "no")
 
-    monkeypatch.setattr(fetch, "getaddrinfo", fail)
+    monkeypatch.setattr(http_get, "getaddrinfo", fail)
     with pytest.raises(error):
         get("http://example.org/")
 

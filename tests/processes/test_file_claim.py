@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import image_claim
 from holdfast.errors import LockHeld, Unreachable
-from holdfast.image_claim import ImageClaim
-from holdfast.record import Unreadable
+from holdfast.etcd.record import Unreadable
+from holdfast.storage import image_claim
 from holdfast.storage.file_claim import ClaimsBeside, claim_of, mark_of
+from holdfast.storage.image_claim import ImageClaim
 
 pytestmark = pytest.mark.processes
 

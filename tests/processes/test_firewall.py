@@ -16,23 +16,25 @@ from typing import cast
 import pytest
 from processes import netns
 
-from holdfast import address, tap
+from holdfast.grammar import address
+from holdfast.instance import firewall
 from holdfast.instance.plan import Plan
 from holdfast.machine import Nic, NicMode
 from holdfast.machine.ceph import Monitor
-from holdfast.network import cards, firewall, rtnetlink, spoofing
+from holdfast.network import bridge_helper, cards, spoofing
 from holdfast.network.boundary import Boundary, label, of_guest, of_qemu
 from holdfast.network.nftables import Nftables
 from holdfast.network.publication import Publication
 from holdfast.network.ruleset import ruleset
-from holdfast.network_limits import NetworkLimits, Place
+from holdfast.policy.network_limits import NetworkLimits, Place
+from holdfast.system import rtnetlink
 
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(os.geteuid() != 0, reason=netns.NEEDS_ROOT),
 ]
 
-FOLDER = Path(tap.ACL).parent
+FOLDER = Path(bridge_helper.ACL).parent
 MAC, OTHER = "52:54:00:00:00:07", "52:54:00:00:00:08"
 UID = 0x7000_0007
 VNET = bytes(10)  # the header before each frame of a tap

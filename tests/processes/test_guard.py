@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import pytest
 from launcher import alive, gone
 
-from holdfast import guard_process
-from holdfast.clock import boottime
-from holdfast.events import Events
-from holdfast.guard import Guard
-from holdfast.keeper import Finding
+from holdfast.ownership import guard_process
+from holdfast.ownership.guard import Guard
+from holdfast.ownership.keepalive import Finding
+from holdfast.runtime.clock import boottime
+from holdfast.runtime.events import Events
 
 pytestmark = pytest.mark.processes
 
@@ -91,9 +91,9 @@ def test_it_goes_with_qemu(events: Events, qemu: Qemu) -> None:
 
 LAUNCHER = """
 import sys
-from holdfast.clock import boottime
-from holdfast.events import Events
-from holdfast.guard import Guard
+from holdfast.runtime.clock import boottime
+from holdfast.runtime.events import Events
+from holdfast.ownership.guard import Guard
 guard = Guard(int(sys.argv[1]), boottime() + 60, Events())
 print(guard.pid, flush=True)
 sys.stdin.read()

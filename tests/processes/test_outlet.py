@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from holdfast import log
-from holdfast.console import Console
-from holdfast.events import Events
-from holdfast.outlet import Outlet
+from holdfast.devices.console import Console
+from holdfast.runtime.events import Events
+from holdfast.runtime.outlet import Outlet
 
 pytestmark = pytest.mark.processes
 
@@ -98,7 +98,7 @@ def test_a_full_disk_that_has_room_again(
     tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A `cat` ends there, and another one comes."""
-    monkeypatch.setattr("holdfast.outlet.NEXT_CAT", 0.05)
+    monkeypatch.setattr("holdfast.runtime.outlet.NEXT_CAT", 0.05)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "log", tmp_path], check=False)
     assert done.returncode == 0
     stack.callback(lambda: subprocess.run(["umount", "--lazy", tmp_path], check=True))

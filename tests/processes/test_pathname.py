@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import seed, virtiofs
-from holdfast.confinement import Identity
+from holdfast.devices import seed, virtiofs
 from holdfast.errors import ConfigError
-from holdfast.host_config import HostConfig, parse
 from holdfast.machine import Cache as CacheMode
 from holdfast.machine import Disk, Document, Format, LocalPath, Share, Source, Volume
+from holdfast.policy.host_config import HostConfig, parse
+from holdfast.runtime.confinement import Identity
+from holdfast.runtime.worker import idle
 from holdfast.storage import directory, local, pathname
-from holdfast.storage.cache import Cache
+from holdfast.storage.image.cache import Cache
 from holdfast.storage.pathname import Bounds
-from holdfast.storage.work import idle
 
 pytestmark = pytest.mark.processes
 

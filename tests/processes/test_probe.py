@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from processes import netns
 
-from holdfast import device, probe
 from holdfast.host import Access, Kvm
+from holdfast.system import device, probe
 
 pytestmark = pytest.mark.processes
 

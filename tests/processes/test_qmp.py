@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from holdfast import qmp as module
-from holdfast.events import Events
-from holdfast.monitor import Monitor
-from holdfast.qmp import Disconnected, Qmp, QmpError
+from holdfast.qmp import client as module
+from holdfast.qmp.client import Disconnected, Qmp, QmpError
+from holdfast.qmp.monitor import Monitor
+from holdfast.runtime.events import Events
 
 pytestmark = pytest.mark.processes
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import rundir
-from holdfast.confinement import Identity
+from holdfast.runtime import rundir
+from holdfast.runtime.confinement import Identity
 
 pytestmark = pytest.mark.processes
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import sandbox
-from holdfast.confinement import confined, identity
-from holdfast.process import uid_map_end
-from holdfast.seccomp import Filter
-from holdfast.syscalls import DANGEROUS, NETWORK, X86_64
+from holdfast.runtime import sandbox
+from holdfast.runtime.child import uid_map_end
+from holdfast.runtime.confinement import confined, identity
+from holdfast.runtime.seccomp import Filter
+from holdfast.runtime.syscalls import DANGEROUS, NETWORK, X86_64
 
 pytestmark = [
     pytest.mark.processes,
@@ -26,8 +26,8 @@ TRY = """
 import ctypes, errno, json, os, socket, subprocess, sys, threading
 sys.path.insert(0, sys.argv[3])
 if sys.argv[1]:
-    from holdfast import sandbox
-    from holdfast.seccomp import Filter
+    from holdfast.runtime import sandbox
+    from holdfast.runtime.seccomp import Filter
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     sandbox.put_on(Filter(processes=True))
 libc = ctypes.CDLL(None, use_errno=True)

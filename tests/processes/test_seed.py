@@ -15,9 +15,10 @@ import pytest
 from pycdlib import PyCdlib
 from pycdlib.dr import DirectoryRecord
 
-from holdfast import seed, settings
-from holdfast.cloudinit import Documents, documents
+from holdfast.cloudinit.nocloud import Documents, documents
+from holdfast.config import settings
 from holdfast.description import describe
+from holdfast.devices import seed
 from holdfast.errors import ConfigError, InternalError
 from holdfast.machine import Document, Machine, Nic, NicMode
 from holdfast.storage.pathname import ANYWHERE

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from processes import netns
 
-from holdfast import tap
 from holdfast.errors import HostLacks
+from holdfast.network import bridge_helper
 
 pytestmark = [
     pytest.mark.processes,
@@ -23,7 +23,7 @@ pytestmark = [
 
 TUNGETIFF = 0x800454D2
 IFF_VNET_HDR = 0x4000
-FOLDER = Path(tap.ACL).parent
+FOLDER = Path(bridge_helper.ACL).parent
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +54,15 @@ def taps_on(bridge: str) -> list[str]:
 
 
 def allowed() -> list[str]:
-    return [line for line in Path(tap.ACL).read_text().splitlines() if not line.startswith("#")]
+    return [
+        line
+        for line in Path(bridge_helper.ACL).read_text().splitlines()
+        if not line.startswith("#")
+    ]
 
 
 def test_the_descriptor_is_a_tap_on_the_bridge() -> None:
-    fd = tap.taps({"nic0": "br0"})["nic0"]
+    fd = bridge_helper.taps({"nic0": "br0"})["nic0"]
     try:
         name, flags = interface(fd)
         assert flags & IFF_VNET_HDR
@@ -71,7 +75,7 @@ def test_the_descriptor_is_a_tap_on_the_bridge() -> None:
 
 
 def test_the_tap_goes_with_its_last_descriptor() -> None:
-    fd = tap.taps({"nic0": "br0"})["nic0"]
+    fd = bridge_helper.taps({"nic0": "br0"})["nic0"]
     heir = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[fd])
     os.close(fd)
     assert len(taps_on("br0")) == 1
@@ -80,7 +84,7 @@ def test_the_tap_goes_with_its_last_descriptor() -> None:
 
 
 def test_each_nic_has_a_tap_of_its_own() -> None:
-    made = tap.taps({"lan": "br0", "san": "br1", "spare": "br0"})
+    made = bridge_helper.taps({"lan": "br0", "san": "br1", "spare": "br0"})
     assert (len(taps_on("br0")), len(taps_on("br1"))) == (2, 1)
     assert interface(made["san"])[0] == taps_on("br1")[0]
     for fd in made.values():
@@ -89,21 +93,21 @@ def test_each_nic_has_a_tap_of_its_own() -> None:
 
 def test_when_one_fails_none_is_left() -> None:
     with pytest.raises(HostLacks, match="br-none"):
-        tap.taps({"lan": "br0", "san": "br-none"})
+        bridge_helper.taps({"lan": "br0", "san": "br-none"})
     assert taps_on("br0") == []
 
 
 def test_an_administrators_list_that_allows_the_bridge_is_used_as_it_is() -> None:
-    Path(tap.ACL).write_text(f"include {FOLDER}/more.conf\n")
+    Path(bridge_helper.ACL).write_text(f"include {FOLDER}/more.conf\n")
     (FOLDER / "more.conf").write_text("allow br0\n")
-    os.close(tap.taps({"nic0": "br0"})["nic0"])
+    os.close(bridge_helper.taps({"nic0": "br0"})["nic0"])
     assert allowed() == [f"include {FOLDER}/more.conf"]
 
 
 def test_an_administrators_list_that_does_not_is_obeyed() -> None:
-    Path(tap.ACL).write_text("allow br1\n")
+    Path(bridge_helper.ACL).write_text("allow br1\n")
     with pytest.raises(HostLacks, match="access denied") as caught:
-        tap.taps({"nic0": "br0"})
+        bridge_helper.taps({"nic0": "br0"})
     assert "`allow br0`" in caught.value.hint
     assert allowed() == ["allow br1"]
 
@@ -111,7 +115,7 @@ def test_an_administrators_list_that_does_not_is_obeyed() -> None:
 def test_without_the_right_the_option_is_named() -> None:
     program = """
 import sys
-from holdfast import tap
+from holdfast.network import bridge_helper as tap
 from holdfast.errors import HostLacks
 try:
     tap.taps({"nic0": "br0"})
@@ -131,7 +135,7 @@ except HostLacks as error:
 
 def test_a_missing_helper_is_named() -> None:
     with pytest.raises(HostLacks, match="not installed") as caught:
-        tap.taps({"nic0": "br0"}, helper="/nowhere/qemu-bridge-helper")
+        bridge_helper.taps({"nic0": "br0"}, helper="/nowhere/qemu-bridge-helper")
     assert "qemu-system-common" in caught.value.hint
 
 
@@ -144,28 +148,28 @@ def script(path: Path, text: str) -> str:
 def test_a_helper_that_hangs_is_ended_and_reaped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tap, "PATIENCE", 0.2)
+    monkeypatch.setattr(bridge_helper, "PATIENCE", 0.2)
     helper = script(tmp_path / "helper", f"echo $$ > {tmp_path}/pid; exec sleep 60")
     with pytest.raises(HostLacks, match="gave no tap"):
-        tap.tap("br0", helper=helper)
+        bridge_helper.tap("br0", helper=helper)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
 def test_a_helper_that_gives_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(HostLacks, match="without giving a tap"):
-        tap.tap("br0", helper=script(tmp_path / "helper", "exit 0"))
+        bridge_helper.tap("br0", helper=script(tmp_path / "helper", "exit 0"))
 
 
 def test_a_read_only_container_needs_a_tmpfs() -> None:
     netns.run("mount", "-o", "remount,ro", str(FOLDER))
     with pytest.raises(HostLacks, match="Read-only") as caught:
-        tap.taps({"nic0": "br0"})
+        bridge_helper.taps({"nic0": "br0"})
     assert f"--tmpfs {FOLDER}" in caught.value.hint
 
 
 def make_taps(bridge: str, rounds: int) -> None:
     for _ in range(rounds):
-        os.close(tap.taps({"nic0": bridge})["nic0"])
+        os.close(bridge_helper.taps({"nic0": bridge})["nic0"])
 
 
 def test_launchers_that_share_the_list_take_turns() -> None:
@@ -180,11 +184,11 @@ def test_launchers_that_share_the_list_take_turns() -> None:
 
 
 def test_a_turn_that_never_comes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tap, "PATIENCE", 0.1)
+    monkeypatch.setattr(bridge_helper, "PATIENCE", 0.1)
     with (
-        tap.listed(["br1"]),
+        bridge_helper.listed(["br1"]),
         pytest.raises(HostLacks, match="another process has locked") as caught,
     ):
-        tap.taps({"nic0": "br0"})
+        bridge_helper.taps({"nic0": "br0"})
     assert "fuser" in caught.value.hint
     assert allowed() == ["allow br1"]

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from holdfast import thread
-from holdfast.thread import Thread
+from holdfast.runtime import thread
+from holdfast.runtime.thread import Thread
 
 pytestmark = pytest.mark.processes
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import tpm
-from holdfast.confinement import Identity
-from holdfast.rundir import RunDirectory
-from holdfast.vault import STATE, Vault
+from holdfast.devices import tpm_record
+from holdfast.devices.tpm import STATE, Vault
+from holdfast.runtime.confinement import Identity
+from holdfast.runtime.rundir import RunDirectory
 
 pytestmark = pytest.mark.processes
 
@@ -32,7 +32,7 @@ def recorded(vault: Vault) -> bytes:
 
 def test_what_swtpm_has_written_is_stored(vault: Vault, tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"state")
-    assert tpm.unpack(recorded(vault), b"") == (b"state", "")
+    assert tpm_record.unpack(recorded(vault), b"") == (b"state", "")
 
 
 def test_what_is_no_file_of_its_own_is_not(

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from holdfast import uid_claim
-from holdfast.confinement import identity
 from holdfast.errors import HostLacks
-from holdfast.process import uid_map_end
+from holdfast.runtime import uid_claim
+from holdfast.runtime.child import uid_map_end
+from holdfast.runtime.confinement import identity
 
 pytestmark = [
     pytest.mark.processes,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.reference import VARIABLES
+from holdfast.keys.reference import VARIABLES
 
 pytestmark = pytest.mark.processes
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import settings
 from holdfast.__main__ import dispatch
 from holdfast.cli import check
+from holdfast.config import settings
 from holdfast.description import describe
 from holdfast.errors import SHOWN_VALUE_LENGTH, ConfigError, UsageError
 from holdfast.machine import Spice
@@ -440,25 +440,25 @@ def test_82_utf_8_survives_a_c_locale() -> None:
 # Rows of the list of bad inputs, 1 to 86, that are held elsewhere: they need a host, or another server.
 ROWS = range(1, 87)
 ELSEWHERE = {
-    25: "unit/test_nic.py::test_v16_faults_of_network_cards",
-    30: "unit/test_host.py::test_what_is_wrong_with_a_bridge",
+    25: "unit/description/test_nic.py::test_v16_faults_of_network_cards",
+    30: "unit/system/test_host.py::test_what_is_wrong_with_a_bridge",
     36: "integration/test_local_disks.py::test_it_is_no_disk",
     39: "integration/test_local_disks.py::test_it_is_no_disk",
     40: "integration/test_local_disks.py::test_a_qcow2_that_leads_elsewhere",
     41: "integration/test_local_disks.py::test_it_is_no_disk",
     44: "integration/test_rbd.py::",
     46: "integration/test_local_disks.py::test_an_image_that_another_vm_has",
-    55: "unit/test_host.py::test_kvm_is_judged",
+    55: "unit/system/test_host.py::test_kvm_is_judged",
     56: "integration/test_machine.py::test_56_a_port_of_the_screen_that_somebody_has",
     61: "processes/test_fetch.py::",
     62: "processes/test_fetch.py::",
     63: "processes/test_fetch.py::test_a_body_over_the_limit_is_refused",
     64: "integration/test_nomad_disks.py::test_the_wrong_checksum",
-    72: "unit/test_ownership.py::test_a_lease_too_short_for_its_endpoints_is_refused",
-    74: "unit/test_description.py::test_a_variable_before_the_key_before_the_default_before_what_is_built_in",
-    75: "unit/test_qemu_argv.py::test_wrong_arguments_are_status_64",
-    79: "unit/test_host.py::test_each_missing_capability_is_named_with_its_option",
-    80: "unit/test_host.py::test_each_missing_right_has_its_option",
+    72: "unit/ownership/test_ownership.py::test_a_lease_too_short_for_its_endpoints_is_refused",
+    74: "unit/description/test_description.py::test_a_variable_before_the_key_before_the_default_before_what_is_built_in",
+    75: "unit/qemu/test_argv.py::test_wrong_arguments_are_status_64",
+    79: "unit/system/test_host.py::test_each_missing_capability_is_named_with_its_option",
+    80: "unit/system/test_host.py::test_each_missing_right_has_its_option",
     83: "e2e/test_rights.py::",
     84: "processes/test_surroundings.py::test_84_a_closed_stdin",
     85: "integration/test_run.py::test_an_edited_key_waits_for_the_next_start",

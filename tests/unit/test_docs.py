@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import host_config, keys, pool
+from holdfast import keys
+from holdfast.policy import host_config, pool
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(

@@ -13,13 +13,13 @@ import pytest
 from describing import HOST_TOML, described, faults, machine
 from golden.case import CASES
 
-from holdfast.args_allowlist import permit
-from holdfast.confinement import FIRST_UID, identity
 from holdfast.errors import ConfigError
 from holdfast.grammar import Refused
+from holdfast.grammar.identifier import MEMBER_LENGTH, NAME_LENGTH
 from holdfast.host import Host
-from holdfast.identifier import MEMBER_LENGTH, NAME_LENGTH
+from holdfast.keys.args_allowlist import permit
 from holdfast.qemu import command_line
+from holdfast.runtime.confinement import FIRST_UID, identity
 
 TESTS = Path(__file__).parents[1]
 HOST = Host(name="a", machine_id="m", boot_id="b")
@@ -134,7 +134,7 @@ def test_q9_no_socket_has_too_long_a_name(name: str) -> None:
 
 
 def test_q11_name_servers_and_their_search() -> None:
-    """QEMU's own network tells the guest one server of each family. On a bridge: unit/test_cloudinit.py."""
+    """QEMU's own network tells the guest one server of each family. On a bridge: unit/cloudinit/test_cloudinit.py."""
     words = argv(
         **{"nics/a/dns": "192.0.2.53 2001:db8::53", "nics/a/search": "example.org lab.example.org"}
     )

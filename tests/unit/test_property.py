@@ -15,20 +15,20 @@ from describing import encoded
 from golden.case import CASES, wiring
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unit.test_keys import GOOD
+from unit.keys.test_keys import GOOD
 
-from holdfast import settings as variables
-from holdfast.cloudinit import documents
+from holdfast.cloudinit.nocloud import documents
+from holdfast.config import settings as variables
 from holdfast.description import describe
-from holdfast.description.vm_file import raw_from_file
 from holdfast.errors import ConfigError
-from holdfast.extra_flags import DENIED
 from holdfast.host import Host, Kvm
 from holdfast.keys import FAMILIES, KEYS
+from holdfast.keys.extra_flags import DENIED
+from holdfast.keys.vm_file import raw_from_file
 from holdfast.machine import Machine
 from holdfast.qemu import command_line
+from holdfast.qemu.argv.refused import REASONS
 from holdfast.qemu.option import SWITCHES, scan
-from holdfast.qemu.refused import REASONS
 
 HOST_TOML = """
 image_paths = ["/images"]

@@ -9,24 +9,27 @@ from types import SimpleNamespace
 import pytest
 from describing import described, faults
 
-from holdfast import container, keys, log, trouble
+from holdfast import keys, log
 from holdfast.__main__ import told
-from holdfast.endpoint import Endpoint
+from holdfast.config.endpoint import Endpoint
 from holdfast.errors import FOLDER, ConfigError, HostLacks, UsageError, reason
+from holdfast.etcd.denied import explained
+from holdfast.etcd.store import Denied
+from holdfast.etcd.txn import Delete, Operation, Put, Range, Unchanged
 from holdfast.grammar import Refused
+from holdfast.instance.launch import LOCKED, OF_IMAGE
 from holdfast.keys import abroad
-from holdfast.launch import LOCKED, OF_IMAGE
 from holdfast.machine import Disk, LocalPath
-from holdfast.pool import monitors
+from holdfast.policy.pool import monitors
+from holdfast.qemu.argv.adapt import adapt
+from holdfast.qemu.argv.renamed import GONE, TODAY, WITHOUT_EFFECT, in_todays_words, outdated
 from holdfast.qemu.option import Option
-from holdfast.qemu.options import adapt
-from holdfast.qemu.renamed import GONE, TODAY, WITHOUT_EFFECT, in_todays_words, outdated
-from holdfast.storage import keyring, local
+from holdfast.qmp import trouble
+from holdfast.storage import local
+from holdfast.storage.ceph import keyring
+from holdfast.storage.ceph.cluster import caps
 from holdfast.storage.pathname import ANYWHERE
-from holdfast.storage.rbd import caps
-from holdfast.store import Denied
-from holdfast.store.denied import explained
-from holdfast.txn import Delete, Operation, Put, Range, Unchanged
+from holdfast.system import container
 
 SOURCE = Path(__file__).parents[2] / "entrypoint" / "holdfast"
 
@@ -220,7 +223,7 @@ def test_the_id_of_a_container(line: str, tmp_path: Path, monkeypatch: pytest.Mo
     class Uts:
         nodename = "host-a"
 
-    monkeypatch.setattr("holdfast.container.os.uname", Uts)
+    monkeypatch.setattr("holdfast.system.container.os.uname", Uts)
     assert container.identity(mounts(tmp_path / "mountinfo", line)) == ID[:12]
     assert (
         container.identity(mounts(tmp_path / "none", "1 2 8:1 / / rw - ext4 /dev/sda1 rw")) == ""
@@ -230,13 +233,13 @@ def test_the_id_of_a_container(line: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_command_for_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.container.identity", lambda: "4f9a0c2d51b7")
+    monkeypatch.setattr("holdfast.system.container.identity", lambda: "4f9a0c2d51b7")
     for engine, before in (
         ("docker", "docker exec 4f9a0c2d51b7 "),
         ("podman", "podman exec 4f9a0c2d51b7 "),
         ("", ""),
     ):
-        monkeypatch.setattr("holdfast.container.engine", lambda engine=engine: engine)
+        monkeypatch.setattr("holdfast.system.container.engine", lambda engine=engine: engine)
         assert container.command("holdfast claim ls") == f"{before}holdfast claim ls"
 
 
@@ -253,8 +256,10 @@ def test_a_command_for_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_screen_that_nobody_reaches(
     engine: str, name: str, address: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.container.engine", lambda: engine)
-    monkeypatch.setattr("holdfast.container.os.uname", lambda: SimpleNamespace(nodename=name))
+    monkeypatch.setattr("holdfast.system.container.engine", lambda: engine)
+    monkeypatch.setattr(
+        "holdfast.system.container.os.uname", lambda: SimpleNamespace(nodename=name)
+    )
     found = container.unreached(address, "vnc_addr")
     assert said in found
     assert bool(said) is bool(found)

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def this_host(name: str) -> Host:
-    from holdfast.probe import io_uring, probe  # noqa: PLC0415 - a recorded host needs no probing
+    from holdfast.system.probe import io_uring, probe  # noqa: PLC0415 - a recorded host needs no probing
 
     return replace(probe(name, make=False), io_uring=io_uring())
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from holdfast.cli.arguments import Parser
 from holdfast.cli.argv import recorded
 from holdfast.cli.subject import subject
+from holdfast.config.settings import Settings
 from holdfast.dataclass import replace
 from holdfast.errors import ConfigError, HostLacks
 from holdfast.host import Host
-from holdfast.settings import Settings
 
 UNLIMITED = (
     "\n(host.toml has no [vms]: another VM's keys may name the same disks; see docs/security.md)"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
-from holdfast.container import command
+from holdfast.config.settings import Settings
 from holdfast.errors import ConfigError, HoldfastError, LockHeld, UsageError, legible
+from holdfast.etcd.record import Unreadable
+from holdfast.etcd.store import Store
+from holdfast.etcd.txn import Delete, Item, Range, Unchanged
 from holdfast.ownership import Claim, decode_claim
-from holdfast.record import Unreadable
-from holdfast.settings import Settings
-from holdfast.store import Store
-from holdfast.txn import Delete, Item, Range, Unchanged
+from holdfast.system.container import command
 
 if TYPE_CHECKING:
     from holdfast.cli.image_claim import LeftImage

@@ -3,16 +3,15 @@
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 
-from holdfast import former
 from holdfast.cli.arguments import Parser
 from holdfast.cli.fence import names_of, unused
 from holdfast.cli.subject import connected
-from holdfast.container import command
+from holdfast.config.settings import Settings
 from holdfast.errors import LockHeld, UsageError
-from holdfast.ownership import Names
-from holdfast.settings import Settings
-from holdfast.store import Store
-from holdfast.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
+from holdfast.etcd.store import Store
+from holdfast.etcd.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
+from holdfast.ownership import Names, former
+from holdfast.system.container import command
 
 GIVES_UP = """\
 The epoch of VM {vm}, what it was pinned to, and its TPM's state go back among its own keys, where whoever may write \

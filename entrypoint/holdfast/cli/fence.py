@@ -4,17 +4,16 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from holdfast import former
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
-from holdfast.container import command
+from holdfast.config.settings import Settings
 from holdfast.errors import LockHeld, UsageError, legible
+from holdfast.etcd.record import Unreadable
+from holdfast.etcd.store import Store
+from holdfast.etcd.txn import Delete, Item, Put, Range, Reply, Unchanged
 from holdfast.log import plain
-from holdfast.ownership import Fence, Names, decode_fence, decode_lock
-from holdfast.record import Unreadable
-from holdfast.settings import Settings
-from holdfast.store import Store
-from holdfast.txn import Delete, Item, Put, Range, Reply, Unchanged
+from holdfast.ownership import Fence, Names, decode_fence, decode_lock, former
+from holdfast.system.container import command
 
 SHOWN = 400  # bytes of a record that cannot be read
 NOTHING = "no record: the last owner stopped cleanly"
@@ -88,9 +87,9 @@ def _forgotten(item: Item, seen: Reply, names: Names) -> Put | Delete:
 
 def shut_out(given: Namespace, config: Settings, store: Store) -> int:
     """Consent to end a client that Holdfast did not start."""
-    from holdfast.fence import YEAR  # noqa: PLC0415 - only this action speaks to Ceph
-    from holdfast.storage.keyring import find  # noqa: PLC0415
-    from holdfast.storage.rbd import Cluster  # noqa: PLC0415
+    from holdfast.ownership.fencing import YEAR  # noqa: PLC0415 - only this action speaks to Ceph
+    from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415
+    from holdfast.storage.ceph.keyring import find  # noqa: PLC0415
 
     if not given.yes:
         then = command(f"holdfast fence shut-out {config.vm} --address {given.address} --yes")

@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast import __version__, facts, host_config
+from holdfast import __version__
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import host_toml
 from holdfast.dataclass import asdict
 from holdfast.errors import Fault, UsageError
-from holdfast.host import Host, Kvm, kvm_lack
-from holdfast.host_config import HostConfig
+from holdfast.host import Host, Kvm, inventory, kvm_lack
 from holdfast.machine.platform import FLASHES
-from holdfast.pool import DirectoryPool, Pool
-from holdfast.probe import probe
+from holdfast.policy import host_config
+from holdfast.policy.host_config import HostConfig
+from holdfast.policy.pool import DirectoryPool, Pool
+from holdfast.system.probe import probe
 
 HUGEPAGES = Path("/sys/kernel/mm/hugepages")
 NETWORK = Path("/sys/class/net")
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     if given.json:
         print(json.dumps({**asdict(host), "facts": found}, indent=2))
     else:
-        print(*facts.lines({"name": host.name, "arch": host.arch, **found}), sep="\n")
+        print(*inventory.lines({"name": host.name, "arch": host.arch, **found}), sep="\n")
     return 0
 
 
@@ -64,7 +65,7 @@ def gathered(host: Host, config: HostConfig) -> dict[str, Any]:
             for name, one in config.pools.items()
         },
         "vms": vms(config),
-        "packages": facts.packages(DPKG.read_text(encoding="utf-8") if DPKG.exists() else ""),
+        "packages": inventory.packages(DPKG.read_text(encoding="utf-8") if DPKG.exists() else ""),
     }
 
 
@@ -74,9 +75,9 @@ def emulator(arch: str, path: str, config: HostConfig) -> dict[str, Any]:
     names = [name.removeprefix(host_config.EMULATOR) for name in allowed or ()]
     return {
         "path": path,
-        "version": facts.version(said) or f"unknown: {said.strip()[:200]}",
+        "version": inventory.version(said) or f"unknown: {said.strip()[:200]}",
         "allowed": allowed is None or arch in names,
-        "machines": list(facts.machines(asked(path, "-machine", "help"))),
+        "machines": list(inventory.machines(asked(path, "-machine", "help"))),
     }
 
 

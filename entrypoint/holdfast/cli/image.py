@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from holdfast import image_source, settings
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import host_toml
+from holdfast.config import settings
+from holdfast.config.settings import Settings
 from holdfast.dataclass import dataclass
 from holdfast.errors import UsageError
 from holdfast.grammar import Refused
-from holdfast.pool import DirectoryPool, RbdPool
-from holdfast.settings import Settings
+from holdfast.keys import image_source
+from holdfast.policy.pool import DirectoryPool, RbdPool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +51,11 @@ def ls(given: Namespace, config: Settings) -> int:
 def fetch(given: Namespace, config: Settings) -> int:
     """Before the first start needs it. The operator's own URL may lead to this very host."""
     from holdfast.machine import Source  # noqa: PLC0415 - `ls` needs none of it
-    from holdfast.storage.cache import Cache  # noqa: PLC0415
+    from holdfast.runtime.uid_claim import claim  # noqa: PLC0415
+    from holdfast.runtime.worker import idle  # noqa: PLC0415
+    from holdfast.storage.image.cache import Cache  # noqa: PLC0415
     from holdfast.storage.pathname import ANYWHERE  # noqa: PLC0415
     from holdfast.storage.volume import MOST  # noqa: PLC0415
-    from holdfast.storage.work import idle  # noqa: PLC0415
-    from holdfast.uid_claim import claim  # noqa: PLC0415
 
     try:
         source = Source(
@@ -82,7 +83,7 @@ def prune(given: Namespace, config: Settings) -> int:
 
 
 def cached(config: Settings) -> list[Row]:
-    from holdfast.storage.cache import read_entry  # noqa: PLC0415
+    from holdfast.storage.image.cache import read_entry  # noqa: PLC0415
 
     root = Path(config.host_config.image_cache)
     places: dict[str, list[str]] = {}
@@ -119,7 +120,7 @@ class Parent:
 
     def __call__(self, given: Namespace) -> bool:
         if isinstance(self._pool, DirectoryPool):
-            from holdfast.storage.golden import is_open, remove  # noqa: PLC0415
+            from holdfast.storage.image.golden import is_open, remove  # noqa: PLC0415
 
             folder = Path(self._pool.path)
             if given.dry_run:
@@ -136,8 +137,8 @@ class Reach:
 
     def __init__(self, pool: RbdPool, config: Settings) -> None:
         from holdfast.machine import Disk, RbdVolume  # noqa: PLC0415
-        from holdfast.storage.keyring import find  # noqa: PLC0415
-        from holdfast.storage.rbd import Cluster  # noqa: PLC0415
+        from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415
+        from holdfast.storage.ceph.keyring import find  # noqa: PLC0415
 
         volume = RbdVolume(
             pool=pool.pool, namespace=pool.namespace, image="none", access=pool.access
@@ -160,7 +161,7 @@ def goldens(config: Settings) -> Iterator[tuple[Row, Parent]]:
 
 def of_pool(pool: DirectoryPool | RbdPool, config: Settings) -> list[tuple[str, int, int]]:
     if isinstance(pool, DirectoryPool):
-        from holdfast.storage.golden import found  # noqa: PLC0415
+        from holdfast.storage.image.golden import found  # noqa: PLC0415
 
         there = found(Path(pool.path)) if Path(pool.path).is_dir() else []
         return [(one.path.name, one.size, len(one.children)) for one in there]

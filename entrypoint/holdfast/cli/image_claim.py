@@ -5,15 +5,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from holdfast.config.settings import Settings
 from holdfast.errors import ConfigError, LockHeld, UsageError
-from holdfast.fence import PATIENCE, YEAR
-from holdfast.image_claim import ImageClaim, decode_claim
+from holdfast.etcd.record import Unreadable
 from holdfast.machine import Disk, RbdImage
 from holdfast.machine.ceph import ETC_CEPH, Access
-from holdfast.pool import RbdPool
-from holdfast.record import Unreadable
-from holdfast.settings import Settings
-from holdfast.storage.rbd import Cluster
+from holdfast.ownership.fencing import PATIENCE, YEAR
+from holdfast.policy.pool import RbdPool
+from holdfast.storage.ceph.cluster import Cluster
+from holdfast.storage.image_claim import ImageClaim, decode_claim
 
 GIVES_UP = """\
 {disk} belongs to {claim}, which did not let go of it. Set free, it can be taken by
@@ -76,7 +76,7 @@ def access_of(pool: str, namespace: str, config: Settings) -> Access:
 @contextlib.contextmanager
 def left_image(disk: str, config: Settings) -> Iterator[LeftImage]:
     """`disk` is rbd/FSID/POOL/IMAGE, with a namespace between the two where there is one."""
-    from holdfast.storage.keyring import find  # noqa: PLC0415 - only this action speaks to Ceph
+    from holdfast.storage.ceph.keyring import find  # noqa: PLC0415 - only this action speaks to Ceph
 
     kind, _, rest = disk.partition("/")
     _fsid, *names = rest.split("/")

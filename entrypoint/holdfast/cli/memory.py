@@ -6,8 +6,8 @@ from dataclasses import replace
 from holdfast.cli.arguments import Parser
 from holdfast.cli.argv import recorded
 from holdfast.cli.subject import subject
-from holdfast.headroom import MIB, ceiling
-from holdfast.probe import probe
+from holdfast.host.overhead import MIB, ceiling
+from holdfast.system.probe import probe
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast import settings
+from holdfast.config import settings
+from holdfast.config.settings import Settings
 from holdfast.dataclass import dataclass
 from holdfast.errors import UsageError, reason
-from holdfast.settings import Settings
 
 if TYPE_CHECKING:
-    from holdfast.store import Store
+    from holdfast.etcd.store import Store
 
 Raw = Mapping[str, bytes]
 # A host's /etc/holdfast, mounted into a container, would hide a file of the image there.
@@ -46,7 +46,7 @@ def subject(vm: str | None, file: str | None, environ: Mapping[str, str]) -> Sub
 @contextmanager
 def connected(vm: str | None, environ: Mapping[str, str]) -> "Iterator[tuple[Settings, Store]]":
     """The settings and the etcd of a VM; without one, those of the whole tree."""
-    from holdfast.store import connect  # noqa: PLC0415 - for those who have an etcd
+    from holdfast.etcd.store import connect  # noqa: PLC0415 - for those who have an etcd
 
     # Only to reach the tree: no VM has this name.
     named = {"VM": vm or "any", "INSTANCE": "", "VM_FILE": "", "EXEC": ""}
@@ -65,7 +65,7 @@ def host_toml(environ: Mapping[str, str]) -> str | None:
 
 
 def from_file(path: str) -> Raw:
-    from holdfast.description.vm_file import raw_from_file  # noqa: PLC0415 - for a VM without etcd
+    from holdfast.keys.vm_file import raw_from_file  # noqa: PLC0415 - for a VM without etcd
 
     return raw_from_file(read(path, "the file of keys"))
 
@@ -80,10 +80,9 @@ def read(path: str, what: str) -> str:
 
 
 def from_etcd(config: Settings) -> Subject:
-    from holdfast import former  # noqa: PLC0415 - for those who have an etcd
-    from holdfast.ownership import Names  # noqa: PLC0415
-    from holdfast.store import connect  # noqa: PLC0415
-    from holdfast.txn import Range  # noqa: PLC0415
+    from holdfast.etcd.store import connect  # noqa: PLC0415
+    from holdfast.etcd.txn import Range  # noqa: PLC0415
+    from holdfast.ownership import Names, former  # noqa: PLC0415 - for those who have an etcd
 
     prefixes = (config.vm_prefix, config.defaults_prefix)
     names = Names.of(config.prefix, config.vm, config.lock)

@@ -6,22 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from holdfast import volume_record
 from holdfast.cli.arguments import Parser
 from holdfast.cli.fence import names_of
 from holdfast.cli.subject import Subject, connected, subject
+from holdfast.config.settings import Settings
 from holdfast.errors import HostLacks, LockHeld, UsageError
+from holdfast.etcd.record import Unreadable
+from holdfast.etcd.store import Store
+from holdfast.etcd.txn import Delete, Item, Put, Range, Reply, Unchanged
 from holdfast.host import Host
 from holdfast.machine import Disk, RbdVolume, Volume
 from holdfast.ownership import decode_lock
-from holdfast.record import Unreadable
-from holdfast.settings import Settings
-from holdfast.store import Store
-from holdfast.txn import Delete, Item, Put, Range, Reply, Unchanged
-from holdfast.volume_record import Found, VolumeRecord
+from holdfast.storage import volume_record
+from holdfast.storage.volume_record import Found, VolumeRecord
 
 if TYPE_CHECKING:
-    from holdfast.storage.rbd import Cluster
+    from holdfast.storage.ceph.cluster import Cluster
 
 BACKENDS = (Volume, RbdVolume)
 SHOWN = 400  # bytes of a record that cannot be read
@@ -141,8 +141,8 @@ def forget(given: Namespace, config: Settings, store: Store, environ: Mapping[st
 
 
 def adopt(given: Namespace, config: Settings, store: Store, environ: Mapping[str, str]) -> int:
-    from holdfast.inventory import Inventory  # noqa: PLC0415 - only this action looks at the host
-    from holdfast.probe import probe  # noqa: PLC0415
+    from holdfast.ownership.volumes import Inventory  # noqa: PLC0415 - only this action looks at the host
+    from holdfast.system.probe import probe  # noqa: PLC0415
 
     seen, key, record = look(given, config, store)
     about = subject(given.vm, None, environ)
@@ -185,8 +185,8 @@ def reached(
         place.refuse_containers_own([disk.backend.directory])
         yield place.found([disk], host.machine_id)[0], None
         return
-    from holdfast.plan import find_keyring  # noqa: PLC0415 - for those who have a Ceph
-    from holdfast.storage.rbd import Cluster  # noqa: PLC0415
+    from holdfast.launcher.preflight import find_keyring  # noqa: PLC0415 - for those who have a Ceph
+    from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415
 
     keyring = find_keyring([disk], None, settings.ceph_conf)
     assert keyring is not None  # noqa: S101 - the disk is in Ceph

@@ -2,23 +2,22 @@
 
 from collections.abc import Mapping
 
-from holdfast import pinned
+from holdfast.config.settings import Settings
 from holdfast.dataclass import dataclass, replace
-from holdfast.description import display, memory, platform, processor
+from holdfast.description import display, memory, pinned, platform, processor
 from holdfast.description.boot import boot_order
 from holdfast.description.disk import disks, refuse_doubles, refuse_two_clusters
 from holdfast.description.guest import guest
 from holdfast.description.hostdev import pci_devices, usb_devices
 from holdfast.description.idle import refuse_idle
+from holdfast.description.layers import Layer, Sources, fields, gather
 from holdfast.description.nic import nics
 from holdfast.description.share import shares
-from holdfast.description.source import Layer, Sources, fields, gather
 from holdfast.errors import ConfigError
 from holdfast.grammar import Refused
 from holdfast.keys.guest import GUEST
 from holdfast.machine import Bus, Machine, Pinned
-from holdfast.qemu.board import ROOM, is_i440fx, is_q35, on_bus, on_port
-from holdfast.settings import Settings
+from holdfast.machine.board import ROOM, is_i440fx, is_q35, on_bus, on_port
 
 __all__ = ["Description", "describe", "examine"]
 
@@ -87,7 +86,7 @@ def _machine(sources: Sources, kept: Pinned | None) -> Machine:
         **fields(value for key, value in sources.values.items() if is_machines_own(key)),
     }
     if words := given.get("extra_flags"):
-        from holdfast.qemu.renamed import in_todays_words  # noqa: PLC0415 - most VMs have none
+        from holdfast.qemu.argv.renamed import in_todays_words  # noqa: PLC0415 - most VMs have none
 
         try:
             given["extra_flags"] = in_todays_words(words)

@@ -6,10 +6,8 @@ the VM's.
 
 from collections.abc import Iterator
 
-from holdfast import identifier
-from holdfast.description.source import Layer, Sources, Value
-from holdfast.disk_limits import DiskLimits, holds, names
-from holdfast.grammar import Refused
+from holdfast.description.layers import Layer, Sources, Value
+from holdfast.grammar import Refused, identifier
 from holdfast.machine import (
     Disk,
     Document,
@@ -20,6 +18,7 @@ from holdfast.machine import (
     RbdVolume,
     Volume,
 )
+from holdfast.policy.disk_limits import DiskLimits, holds, names
 
 WAY = 'host.toml does not name it for this VM; [vms."{vm}"] {name} = ["{place}"] there would'
 NOBODYS = DiskLimits()

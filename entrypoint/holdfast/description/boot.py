@@ -1,6 +1,6 @@
 """`boot_order`: names of disks and network cards become the devices that have them."""
 
-from holdfast.description.source import Sources
+from holdfast.description.layers import Sources
 from holdfast.machine import Disk, Nic
 
 KEY = "boot_order"

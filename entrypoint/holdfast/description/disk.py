@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from holdfast import identifier
 from holdfast.dataclass import replace
-from holdfast.description.contradiction import contradictions
-from holdfast.description.source import Sources, Value, fields
-from holdfast.grammar import Refused
+from holdfast.description.disk_rules import contradictions
+from holdfast.description.layers import Sources, Value, fields
+from holdfast.grammar import Refused, identifier
 from holdfast.machine import (
     Backend,
     Disk,
@@ -20,7 +19,7 @@ from holdfast.machine import (
 )
 from holdfast.machine.ceph import ETC_CEPH, Access
 from holdfast.machine.platform import VARIABLES
-from holdfast.pool import DirectoryPool
+from holdfast.policy.pool import DirectoryPool
 
 BACKENDS = ("rbd", "path", "pool")
 ROOT = "root"

@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 from typing import Any
 
-from holdfast.description.source import Sources
+from holdfast.description.layers import Sources
 from holdfast.machine import Display, Spice, Vnc
 
 PROPERTIES = ("port", "addr", "password")

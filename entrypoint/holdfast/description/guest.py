@@ -1,9 +1,8 @@
 """How the guest is set up, from its values."""
 
-from holdfast import identifier
 from holdfast.dataclass import replace
-from holdfast.description.source import Sources, fields
-from holdfast.grammar import Refused
+from holdfast.description.layers import Sources, fields
+from holdfast.grammar import Refused, identifier
 from holdfast.keys.guest import GUEST
 from holdfast.machine import Guest
 

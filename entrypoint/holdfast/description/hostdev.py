@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from holdfast import identifier
-from holdfast.description.source import Sources
-from holdfast.grammar import Refused
+from holdfast.description.layers import Sources
+from holdfast.grammar import Refused, identifier
 from holdfast.machine import PciDevice, UsbDevice
 
 MOST = 8  # of each kind

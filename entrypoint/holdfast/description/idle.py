@@ -3,7 +3,7 @@
 What `_defaults` say is for all VMs, and passed over where it does not apply.
 """
 
-from holdfast.description.source import Layer, Sources
+from holdfast.description.layers import Layer, Sources
 from holdfast.machine import Accelerator, Machine, Nic, NicMode
 
 SERVERS = ("spice", "vnc")

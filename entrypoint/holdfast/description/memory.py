@@ -1,6 +1,6 @@
 """What must agree with each other among the keys of the memory."""
 
-from holdfast.description.source import Layer, Sources
+from holdfast.description.layers import Layer, Sources
 from holdfast.grammar import spelled
 from holdfast.machine import Machine
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from itertools import combinations
 
-from holdfast import identifier
-from holdfast.description.source import Sources, Value, fields
-from holdfast.grammar import MOST_ITEMS, Refused
+from holdfast.description.layers import Sources, Value, fields
+from holdfast.grammar import MOST_ITEMS, Refused, identifier
 from holdfast.machine import Nic, NicMode
 
 FIRST = "nic0"

@@ -1,7 +1,7 @@
 """Architecture, board and firmware: each has a default that follows from the one before."""
 
 from holdfast.description.disk import volume
-from holdfast.description.source import Layer, Sources
+from holdfast.description.layers import Layer, Sources
 from holdfast.grammar import Refused
 from holdfast.machine import (
     Arch,

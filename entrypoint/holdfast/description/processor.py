@@ -1,6 +1,6 @@
 """What must agree with each other among the keys of CPUs and memory."""
 
-from holdfast.description.source import Sources
+from holdfast.description.layers import Sources
 from holdfast.machine import Machine
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from holdfast import identifier
-from holdfast.description.source import Sources, Value, fields
-from holdfast.grammar import Refused
+from holdfast.description.layers import Sources, Value, fields
+from holdfast.grammar import Refused, identifier
 from holdfast.machine import Share
 
 MOST = 8  # functions of the slot in which they sit

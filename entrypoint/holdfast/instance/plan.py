@@ -3,22 +3,22 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from holdfast.config.endpoint import Endpoint
 from holdfast.dataclass import dataclass
-from holdfast.endpoint import Endpoint
-from holdfast.lan import Address
 from holdfast.machine import Disk, Machine, NicMode
 from holdfast.machine.ceph import Monitor
-from holdfast.network_limits import NetworkLimits
 from holdfast.ownership import Image
+from holdfast.ownership.lan import Address
+from holdfast.policy.network_limits import NetworkLimits
 
 if TYPE_CHECKING:
-    from holdfast.cloudinit import Documents
-    from holdfast.qemu.options import Adapted
-    from holdfast.storage.keyring import Keyring
+    from holdfast.cloudinit.nocloud import Documents
+    from holdfast.qemu.argv.adapt import Adapted
+    from holdfast.storage.ceph.cluster import Cluster
+    from holdfast.storage.ceph.keyring import Keyring
     from holdfast.storage.pathname import Bounds
-    from holdfast.storage.rbd import Cluster
+    from holdfast.storage.volume_record import Found
     from holdfast.storage.writers import Written
-    from holdfast.volume_record import Found
 
 OLD_CDROM = "/iso/virtio-win.iso"  # the intersoftlab image carried it, and its unit names it
 

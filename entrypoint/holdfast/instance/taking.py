@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping
 from shlex import quote
 
-from holdfast import image_claim, lan
-from holdfast.claim import claims_of
-from holdfast.container import command
+from holdfast.config.settings import Settings
 from holdfast.description.disk import ROOT
+from holdfast.etcd.txn import Item
 from holdfast.instance.plan import Plan
 from holdfast.machine.disk import key_of
-from holdfast.ownership import Image
-from holdfast.settings import Settings
-from holdfast.txn import Item
+from holdfast.ownership import Image, lan
+from holdfast.ownership.takeover import claims_of
+from holdfast.storage import image_claim
+from holdfast.system.container import command
 
 
 def withheld(

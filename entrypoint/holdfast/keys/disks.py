@@ -1,10 +1,10 @@
 """The keys of a disk."""
 
-from holdfast import identifier, image_source
-from holdfast.grammar import KIB, MIB, choice, size, switch, whole
-from holdfast.host_config import HostConfig
+from holdfast.grammar import KIB, MIB, choice, identifier, size, switch, whole
+from holdfast.keys import image_source
 from holdfast.keys.row import FILE, Key
 from holdfast.machine import Aio, Bus, Cache, Discard, DiskKind, Format, aligned
+from holdfast.policy.host_config import HostConfig
 
 MOST_TURNS = 99
 

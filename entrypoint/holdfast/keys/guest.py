@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from holdfast import document, grammar, identifier, ssh_key
-from holdfast.grammar import Refused, line
+from holdfast import grammar
+from holdfast.cloudinit import document
+from holdfast.grammar import Refused, identifier, line, ssh_key
 from holdfast.keys.row import Key
 
 LONGEST_PASSWORD = 511  # PAM_MAX_RESP_SIZE, less the closing NUL
@@ -14,7 +15,7 @@ def _password(text: str) -> str:
     if not text or text in RANDOM:
         raise Refused("must be a password, and neither empty nor one of R and RANDOM")
     if text.startswith("$"):
-        from holdfast import password_hash  # noqa: PLC0415 - its patterns cost more than most passwords
+        from holdfast.grammar import password_hash  # noqa: PLC0415 - its patterns cost more than most passwords
 
         if rule := password_hash.unfit(text):
             raise Refused(rule)

@@ -1,8 +1,8 @@
 """The keys of the host's own devices."""
 
-from holdfast import identifier
-from holdfast.host_config import HostConfig
+from holdfast.grammar import identifier
 from holdfast.keys.row import Key
+from holdfast.policy.host_config import HostConfig
 
 # fmt: off
 HOSTDEVS = (

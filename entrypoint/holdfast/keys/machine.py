@@ -2,12 +2,25 @@
 
 from contextlib import suppress
 
-from holdfast import address, cpu, grammar, identifier
-from holdfast.cpu import MOST_CPUS
-from holdfast.grammar import KIB, MIB, Parser, choice, line, several, size, switch, whole
-from holdfast.host_config import EMULATOR, HostConfig
+from holdfast import grammar
+from holdfast.grammar import (
+    KIB,
+    MIB,
+    Parser,
+    address,
+    choice,
+    cpu,
+    identifier,
+    line,
+    several,
+    size,
+    switch,
+    whole,
+)
+from holdfast.grammar.cpu import MOST_CPUS
 from holdfast.keys.row import FILE, Key
 from holdfast.machine import Accelerator, Arch, Display, Firmware, Rtc, Tpm, Video, Watchdog
+from holdfast.policy.host_config import EMULATOR, HostConfig
 
 LONGEST_KERNEL_LINE = 2047  # the kernel's COMMAND_LINE_SIZE on x86 and arm, less the closing NUL
 LONGEST_TICKET = 60  # SPICE_MAX_PASSWORD_LENGTH

@@ -1,10 +1,9 @@
 """The keys of a network card."""
 
-from holdfast import address, identifier
-from holdfast.grammar import choice, one_of, several, switch, whole
-from holdfast.host_config import HostConfig
+from holdfast.grammar import address, choice, identifier, one_of, several, switch, whole
 from holdfast.keys.row import Key
 from holdfast.machine import MacvtapMode, NicMode
+from holdfast.policy.host_config import HostConfig
 
 LAST_VLAN = 4094
 MOST_QUEUES = 64

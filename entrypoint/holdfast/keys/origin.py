@@ -1,21 +1,21 @@
 """The keys that the old image had."""
 
-from holdfast import address, document, identifier
-from holdfast.grammar import MIB, several, size, whole
-from holdfast.host_config import HostConfig
+from holdfast.cloudinit import document
+from holdfast.grammar import MIB, address, identifier, several, size, whole
 from holdfast.keys.row import Key
+from holdfast.policy.host_config import HostConfig
 
 LEAST_PORT, MOST_PORT = 1024, 65535  # QEMU is not root
 
 
 def _flags(text: str) -> tuple[str, ...]:
-    from holdfast import extra_flags  # noqa: PLC0415 - most VMs have none
+    from holdfast.keys import extra_flags  # noqa: PLC0415 - most VMs have none
 
     return extra_flags.parse(text)
 
 
 def _permit_flags(host_config: HostConfig, flags: tuple[str, ...]) -> None:
-    from holdfast import args_allowlist  # noqa: PLC0415 - likewise
+    from holdfast.keys import args_allowlist  # noqa: PLC0415 - likewise
 
     args_allowlist.permit(flags, host_config.args_allowlist)
     args_allowlist.govern(flags, host_config)

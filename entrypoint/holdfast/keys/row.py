@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from holdfast import identifier
 from holdfast.dataclass import dataclass
-from holdfast.grammar import Parser
-from holdfast.host_config import HostConfig
+from holdfast.grammar import Parser, identifier
+from holdfast.policy.host_config import HostConfig
 
 
 @dataclass(frozen=True, kw_only=True)

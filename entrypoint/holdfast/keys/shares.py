@@ -1,9 +1,8 @@
 """The keys of a shared folder."""
 
-from holdfast import identifier
-from holdfast.grammar import switch
-from holdfast.host_config import HostConfig
+from holdfast.grammar import identifier, switch
 from holdfast.keys.row import Key
+from holdfast.policy.host_config import HostConfig
 
 # fmt: off
 SHARES = (

@@ -5,8 +5,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from holdfast import agent
 from holdfast.network.ruleset import Address
+from holdfast.qmp import agent
 
 INTERFACES = "guest-network-get-interfaces"
 

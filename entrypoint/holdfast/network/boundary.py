@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from holdfast.dataclass import dataclass
 from holdfast.network.ruleset import Address, owned
-from holdfast.network_limits import ETCD, Place
+from holdfast.policy.network_limits import ETCD, Place
 
 # Where clouds answer a machine with its credentials: most of them, AWS's containers, Alibaba, Azure; AWS, Google.
 METADATA = (

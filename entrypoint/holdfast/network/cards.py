@@ -6,16 +6,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from holdfast import bridge, capability, device, tap
-from holdfast.capability import Capability
 from holdfast.dataclass import replace
 from holdfast.errors import ConfigError, Fault, HostLacks, together
 from holdfast.host import Access
 from holdfast.machine import Nic, NicMode
-from holdfast.network import macvtap, ports, publication
-from holdfast.network.own_tap import check_vlan, own_tap
+from holdfast.network import bridge, bridge_helper, macvtap, ports, publication
 from holdfast.network.ruleset import Address
+from holdfast.network.tap import check_vlan, own_tap
 from holdfast.qemu.wiring import Tap
+from holdfast.system import capability, device
+from holdfast.system.capability import Capability
 
 USUAL_MTU = 1500  # what a guest takes for granted
 
@@ -83,7 +83,7 @@ def connect(
         parents = {**bridges, **{nic.name: nic.parent for nic in own.values()}}
         mtus = {name: told(bridge.mtu(parent)) for name, parent in parents.items()}
         plain = {name: parent for name, parent in bridges.items() if name not in own}
-        for name, descriptor in tap.taps(plain).items():
+        for name, descriptor in bridge_helper.taps(plain).items():
             taps[name] = Tap(queues=(descriptor,), mtu=mtus[name])
         for name, nic in own.items():
             made = own_tap(nic) if nic.mode is NicMode.bridge else macvtap.connect(vm, nic, life)

@@ -16,7 +16,7 @@ from holdfast import log
 from holdfast.errors import HoldfastError, HostLacks, LockHeld
 from holdfast.machine import Nic
 from holdfast.network import links
-from holdfast.network.announced import announce
+from holdfast.runtime.registry import announce
 
 PREFIX = "hf-"
 NAME_LENGTH = 15  # IFNAMSIZ, less the closing NUL

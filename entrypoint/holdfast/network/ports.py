@@ -7,12 +7,11 @@ from contextlib import ExitStack, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
-from holdfast import address
 from holdfast.dataclass import dataclass
 from holdfast.errors import HostLacks, LockHeld
-from holdfast.grammar import Refused
+from holdfast.grammar import Refused, address
 from holdfast.machine import Machine, Nic, NicMode, Port, Protocol
-from holdfast.network.announced import announce, announced
+from holdfast.runtime.registry import announce, announced
 
 UNPRIVILEGED = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 KIND = "port/"  # announced as port/<vm>/<port>

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from holdfast import log
 from holdfast.errors import HostLacks
 from holdfast.machine import Nic, NicMode
-from holdfast.network import rtnetlink
 from holdfast.network.ruleset import Address, Way, ruleset
+from holdfast.system import rtnetlink
 
 if TYPE_CHECKING:
     from holdfast.network.nftables import Nftables

@@ -1,8 +1,8 @@
 """The guest's side of a disk: a device on a bus, and the controllers that have to be there for it."""
 
 from holdfast.machine import Bus, Cache, Disk, DiskKind, Machine
+from holdfast.machine.board import bus_of, is_i440fx, on_bus, on_port
 from holdfast.qemu import slots
-from holdfast.qemu.board import bus_of, is_i440fx, on_bus, on_port
 from holdfast.qemu.option import Value, as_json, keyed
 
 DRIVERS = {

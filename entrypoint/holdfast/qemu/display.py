@@ -1,8 +1,8 @@
 """The guest's screen: its adapter, and SPICE or VNC for who looks at it."""
 
 from holdfast.machine import Arch, Machine, Spice, Video, Vnc
+from holdfast.machine.board import is_i440fx
 from holdfast.qemu import slots
-from holdfast.qemu.board import is_i440fx
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import ORIGIN_VIDEO
 from holdfast.qemu.wiring import Wiring

@@ -3,8 +3,8 @@
 from ipaddress import IPv6Address
 
 from holdfast.machine import Machine, Nic, NicMode, Port
+from holdfast.machine.board import is_i440fx
 from holdfast.qemu import boot, slots
-from holdfast.qemu.board import is_i440fx
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.system import ORIGIN_NIC
 from holdfast.qemu.wiring import Tap, Wiring

@@ -7,7 +7,7 @@ in the order of the command, as it always did.
 """
 
 from holdfast.machine import Machine
-from holdfast.qemu.board import on_port
+from holdfast.machine.board import on_port
 from holdfast.qemu.option import keyed
 
 Place = dict[str, str]

@@ -11,8 +11,8 @@ from holdfast.machine import (
     OnReboot,
     Watchdog,
 )
+from holdfast.machine.board import is_i440fx, is_q35, lacks_ahci
 from holdfast.qemu import memory, slots
-from holdfast.qemu.board import is_i440fx, is_q35, lacks_ahci
 from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.processor import processor
 from holdfast.qemu.wiring import Wiring

@@ -1,8 +1,8 @@
 """The USB controller, and what is always on it."""
 
 from holdfast.machine import Arch, Bus, Machine
+from holdfast.machine.board import is_i440fx, on_bus
 from holdfast.qemu import slots
-from holdfast.qemu.board import is_i440fx, on_bus
 from holdfast.qemu.option import keyed
 
 PORTS = 15  # of each speed, as many as it can have

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from holdfast import probe
 from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Aio, Disk, RbdImage
+from holdfast.system import probe
 
 
 def check(disks: Sequence[Disk]) -> bool:

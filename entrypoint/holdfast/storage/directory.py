@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from holdfast.confinement import kept
 from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.machine import Disk, Format, RbdImage, Volume, aligned
+from holdfast.runtime.confinement import kept
 from holdfast.storage import local, mark, pathname, qcow2
 from holdfast.storage.pathname import Bounds, Unfit
 
@@ -193,8 +193,9 @@ def run(disk: Disk, command: list[str], handed: Sequence[int] = ()) -> None:
     """As root, for the file may be in anybody's folder, but with no other right: a broken-out QEMU may have
     written its header.
     """
-    from holdfast import capability, sandbox  # noqa: PLC0415 - few starts make or grow a qcow2
-    from holdfast.seccomp import Filter  # noqa: PLC0415
+    from holdfast.runtime import sandbox  # noqa: PLC0415 - few starts make or grow a qcow2
+    from holdfast.runtime.seccomp import Filter  # noqa: PLC0415
+    from holdfast.system import capability  # noqa: PLC0415 - few starts make or grow a qcow2
 
     anywhere = capability.Capability.DAC_OVERRIDE in capability.effective()
     rights = ["dac_override"] if anywhere else []

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from holdfast import log
 from holdfast.errors import LockHeld, Unreachable
-from holdfast.image_claim import decode_claim
-from holdfast.record import Unreadable
+from holdfast.etcd.record import Unreadable
+from holdfast.storage.image_claim import decode_claim
 
 LONGEST = 64 * 1024  # bytes; more was not written by us, and is shown as damaged
 MOST = 64  # claims in one folder; one is what there should be

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterable
 
-from holdfast.disk_limits import VM, holds
+from holdfast.policy.disk_limits import VM, holds
 from holdfast.storage.pathname import MOST_LINKS, Bounds, Unfit, lies_in, where
 
 

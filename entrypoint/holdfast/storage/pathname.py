@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from holdfast.dataclass import dataclass, replace
-from holdfast.host_config import HostConfig
+from holdfast.policy.host_config import HostConfig
 
 MOST_LINKS = 40  # as the kernel's own walk has it (path_resolution(7))
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.machine import Disk, Volume
-from holdfast.probe import CONTAINER_MARKS
-from holdfast.storage import file_system, mark
+from holdfast.storage import mark
 from holdfast.storage.shared import FOLDER_ID
-from holdfast.volume_record import Found
+from holdfast.storage.volume_record import Found
+from holdfast.system import mounts
+from holdfast.system.probe import CONTAINER_MARKS
 
 # What engines make a container's own layer of. Other storage drivers cannot be told from a host's own root.
 LAYERS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})
@@ -95,5 +96,5 @@ def refuse_containers_own(directories: Iterable[str]) -> None:
 def is_containers_own(directory: str) -> bool:
     if os.getpid() != 1 and not any(map(os.path.exists, CONTAINER_MARKS)):
         return False
-    mount = file_system.mounted_at(directory)
+    mount = mounts.mounted_at(directory)
     return mount is not None and mount.point == "/" and mount.kind in LAYERS

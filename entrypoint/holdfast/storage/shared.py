@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.errors import ConfigError, Fault, LockHeld
-from holdfast.host_config import HostConfig
 from holdfast.machine import Cache, Disk, RbdImage
-from holdfast.storage import file_system
+from holdfast.policy.host_config import HostConfig
+from holdfast.system import mounts
 
 FOLDER_ID = ".holdfast-id"
 SYSFS = Path("/sys/dev/block")
@@ -67,7 +67,7 @@ def is_local(path: Path, named: str, config: HostConfig) -> bool:
     # Local here, and shared all the same: this is the server, and others mount the folder from it.
     if (path.parent / FOLDER_ID).exists():
         return False
-    return file_system.is_local(str(path if path.exists() else path.parent))
+    return mounts.is_local(str(path if path.exists() else path.parent))
 
 
 def _check(disk: Disk, path: Path, config: HostConfig) -> None:
@@ -92,7 +92,7 @@ def _without_consent(path: Path) -> str:
         )
     if (path.parent / FOLDER_ID).exists():
         return f"lies in a folder that other hosts use too, as its {FOLDER_ID} says: {NEEDS}"
-    there = file_system.kind(str(path if path.exists() else path.parent))
+    there = mounts.kind(str(path if path.exists() else path.parent))
     return f"lies on {there}, which other hosts may mount too: {NEEDS}"
 
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from holdfast.confinement import Identity
 from holdfast.errors import ConfigError, Fault
 from holdfast.machine import Disk, Format, RbdImage, RbdVolume, Source, Volume
-from holdfast.storage import directory, golden, hole, qcow2
-from holdfast.storage.cache import Cache, Cached
+from holdfast.runtime.confinement import Identity
+from holdfast.runtime.worker import Attend
+from holdfast.storage import directory, hole, qcow2
+from holdfast.storage.ceph.cluster import Cluster
+from holdfast.storage.image import golden
+from holdfast.storage.image.cache import Cache, Cached
 from holdfast.storage.pathname import Bounds
-from holdfast.storage.rbd import Cluster
-from holdfast.storage.work import Attend
 
 MOST = 1024**4  # bytes of an image, where the disk says no size
 SPARE = 1024**3  # what a format may need beside the data
@@ -75,7 +76,7 @@ class Workshop:
         """Over what the volume holds now, which becomes a parent; the volume itself lives on. Of one that sits on
         a parent the copy sits there, too: parents have none themselves.
         """
-        from holdfast.storage import origin  # noqa: PLC0415 - for few volumes
+        from holdfast.storage.image import origin  # noqa: PLC0415 - for few volumes
 
         place = self._origin(disk, volume, name)
         if place.suffix == ".qcow2" and (parent := qcow2.parent(place)):
@@ -101,7 +102,7 @@ class Workshop:
     def _clone(self, path: Path, disk: Disk, name: str) -> None:
         """Byte for byte: a chained volume's clone sits on the same parent."""
         assert isinstance(disk.backend, Volume)  # noqa: S101
-        from holdfast.storage import origin  # noqa: PLC0415 - for few volumes
+        from holdfast.storage.image import origin  # noqa: PLC0415 - for few volumes
 
         key = f"disks/{disk.name}/source/volume"
         place = self._origin(disk, disk.backend, name)

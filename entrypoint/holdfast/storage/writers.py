@@ -5,8 +5,8 @@ from typing import Any
 
 from holdfast.dataclass import dataclass
 from holdfast.errors import legible
-from holdfast.image_claim import ImageClaim, decode_claim
-from holdfast.record import Unreadable
+from holdfast.etcd.record import Unreadable
+from holdfast.storage.image_claim import ImageClaim, decode_claim
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""The environment and host.toml, as one value."""

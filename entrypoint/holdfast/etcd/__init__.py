@@ -1,0 +1,1 @@
+"""Keys in etcd: reading, comparing and writing, watching."""

@@ -1,0 +1,1 @@
+"""One GET of what strangers publish, and its limits."""

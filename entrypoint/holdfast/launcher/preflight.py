@@ -1,0 +1,310 @@
+"""All that can be known before a lock is taken: that this host can run the VM as its keys say.
+
+Nothing is made here but device nodes. A launcher that fails here has disturbed nobody.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holdfast import qemu
+from holdfast.config.settings import Settings
+from holdfast.dataclass import replace
+from holdfast.description import Description
+from holdfast.errors import ConfigError, Fault, HostLacks, together
+from holdfast.host import Host, Kvm, kvm_lack
+from holdfast.instance.plan import OLD_CDROM, Plan, bridges_of
+from holdfast.launcher import surroundings
+from holdfast.machine import (
+    Accelerator,
+    Disk,
+    DiskKind,
+    LocalPath,
+    Machine,
+    RbdImage,
+    Tpm,
+    Volume,
+)
+from holdfast.machine.platform import FLASHES
+from holdfast.network import ports
+from holdfast.ownership import images
+from holdfast.ownership.lan import addresses
+from holdfast.storage import aio, local, pathname, shared
+from holdfast.system import capability, capacity
+
+if TYPE_CHECKING:
+    from holdfast.cloudinit.nocloud import Documents
+    from holdfast.qemu.argv.adapt import Adapted
+    from holdfast.storage.ceph.cluster import Cluster, Inspection
+    from holdfast.storage.ceph.keyring import Keyring
+    from holdfast.storage.pathname import Bounds
+
+SWTPM = "/usr/bin/swtpm"
+
+
+def make(
+    settings: Settings,
+    host: Host,
+    described: Description,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Raises ConfigError with all faults, HostLacks, or Unreachable for a cluster or a URL.
+
+    `meanwhile` is called while a cluster answers.
+    """
+    machine = described.machine
+    adapted = adapted_to(machine) if machine.options else None
+    disks = machine.storage if adapted is None else disks_of(adapted)
+    missing = frozenset(disk.name for disk in disks if is_old_cdrom(disk))
+    present = [disk for disk in disks if disk.name not in missing]
+    if adapted is None:
+        qemu.command_line(machine, host)  # what it refuses must be known before a lock is taken
+    booted = adapted or machine
+    together(
+        (
+            lambda: capability.require(*capability.CONFINE),
+            lambda: check_accelerator(machine, adapted, host),
+            lambda: check_devices(machine),
+            lambda: capacity.check(machine),
+            lambda: check_firmware(machine),
+            lambda: check_tpm(machine),
+            lambda: check_network(machine, adapted, settings),
+            lambda: surroundings.check(
+                machine, present, (booted.kernel, booted.initrd), bridges_of(machine, adapted)
+            ),
+        )
+    )
+    bounds = bounds_of(settings, adapted)
+    share_bounds = pathname.of_shares(settings.host_config, settings.vm)
+    check_files(present, booted, bounds, formats=adapted is None)
+    check_shares(machine, share_bounds)
+    check_ports(machine)
+    in_common = check_shared(disks, settings)
+    check_unlocked([*disks, *read_only(booted, disks)], host, in_common)
+    uring = adapted is None and aio.check(disks)
+    documents = documents_of(machine, settings) if machine.has_seed else None
+    ceph = find_keyring(disks, adapted, settings.ceph_conf)
+    cluster, found = reach(disks, ceph, meanwhile) if ceph else (None, None)
+    return Plan(
+        machine=machine,
+        unknown=described.unknown,
+        disks=tuple(present),
+        images=images(
+            disks,
+            machine_id=host.machine_id,
+            fsid=found.fsid if found else "",
+            files=local.identities(disks),
+            shared=in_common,
+        ),
+        addresses=tuple(addresses(machine.nics)),
+        ceph=ceph,
+        cluster=cluster,
+        claims={**(found.by_id if found else {}), **claims_beside(disks, in_common)},
+        copies=found.copies if found else {},
+        volumes=found.volumes if found else (),
+        written=found.written if found else (),
+        seed=documents,
+        adapted=adapted,
+        missing=missing,
+        io_uring=uring,
+        image_cache=settings.host_config.image_cache,
+        bounds=bounds,
+        share_bounds=share_bounds,
+        endpoints=settings.endpoints,
+        network=settings.host_config.network,
+        monitors=settings.host_config.monitors,
+        ceph_conf=settings.ceph_conf,
+    )
+
+
+def adapted_to(machine: Machine) -> "Adapted":
+    from holdfast.qemu.argv.adapt import adapt  # noqa: PLC0415 - few VMs are described by QEMU's words
+
+    return adapt(machine.options)
+
+
+def reach(
+    disks: Sequence[Disk], ceph: "Keyring", meanwhile: Callable[[], None]
+) -> "tuple[Cluster, Inspection]":
+    from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415 - for those who have a Ceph
+
+    cluster = Cluster(disks, ceph)
+    try:
+        meanwhile()
+        return cluster, cluster.inspect()
+    except BaseException:
+        cluster.close()
+        raise
+
+
+def documents_of(machine: Machine, settings: Settings) -> "Documents":
+    from holdfast.devices import seed  # noqa: PLC0415 - for a guest that is told something
+
+    return seed.documents(machine, settings)
+
+
+def disks_of(adapted: "Adapted") -> tuple[Disk, ...]:
+    """What a user's options open, as disks to be checked and claimed."""
+    in_ceph = (
+        Disk(name=f"rbd{number}", backend=use.image, read_only=not use.writable)
+        for number, use in enumerate(adapted.rbd)
+    )
+    return (*adapted.files, *in_ceph)
+
+
+def is_old_cdrom(disk: Disk) -> bool:
+    return str(disk.backend) == OLD_CDROM and not Path(OLD_CDROM).exists()
+
+
+def check_accelerator(machine: Machine, adapted: "Adapted | None", host: Host) -> None:
+    wanted = adapted.wants_kvm if adapted else machine.accelerator is Accelerator.kvm
+    if wanted and host.kvm is not Kvm.usable:
+        raise kvm_lack(host.kvm)
+
+
+def check_devices(machine: Machine) -> None:
+    if machine.usb or machine.pci:
+        from holdfast.devices import hostdev  # noqa: PLC0415 - for a VM that has some
+
+        hostdev.check(machine)
+
+
+def check_tpm(machine: Machine) -> None:
+    if machine.tpm is not Tpm.off and not Path(SWTPM).exists():
+        raise HostLacks(
+            "swtpm, which is this VM's TPM, is not installed here",
+            hint="it comes with Debian's package swtpm",
+        )
+
+
+def check_firmware(machine: Machine) -> None:
+    flash = FLASHES.get((machine.arch, machine.firmware))
+    if machine.variables is None or flash is None:
+        return
+    for path in (flash.code, flash.template):
+        if not Path(path).exists():
+            hint = f"it comes with Debian's package {flash.package}"
+            raise HostLacks(f"{path}, the firmware of this VM, is not installed here", hint=hint)
+
+
+def check_network(machine: Machine, adapted: "Adapted | None", settings: Settings) -> None:
+    def permitted(bridge: str) -> Collection[str] | None:
+        """BRIDGE_IF and the arguments are the operator's own words."""
+        own = adapted is not None or bridge == settings.bridge
+        return None if own else settings.host_config.bridges
+
+    bridges = bridges_of(machine, adapted)
+    if machine.nics or bridges:
+        from holdfast.network import cards  # noqa: PLC0415 - for a VM that has some
+
+        published = settings.host_config.network.addresses
+        cards.check(machine.nics, bridges, permitted, published)
+
+
+def bounds_of(settings: Settings, adapted: "Adapted | None") -> "Bounds":
+    """Keys come from etcd and are held to image_paths; arguments are the operator's own."""
+    if adapted is not None:
+        return pathname.ANYWHERE
+    return pathname.of_files(settings.host_config, settings.vm)
+
+
+def check_files(
+    disks: Sequence[Disk], booted: "Machine | Adapted", bounds: "Bounds", *, formats: bool
+) -> None:
+    faults = local.check(disks, bounds, formats=formats)
+    for key, path in (("kernel", booted.kernel), ("initrd", booted.initrd)):
+        faults += local.check_file(key, path, bounds) if path else []
+    if faults:
+        raise ConfigError(faults)
+
+
+def check_shares(machine: Machine, bounds: "Bounds") -> None:
+    if not machine.shares:
+        return
+    from holdfast.devices import virtiofs  # noqa: PLC0415 - for a VM with shares
+
+    if faults := virtiofs.check(machine.shares, bounds):
+        raise ConfigError(faults)
+
+
+def read_only(booted: "Machine | Adapted", disks: Sequence[Disk]) -> list[Disk]:
+    """Files that are read once, as disks that nobody may be writing to."""
+    files = {"kernel": booted.kernel, "initrd": booted.initrd}
+    files |= {
+        f"{disk.key}/source/image": disk.source.image
+        for disk in disks
+        if disk.source is not None
+        and disk.source.image.startswith("/")
+        and isinstance(disk.backend, Volume)
+        and not Path(disk.backend.path).exists()
+    }
+    return [
+        Disk(name=key, backend=LocalPath(path=path), read_only=True)
+        for key, path in files.items()
+        if path
+    ]
+
+
+def check_shared(disks: Sequence[Disk], settings: Settings) -> dict[str, str]:
+    """The disks that other hosts may write to as well, with what all hosts know them by."""
+    found = shared.identities(disks, settings.host_config)
+    if found:
+        from holdfast.ownership import time_fence  # noqa: PLC0415 - for those who have one
+
+        if faults := time_fence.faults(settings, found):
+            raise ConfigError(faults)
+    return found
+
+
+def claims_beside(disks: Sequence[Disk], shared_disks: Mapping[str, str]) -> dict[str, str]:
+    """The claims that stand beside files which several hosts reach, by the id of the file."""
+    if not shared_disks:
+        return {}
+    from holdfast.storage.file_claim import claim_of  # noqa: PLC0415 - for those who share a folder
+
+    paths = {disk.name: Path(str(disk.backend)).resolve() for disk in disks}
+    files = {
+        name: identity
+        for name, identity in shared_disks.items()
+        if not paths[name].is_block_device()
+    }
+    return {f"shared/{identity}": claim_of(paths[name]) for name, identity in files.items()}
+
+
+def check_ports(machine: Machine) -> None:
+    """They are taken when QEMU is started. One that is not free now is no reason to take a VM and drop it."""
+    if wanted := tuple(ports.listeners(machine)):
+        with ExitStack() as stack:
+            ports.claim(machine.vm, wanted, stack)
+
+
+def check_unlocked(disks: Sequence[Disk], host: Host, in_common: Mapping[str, str]) -> None:
+    for disk in disks:
+        if local.in_use(disk):
+            from holdfast.ownership.holder import in_use  # noqa: PLC0415 - hardly ever needed
+
+            owned = replace(disk, read_only=False, kind=DiskKind.disk)  # as its claim has it
+            shared = {name: one for name, one in in_common.items() if name == disk.name}
+            files = local.identities([owned])
+            (image,) = images(
+                [owned], machine_id=host.machine_id, fsid="", files=files, shared=shared
+            )
+            raise in_use(disk, image.id)
+
+
+def find_keyring(disks: Sequence[Disk], adapted: "Adapted | None", conf: str) -> "Keyring | None":
+    """All RBD disks of a VM are reached in one way: its description sees to that."""
+    access = next((d.backend.access for d in disks if isinstance(d.backend, RbdImage)), None)
+    if access is None:
+        return None
+    users = sorted({use.user for use in adapted.rbd}) if adapted else [""]
+    if len(users) > 1:
+        rule = f"name more than one Ceph user: {', '.join(users)}"
+        raise ConfigError([Fault(key="arguments", rule=rule)])
+    from holdfast.storage.ceph import keyring  # noqa: PLC0415 - for those who have a Ceph
+
+    pools = {
+        (d.backend.pool, d.backend.namespace) for d in disks if isinstance(d.backend, RbdImage)
+    }
+    return keyring.find(Path(conf), users[0], access, pools)

@@ -1,0 +1,177 @@
+"""`holdfast run`: alone, under a lock, or not at all (EXEC)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holdfast import log, qemu
+from holdfast.config.settings import Settings
+from holdfast.description import describe
+from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld, UsageError
+from holdfast.host import CONTAINERS_NAME, Host, is_container_id
+from holdfast.instance.outcome import OFF, Ending, How
+from holdfast.instance.plan import Plan
+from holdfast.launcher import preflight
+from holdfast.machine import Firmware, Machine, NicMode, Power, Tpm
+from holdfast.policy.pool import DirectoryPool
+from holdfast.runtime.events import Events, Stopped
+
+if TYPE_CHECKING:
+    from holdfast.launcher.standby import Standby
+
+SERVED = "Unset EXEC, or leave that out: Holdfast makes it, and serves it while QEMU runs."
+
+
+def replaced(settings: Settings, host: Host, raw: Mapping[str, bytes]) -> int:
+    """EXEC=yes: no lock, no confinement, no graceful stop. QEMU takes this process over."""
+    machine = describe(settings, raw, {}).machine
+    refuse_to_wait(machine, host)
+    refuse_served(machine)
+    argv = [host.qemu, *settings.options] if settings.options else qemu.command_line(machine, host)
+    try:
+        os.execv(argv[0], argv)
+    except OSError as error:
+        raise HostLacks(f"{argv[0]}: {error.strerror}") from error
+
+
+def refuse_served(machine: Machine) -> None:
+    """What a process beside QEMU would have to make or to serve."""
+    served = {
+        "tpm": machine.tpm is not Tpm.off,
+        "firmware": machine.firmware is not Firmware.bios,
+        "shares": bool(machine.shares),
+        "mode=macvtap": any(nic.mode is NicMode.macvtap for nic in machine.nics),
+    }
+    if wanted := [name for name, needed in served.items() if needed]:
+        raise UsageError(f"EXEC=yes leaves nobody who serves {', '.join(wanted)}", hint=SERVED)
+
+
+def refuse_to_wait(machine: Machine, host: Host) -> None:
+    """Under a lock such a VM is waited for; without etcd no key would ever change."""
+    if machine.power is Power.off:
+        rule = "without etcd nobody would see it change: start the VM when it is to run"
+        raise ConfigError([Fault(key="power", value="off", rule=rule)])
+    if machine.hosts and host.name not in machine.hosts:
+        wanted = " or ".join(machine.hosts)
+        raise HostLacks(
+            f"host: the VM is for {wanted}, and this is {host.name or 'a host without a name'}",
+            hint="The host's name is HOSTNAME: -e HOSTNAME=$(hostname)",
+        )
+
+
+def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, bytes]) -> int:
+    """Without etcd: nobody else is to know of this VM, so nothing is locked."""
+    from holdfast.devices.tpm import Shelf  # noqa: PLC0415 - for those without etcd
+    from holdfast.launcher.start import start  # noqa: PLC0415 - python-etcd3 stays out of `exec`
+
+    described = describe(settings, raw, {})
+    refuse_to_wait(described.machine, host)
+    if described.machine.has_volumes:
+        from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes
+
+        place.refuse_lost(described.machine.storage)
+    made = preflight.make(settings, host, described, load_the_rest)
+    log.info("no etcd: the VM runs without a lock, and its machine type is not pinned")
+    try:
+        refuse_claimed(made)
+        if made.machine.tpm is Tpm.off:
+            return told(start(made, host, events))
+        with Shelf(shelf(settings), settings.host_config.state_key) as kept:
+            return told(start(made, host, events, vault=kept.vault))
+    finally:
+        made.close()
+
+
+def refuse_claimed(made: Plan) -> None:
+    """Without etcd a VM claims nothing; what another one has claimed, or has open, is not to be written to."""
+    for image, claim in made.claims.items():
+        if claim:
+            raise LockHeld(
+                f"{image} belongs to a VM that is described in etcd: {claim}",
+                hint="Stop that VM; or give this one a copy of the disk.",
+            )
+    if made.written:
+        raise LockHeld("; ".join(map(str, made.written)))
+    if made.cluster is not None and len(made.claims) == len(made.images):
+        there = frozenset().union(*made.cluster.watchers())
+        if there:
+            raise LockHeld(f"{', '.join(sorted(there))} has an image of this VM open for writing")
+
+
+def shelf(settings: Settings) -> Path:
+    """Where the TPM's state is without etcd."""
+    config = settings.host_config
+    pool = config.pools.get(config.default_pool)
+    if not isinstance(pool, DirectoryPool):
+        rule = "without etcd its state is a file in default_pool of host.toml, which must be a directory"
+        raise ConfigError([Fault(key="tpm", rule=rule)])
+    from holdfast.storage import place  # noqa: PLC0415 - for those who have a TPM
+
+    place.refuse_containers_own([pool.path])
+    state = Path(pool.path) / f"{settings.vm}-tpm"
+    if rule := place.lost(state):
+        raise ConfigError([Fault(key="tpm", rule=rule)])
+    return state
+
+
+def exclusively(settings: Settings, host: Host, events: Events) -> int:
+    """Under the lock, again and again while STAY asks for it."""
+    from holdfast.etcd.store import connect  # noqa: PLC0415 - for those who have an etcd
+    from holdfast.launcher.standby import Standby  # noqa: PLC0415
+    from holdfast.ownership.lease import LeaseTimes  # noqa: PLC0415
+
+    if is_container_id(host.name):
+        log.warning(f"HOSTNAME, {host.name}, is {CONTAINERS_NAME}. The next container has another")
+    if line := trusting(settings):
+        log.warning(line)
+    times = LeaseTimes.of(settings.ttl, len(settings.endpoints))
+    with connect(settings, timeout=times.request) as store:
+        standby = Standby(store, settings, host, events, load_the_rest)
+        while True:
+            try:
+                ending = one_turn(standby, settings, host, events)
+            except Stopped:
+                log.info("stopped while waiting; nothing was held")
+                return 0
+            off = ending is not None and (ending.how in OFF or ending.how is How.switched_off)
+            if ending and (ending.asked or not (settings.stay and off)):
+                return told(ending)
+
+
+def load_the_rest() -> None:
+    """What is needed of Holdfast once the VM is ours, while Ceph answers: it takes its time."""
+    from holdfast.instance import supervisor  # noqa: F401, PLC0415 - for those who have a Ceph
+    from holdfast.launcher import owned  # noqa: F401, PLC0415 - for those who have a Ceph
+
+
+def trusting(settings: Settings) -> str:
+    """Where etcd cannot know us by a password or a certificate, it knows nobody."""
+    if settings.etcd_username or settings.etcd_cert:
+        return ""
+    return (
+        "etcd asks nobody who he is: whoever reaches it, a guest too, may write every VM's keys. Give it users or "
+        "client certificates (docs/security.md), and ETCD_USERNAME or ETCD_CERT to the launchers"
+    )
+
+
+def one_turn(standby: "Standby", settings: Settings, host: Host, events: Events) -> Ending | None:
+    """Wait for the VM and run it. None: it could not be started, and is put off."""
+    ours = standby.wait()
+    from holdfast.launcher.owned import Failed, serve  # noqa: PLC0415 - in Ceph's shadow, where there is one
+
+    try:
+        ending = serve(ours, settings, host, events)
+    except Failed as failed:
+        if ours.hold.has_run:
+            standby.has_run()
+        standby.put_off(ours, failed.error)
+        return None
+    standby.has_run()
+    return ending
+
+
+def told(ending: Ending) -> int:
+    if ending.crashed:
+        log.error(str(ending))
+    return ending.status

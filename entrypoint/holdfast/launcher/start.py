@@ -1,0 +1,152 @@
+"""What comes before the first QEMU: predecessors shut out, volumes made, a directory of the VM's own."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holdfast import log
+from holdfast.errors import OwnershipLost
+from holdfast.host import Host, Kvm, kvm_lack
+from holdfast.instance.launch import Launch
+from holdfast.instance.outcome import Ending
+from holdfast.instance.plan import Plan
+from holdfast.instance.runs import Runs
+from holdfast.machine import Accelerator, Disk, RbdImage
+from holdfast.ownership.fencing import Fence
+from holdfast.ownership.keepalive import Finding, Keeper
+from holdfast.runtime.confinement import Identity
+from holdfast.runtime.events import Events
+from holdfast.runtime.rundir import RunDirectory
+from holdfast.runtime.status import Status, now
+from holdfast.runtime.uid_claim import claim
+from holdfast.storage import directory
+from holdfast.system import capacity
+
+if TYPE_CHECKING:
+    from holdfast.devices.tpm import Vault
+    from holdfast.ownership.volumes import Inventory
+
+
+def start(
+    plan: Plan,
+    host: Host,
+    events: Events,
+    tenure: Fence | None = None,
+    vault: "Vault | None" = None,
+    volumes: "Inventory | None" = None,
+) -> Ending:
+    """Returns when QEMU is reaped for good; whatever is raised, it is gone by then."""
+    for line in [*about_kvm(host, plan), *plan.warnings, *capacity.warnings(plan.machine, host)]:
+        log.warning(line)
+    if tenure is not None:
+        tenure.claim()
+        tenure.shut_out(events)
+        tenure.admit_ourselves()
+        tenure.admit_writes()
+    with ExitStack() as life:
+        who = own_identity(plan, host, life)
+        see_to_volumes(plan, who, events, tenure, volumes)
+        status = tenure.keeper.status if tenure else described(plan, host)
+        rundir = life.enter_context(RunDirectory(plan.machine.vm or "qemu", who))
+        life.enter_context(status.shown_in(rundir.path))
+        return Runs(
+            plan=plan,
+            launch=Launch(plan, host, who, rundir, vault),
+            rundir=rundir,
+            accelerator=host.accelerator(plan.machine),
+            status=status,
+            events=events,
+            tenure=tenure,
+        ).all()
+
+
+def described(plan: Plan, host: Host, **more: object) -> Status:
+    """What is known before QEMU is."""
+    return Status(
+        state="starting",
+        host=host.name,
+        since=now(),
+        **more,
+        accelerator=host.accelerator(plan.machine).value,
+        unknown=list(plan.unknown),
+    )
+
+
+class Attention:
+    """What a long piece of work before the start must not miss: a stop signal, and the loss of the VM. Called again
+    and again by whoever works; raises what ends the work.
+    """
+
+    def __init__(self, events: Events, keeper: Keeper | None) -> None:
+        self._events = events
+        self._keeper = keeper
+        self._lost = False
+
+    def __call__(self, seconds: float = 0.05) -> None:
+        """Raises Stopped or OwnershipLost, at once or within these seconds."""
+        self._events.sleep(time.monotonic() + seconds, wake=self._look)
+        if self._lost or (self._keeper is not None and self._keeper.in_doubt()):
+            raise OwnershipLost("the VM was lost, or switched off, while its disks were made")
+
+    def _look(self, event: object) -> bool:
+        self._lost = self._lost or isinstance(event, Finding)
+        return self._lost
+
+
+def see_to_volumes(
+    plan: Plan,
+    who: Identity,
+    events: Events,
+    tenure: Fence | None,
+    volumes: "Inventory | None",
+) -> None:
+    make_volumes(plan, who, Attention(events, tenure.keeper if tenure else None))
+    if tenure is not None:
+        tenure.claim_made()
+    if volumes is not None:
+        volumes.finish(plan.cluster)
+    elif tenure is None and plan.machine.has_volumes:
+        from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes and no etcd
+
+        place.mark_all(plan.disks)
+
+
+def make_volumes(plan: Plan, who: Identity, attend: Attention) -> None:
+    for disk in plan.disks:
+        if done := made(disk, plan, who, attend):
+            more = {} if disk.size is None else {"bytes": disk.size}
+            log.info(f"disk {disk.name}: {done} {disk.backend}", **more)
+        directory.keep_private(disk)
+
+
+def made(disk: Disk, plan: Plan, who: Identity, attend: Attention) -> str:
+    if disk.source is not None:
+        from holdfast.storage.volume import Workshop  # noqa: PLC0415 - few starts fetch an image
+
+        return Workshop(Path(plan.image_cache), who, plan.cluster, attend, plan.bounds).provide(
+            disk
+        )
+    if plan.cluster is not None and isinstance(disk.backend, RbdImage):
+        return plan.cluster.provide(disk)
+    return directory.provide(disk, plan.bounds)
+
+
+def own_identity(plan: Plan, host: Host, life: ExitStack) -> Identity:
+    kvm = host.accelerator(plan.machine) is Accelerator.kvm
+    return claim(plan.machine.vm, host.kvm_gid if kvm else None, life)
+
+
+def about_kvm(host: Host, plan: Plan) -> list[str]:
+    """One warning, where the VM takes the slow way because the fast one is closed."""
+    chosen = plan.adapted.names_accelerator if plan.adapted else False
+    wanted = plan.machine.accelerator
+    if chosen or wanted is not Accelerator.auto:
+        return []
+    if host.is_foreign(plan.machine.arch):
+        return [f"emulating {plan.machine.arch} on {host.arch}, many times slower than its own"]
+    if host.kvm is Kvm.usable:
+        return []
+    lack = kvm_lack(host.kvm)
+    hyperv = ["hyperv: only KVM has it; the guest sees none of it"] if plan.machine.hyperv else []
+    return [f"running without KVM, many times slower: {lack.message}. {lack.hint}", *hyperv]

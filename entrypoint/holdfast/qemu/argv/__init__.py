@@ -1,0 +1,1 @@
+"""A user's own options of QEMU: read, judged and served."""

@@ -1,0 +1,1 @@
+"""QEMU while it runs: its monitor, and the agent in its guest."""

@@ -1,0 +1,1 @@
+"""Images in Ceph, and the process that has librbd."""

@@ -1,0 +1,1 @@
+"""From an image that somebody has published to a volume of a VM's own."""

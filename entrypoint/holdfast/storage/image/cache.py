@@ -1,0 +1,208 @@
+"""Images that this host has fetched: each once, whole and verified before it has a name.
+
+<sha256>.<format>    an image, read-only, called by its own content
+sources/<id>.json    which image a source was, and the version that its server gave it
+partial/<id>...      what is on its way; one launcher at a time has the lock
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from holdfast.dataclass import asdict, dataclass
+from holdfast.errors import HostLacks
+from holdfast.grammar.url import shown
+from holdfast.machine import Format, Source
+from holdfast.runtime.confinement import Identity
+from holdfast.runtime.worker import Attend
+from holdfast.storage import local
+from holdfast.storage.pathname import Bounds
+
+NOTHING = {"etag": "", "modified": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cached:
+    """`size` is what a guest sees. `place` says where it came from, without what may be secret."""
+
+    sha256: str
+    format: Format
+    size: int
+    place: str
+    version: dict[str, str]
+    stamp: str = ""  # of a file: it is another one when this has changed
+
+    @property
+    def name(self) -> str:
+        return f"{self.sha256}.{self.format}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One fetch: `opened` is the file, or what has been downloaded of it; `known` what the cache has."""
+
+    source: Source
+    name: str
+    key: str
+    limit: int
+    opened: int
+    stamp: str
+    known: Cached | None
+
+
+class Cache:
+    def __init__(self, root: Path, who: Identity, attend: Attend, bounds: Bounds) -> None:
+        self.root = root
+        self._bounds = bounds
+        self._who = who
+        self._attend = attend
+
+    def image(self, source: Source, *, key: str, limit: int) -> Cached:
+        """The image of a source, fetched if it is not there. What is wrong names `key`."""
+        name = source_id(source)
+        with self._locked(name):
+            known = self._known(name)
+            if known is not None and source.is_url and source.checksum is not None:
+                return known
+            with contextlib.ExitStack() as stack:
+                opened = self._opened(source, name, stack, key)
+                stamp = "" if source.is_url else stamp_of(opened)
+                if known is not None and stamp and known.stamp == stamp:
+                    return known
+                order = Order(
+                    source=source,
+                    name=name,
+                    key=key,
+                    limit=limit,
+                    opened=opened,
+                    stamp=stamp,
+                    known=known,
+                )
+                return self._fetch(order)
+
+    def path(self, cached: Cached) -> Path:
+        return self.root / cached.name
+
+    def _fetch(self, order: "Order") -> Cached:
+        from holdfast.storage.image.client import Errand  # noqa: PLC0415 - it needs this module
+
+        new = self.partial(order.name, ".new")
+        new.unlink(missing_ok=True)
+        target = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        try:
+            # The uid that reads it opens it anew; a volume that is on its way has a umask of its own.
+            os.fchmod(target, 0o444)
+            cached = Errand(self, order, target, self._who, self._attend).run()
+            if not order.source.is_url:  # by one that came meanwhile
+                local.refuse_written(order.key, order.source.image, order.opened)
+            if cached is not order.known:
+                os.fsync(target)
+                new.rename(self.path(cached))
+                self._remember(order.name, cached)
+            self.forget(order.name)
+            return cached
+        finally:
+            os.close(target)
+            new.unlink(missing_ok=True)
+
+    # -- what is known of sources
+
+    def _known(self, name: str) -> Cached | None:
+        found = read_entry(self.root / "sources" / f"{name}.json")
+        return found if found is not None and self.path(found).is_file() else None
+
+    def _remember(self, name: str, cached: Cached) -> None:
+        entry = self.root / "sources" / f"{name}.json"
+        new = entry.with_suffix(".new")
+        new.write_text(json.dumps(asdict(cached)), encoding="utf-8")
+        new.rename(entry)
+
+    def version(self, name: str) -> dict[str, str]:
+        try:
+            found = json.loads(self.partial(name, ".json").read_text(encoding="utf-8"))
+            return {key: str(found[key]) for key in NOTHING}
+        except (OSError, ValueError, KeyError, TypeError):
+            return dict(NOTHING)
+
+    def forget(self, name: str) -> None:
+        for suffix in (".part", ".json"):
+            self.partial(name, suffix).unlink(missing_ok=True)
+
+    def partial(self, name: str, suffix: str) -> Path:
+        return self.root / "partial" / f"{name}{suffix}"
+
+    # -- files
+
+    def _opened(self, source: Source, name: str, stack: contextlib.ExitStack, key: str) -> int:
+        """A file is opened once: what was checked is what is read."""
+        if not source.is_url:
+            return stack.enter_context(local.reading(key, source.image, self._bounds))
+        descriptor = os.open(
+            self.partial(name, ".part"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        stack.callback(os.close, descriptor)
+        return descriptor
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Whoever comes second finds the image, and need not fetch it."""
+        try:
+            for folder in (self.root, self.root / "sources", self.root / "partial"):
+                folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            lock = os.open(
+                self.partial(name, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            hint = "mount a volume there, or set image_cache in host.toml"
+            raise HostLacks(
+                f"{self.root} cannot be written: {error.strerror}", hint=hint
+            ) from error
+        try:
+            while not taken(lock):
+                self._attend()
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            from holdfast.system.container import command  # noqa: PLC0415 - only for this advice
+
+            raise HostLacks(
+                f"{self.root} is full", hint=command("holdfast image prune")
+            ) from error
+        finally:
+            os.close(lock)
+
+
+def taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def source_id(source: Source) -> str:
+    named = [source.image, source.member, str(source.checksum or ""), str(source.format or "")]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def place_of(source: Source) -> str:
+    return shown(source.image) if source.is_url else source.place
+
+
+def stamp_of(descriptor: int) -> str:
+    found = os.fstat(descriptor)
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+
+
+def read_entry(path: Path) -> Cached | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Cached(**{**found, "format": Format(found["format"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

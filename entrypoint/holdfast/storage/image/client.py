@@ -1,0 +1,141 @@
+"""Fetching one image: another process reads what strangers wrote, this one believes none of it."""
+
+import json
+import os
+import sys
+from typing import Any
+
+from holdfast.config import proxy
+from holdfast.dataclass import asdict
+from holdfast.errors import ConfigError, Fault, HoldfastError, HostLacks, Unreachable
+from holdfast.machine import Format
+from holdfast.runtime import sandbox
+from holdfast.runtime.confinement import Identity, confined
+from holdfast.runtime.progress import Progress
+from holdfast.runtime.seccomp import Filter
+from holdfast.runtime.worker import Attend, Work
+from holdfast.storage import image_head
+from holdfast.storage.image import qemu_img
+from holdfast.storage.image.cache import NOTHING, Cache, Cached, Order, place_of
+
+KINDS: dict[str, type[HoldfastError]] = {
+    kind.__name__: kind for kind in (ConfigError, HostLacks, Unreachable)
+}
+
+
+class Errand:
+    """`target` is the empty file that the image goes into."""
+
+    def __init__(
+        self, cache: Cache, order: Order, target: int, who: Identity, attend: Attend
+    ) -> None:
+        self._cache = cache
+        self._order = order
+        self._target = target
+        self._who = who
+        self._attend = attend
+
+    def run(self) -> Cached:
+        answer = self._ask(self._request())
+        if answer.get("unchanged") and self._order.known is not None:
+            return self._order.known
+        return self._judged(answer)
+
+    def _request(self) -> dict[str, Any]:
+        order, source = self._order, self._order.source
+        return {
+            "key": order.key,
+            "url": source.image if source.is_url else "",
+            "trusted": source.trusted,
+            "reach": asdict(source.reach),
+            # Not in its environment, which others of its uid can read: there may be a password.
+            "proxies": proxy.variables(os.environ) if source.trusted else {},
+            "source": order.opened,
+            "target": self._target,
+            "member": source.member,
+            "checksum": str(source.checksum or ""),
+            "limit": order.limit,
+            "kept": self._cache.version(order.name),
+            "whole": order.known.version if order.known else NOTHING,
+        }
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        command = [sys.executable, "-P", "-m", "holdfast.storage.image.worker"]
+        alone = Identity(uid=self._who.uid, gid=self._who.gid)
+        with sandbox.handed(Filter(network=True, processes=True)) as seccomp:
+            passed = [request["source"], request["target"], seccomp]
+            work = Work(
+                confined(command, alone, os.getpid(), seccomp), passed, json.dumps(request)
+            )
+        said = []
+        with Progress(place_of(self._order.source)) as progress:
+            for line in work.lines(self._attend):
+                try:
+                    answer = json.loads(line)
+                except ValueError:
+                    said.append(line)
+                    continue
+                if "progress" in answer:
+                    progress.tell(*answer["progress"])
+                elif "started" in answer:
+                    self._note(answer["started"])
+                elif "fault" in answer:
+                    raise self._error(answer["fault"])
+                else:
+                    return dict(answer["answer"])
+        last = said[-1] if said else ""
+        raise HostLacks(f"{self._order.key}: the process that fetches has ended: {last}")
+
+    def _note(self, version: dict[str, str]) -> None:
+        """Of what is on its way: a later try goes on only with the same one."""
+        note = self._cache.partial(self._order.name, ".json")
+        note.write_text(json.dumps(version), encoding="utf-8")
+
+    def _error(self, fault: dict[str, str]) -> HoldfastError:
+        kind = KINDS.get(fault["kind"], ConfigError)
+        if kind is not Unreachable:
+            self._cache.forget(self._order.name)  # what is there is no good beginning
+        if fault["message"].startswith(self._order.key):
+            return kind(fault["message"], hint=fault["hint"])
+        return kind(str(self._fault(fault["message"])), hint=fault["hint"])
+
+    def _judged(self, answer: dict[str, Any]) -> Cached:
+        if "mismatch" in answer:
+            found = answer["mismatch"]
+            raise self._refused(f"has another checksum than was asked for: {found}")
+        if not answer["size"]:
+            raise self._refused("is empty")
+        source = self._order.source
+        try:
+            info = self._examined(source.format, answer["missing"])
+        except ConfigError as error:
+            raise self._refused(error.message, error.hint) from error
+        return Cached(
+            sha256=answer["sha256"],
+            format=info.format,
+            size=info.size,
+            place=place_of(source),
+            version=self._cache.version(self._order.name) if source.is_url else NOTHING,
+            stamp=self._order.stamp,
+        )
+
+    def _examined(self, insisted: Format | None, missing: str) -> qemu_img.Info:
+        """What nobody calls raw is not taken for it because it is nothing else."""
+        head = os.pread(self._target, image_head.HEAD, 0)
+        if insisted is None and (rule := image_head.unfit(head)):
+            hint = "where it is meant to be the disk's content: source/format=raw"
+            raise ConfigError(rule, hint=hint)
+        info = qemu_img.info(self._target, insisted, self._who, self._attend)
+        if missing and info.format is Format.qcow2:
+            raise ConfigError(missing)
+        if info.format is Format.raw and insisted is None and info.size < image_head.LEAST:
+            rule = f"has {info.size} bytes, too few for a system"
+            raise ConfigError(rule, hint="where they are all of it: source/format=raw")
+        return info
+
+    def _refused(self, rule: str, hint: str = "") -> ConfigError:
+        self._cache.forget(self._order.name)
+        return ConfigError([self._fault(rule)], hint=hint)
+
+    def _fault(self, rule: str) -> Fault:
+        return Fault(key=self._order.key, value=place_of(self._order.source), rule=rule)
