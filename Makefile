@@ -39,11 +39,12 @@ model: ## the larger bounds of the protocol's model (spin; long, one core)
 	@tests/setup/engine docker run --rm --volume "$(CURDIR):$(CURDIR)" --workdir "$(CURDIR)" \
 		holdfast:test tests/model/check --large
 
-lint: ## ruff and mypy (the other linters are tests: tests/lint)
+lint: ## ruff, mypy and import-linter (the other linters are tests: tests/lint)
 	@tests/setup/venv
 	@$(VENV)/ruff check --quiet --config $(CONFIG) $(PYTHON_CODE)
 	@$(VENV)/ruff format --quiet --check --config $(CONFIG) $(PYTHON_CODE)
 	@MYPYPATH=tests $(VENV)/mypy --config-file $(CONFIG) --no-error-summary $(PYTHON_CODE)
+	@said=$$(PYTHONPATH=entrypoint $(VENV)/lint-imports --no-logo --no-cache $(CONFIG)) || { echo "$$said"; exit 1; }
 
 image: ## the image `holdfast`, and its size against the budget
 	@tests/setup/engine tests/setup/image
