@@ -37,9 +37,9 @@ NAME_IT = (
 
 def run(arguments: Arguments, environ: Environment) -> int:
     """The way of a key: settings, host, then under the lock or alone; each step in its own module."""
-    from holdfast.cli.subject import from_file, host_toml  # noqa: PLC0415
-    from holdfast.config import settings  # noqa: PLC0415 - `--help` and `version` need neither
-    from holdfast.launcher.run import alone, exclusively, replaced  # noqa: PLC0415
+    from holdfast.cli.subject import from_file, host_toml  # noqa: PLC0415 - `--help` and `version` need neither
+    from holdfast.config import settings  # noqa: PLC0415 - likewise
+    from holdfast.launcher.run import alone, exclusively, replaced  # noqa: PLC0415 - likewise
     from holdfast.runtime import outlet, stdin  # noqa: PLC0415 - `--help` and `version` need neither
     from holdfast.system import probe  # noqa: PLC0415 - `--help` and `version` need neither
 
@@ -77,55 +77,55 @@ def named(arguments: Arguments, environ: Environment) -> tuple[Arguments, Enviro
 
 
 def check(arguments: Arguments, environ: Environment) -> int:
-    from holdfast.cli import check as command  # noqa: PLC0415
+    from holdfast.cli import check as command  # noqa: PLC0415 - only the command that was called
 
     return command.main(arguments, environ)
 
 
 def argv(arguments: Arguments, environ: Environment) -> int:
-    from holdfast.cli import argv as command  # noqa: PLC0415
+    from holdfast.cli import argv as command  # noqa: PLC0415 - only the command that was called
 
     return command.main(arguments, environ)
 
 
 def memory(arguments: Arguments, environ: Environment) -> int:
-    from holdfast.cli import memory as command  # noqa: PLC0415
+    from holdfast.cli import memory as command  # noqa: PLC0415 - only the command that was called
 
     return command.main(arguments, environ)
 
 
 def host(arguments: Arguments, environ: Environment) -> int:
-    from holdfast.cli import host as command  # noqa: PLC0415
+    from holdfast.cli import host as command  # noqa: PLC0415 - only the command that was called
 
     return command.main(arguments, environ)
 
 
 def fence(arguments: Arguments, environ: Environment) -> int:
-    from holdfast.cli import fence as command  # noqa: PLC0415
+    from holdfast.cli import fence as command  # noqa: PLC0415 - only the command that was called
 
     return command.main(arguments, environ)
 
 
 def claim(arguments: Arguments, environ: Environment) -> int:
-    from holdfast.cli import claim as command  # noqa: PLC0415
+    from holdfast.cli import claim as command  # noqa: PLC0415 - only the command that was called
 
     return command.main(arguments, environ)
 
 
 def volume(arguments: Arguments, environ: Environment) -> int:
-    from holdfast.cli import volume as command  # noqa: PLC0415
+    from holdfast.cli import volume as command  # noqa: PLC0415 - only the command that was called
 
     return command.main(arguments, environ)
 
 
 def downgrade(arguments: Arguments, environ: Environment) -> int:
-    from holdfast.cli import downgrade as command  # noqa: PLC0415
+    from holdfast.cli import downgrade as command  # noqa: PLC0415 - only the command that was called
 
     return command.main(arguments, environ)
 
 
 def image(arguments: Arguments, environ: Environment) -> int:
-    from holdfast.cli import image as command  # noqa: PLC0415
+    from holdfast.cli import image as command  # noqa: PLC0415 - only the command that was called
 
     return command.main(arguments, environ)
 
@@ -195,7 +195,7 @@ def unexpected(error: Exception) -> int:
 
     if lack := exhausted(error):
         return told(lack)
-    import traceback  # noqa: PLC0415
+    import traceback  # noqa: PLC0415 - for a fault of ours
 
     for line in "".join(traceback.format_exception(error)).splitlines():
         log.error(line)

@@ -13,7 +13,7 @@ from holdfast.host import Host, Kvm
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     from holdfast.description import describe  # noqa: PLC0415 - `--help` needs no parsers of keys
-    from holdfast.qemu import command_line, printable  # noqa: PLC0415
+    from holdfast.qemu import command_line, printable  # noqa: PLC0415 - likewise
 
     parser = Parser("argv", "Print the QEMU command of a VM, an option with its value a line.")
     parser.add_argument("vm", metavar="VM", nargs="?", help="default: the VM of the environment")

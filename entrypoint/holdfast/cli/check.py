@@ -60,7 +60,7 @@ def check(
 ) -> list[str]:
     """Unlike `run`, no key may be unknown: whoever checks wants to hear of a misspelt one."""
     from holdfast.description import examine  # noqa: PLC0415 - `--help` needs no parsers of keys
-    from holdfast.qemu import command_line  # noqa: PLC0415
+    from holdfast.qemu import command_line  # noqa: PLC0415 - likewise
 
     try:
         machine, sources = examine(settings, own, defaults)

@@ -88,8 +88,8 @@ def _forgotten(item: Item, seen: Reply, names: Names) -> Put | Delete:
 def shut_out(given: Namespace, config: Settings, store: Store) -> int:
     """Consent to end a client that Holdfast did not start."""
     from holdfast.ownership.fencing import YEAR  # noqa: PLC0415 - only this action speaks to Ceph
-    from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415
-    from holdfast.storage.ceph.keyring import find  # noqa: PLC0415
+    from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415 - likewise
+    from holdfast.storage.ceph.keyring import find  # noqa: PLC0415 - likewise
 
     if not given.yes:
         then = command(f"holdfast fence shut-out {config.vm} --address {given.address} --yes")

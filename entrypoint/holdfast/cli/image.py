@@ -51,11 +51,11 @@ def ls(given: Namespace, config: Settings) -> int:
 def fetch(given: Namespace, config: Settings) -> int:
     """Before the first start needs it. The operator's own URL may lead to this very host."""
     from holdfast.machine import Source  # noqa: PLC0415 - `ls` needs none of it
-    from holdfast.runtime.uid_claim import claim  # noqa: PLC0415
-    from holdfast.runtime.worker import idle  # noqa: PLC0415
-    from holdfast.storage.image.cache import Cache  # noqa: PLC0415
-    from holdfast.storage.pathname import ANYWHERE  # noqa: PLC0415
-    from holdfast.storage.volume import MOST  # noqa: PLC0415
+    from holdfast.runtime.uid_claim import claim  # noqa: PLC0415 - likewise
+    from holdfast.runtime.worker import idle  # noqa: PLC0415 - likewise
+    from holdfast.storage.image.cache import Cache  # noqa: PLC0415 - likewise
+    from holdfast.storage.pathname import ANYWHERE  # noqa: PLC0415 - likewise
+    from holdfast.storage.volume import MOST  # noqa: PLC0415 - likewise
 
     try:
         source = Source(
@@ -83,7 +83,7 @@ def prune(given: Namespace, config: Settings) -> int:
 
 
 def cached(config: Settings) -> list[Row]:
-    from holdfast.storage.image.cache import read_entry  # noqa: PLC0415
+    from holdfast.storage.image.cache import read_entry  # noqa: PLC0415 - each action loads its own
 
     root = Path(config.host_config.image_cache)
     places: dict[str, list[str]] = {}
@@ -120,7 +120,7 @@ class Parent:
 
     def __call__(self, given: Namespace) -> bool:
         if isinstance(self._pool, DirectoryPool):
-            from holdfast.storage.image.golden import is_open, remove  # noqa: PLC0415
+            from holdfast.storage.image.golden import is_open, remove  # noqa: PLC0415 - each action loads its own
 
             folder = Path(self._pool.path)
             if given.dry_run:
@@ -136,9 +136,9 @@ class Reach:
     """A pool of Ceph, as the disk of a VM that is none."""
 
     def __init__(self, pool: RbdPool, config: Settings) -> None:
-        from holdfast.machine import Disk, RbdVolume  # noqa: PLC0415
-        from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415
-        from holdfast.storage.ceph.keyring import find  # noqa: PLC0415
+        from holdfast.machine import Disk, RbdVolume  # noqa: PLC0415 - each action loads its own
+        from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415 - each action loads its own
+        from holdfast.storage.ceph.keyring import find  # noqa: PLC0415 - each action loads its own
 
         volume = RbdVolume(
             pool=pool.pool, namespace=pool.namespace, image="none", access=pool.access
@@ -161,7 +161,7 @@ def goldens(config: Settings) -> Iterator[tuple[Row, Parent]]:
 
 def of_pool(pool: DirectoryPool | RbdPool, config: Settings) -> list[tuple[str, int, int]]:
     if isinstance(pool, DirectoryPool):
-        from holdfast.storage.image.golden import found  # noqa: PLC0415
+        from holdfast.storage.image.golden import found  # noqa: PLC0415 - each action loads its own
 
         there = found(Path(pool.path)) if Path(pool.path).is_dir() else []
         return [(one.path.name, one.size, len(one.children)) for one in there]

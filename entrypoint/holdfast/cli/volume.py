@@ -142,7 +142,7 @@ def forget(given: Namespace, config: Settings, store: Store, environ: Mapping[st
 
 def adopt(given: Namespace, config: Settings, store: Store, environ: Mapping[str, str]) -> int:
     from holdfast.ownership.volumes import Inventory  # noqa: PLC0415 - only this action looks at the host
-    from holdfast.system.probe import probe  # noqa: PLC0415
+    from holdfast.system.probe import probe  # noqa: PLC0415 - likewise
 
     seen, key, record = look(given, config, store)
     about = subject(given.vm, None, environ)
@@ -165,7 +165,7 @@ def adopt(given: Namespace, config: Settings, store: Store, environ: Mapping[str
 
 
 def disk_of(about: Subject, name: str) -> Disk:
-    from holdfast.description import describe  # noqa: PLC0415
+    from holdfast.description import describe  # noqa: PLC0415 - each action loads its own
 
     machine = describe(about.settings, about.own, about.defaults).machine
     for disk in machine.storage:
@@ -179,14 +179,14 @@ def disk_of(about: Subject, name: str) -> Disk:
 def reached(
     settings: Settings, disk: Disk, host: Host
 ) -> "Iterator[tuple[Found, Cluster | None]]":
-    from holdfast.storage import place  # noqa: PLC0415
+    from holdfast.storage import place  # noqa: PLC0415 - each action loads its own
 
     if isinstance(disk.backend, Volume):
         place.refuse_containers_own([disk.backend.directory])
         yield place.found([disk], host.machine_id)[0], None
         return
     from holdfast.launcher.preflight import find_keyring  # noqa: PLC0415 - for those who have a Ceph
-    from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415
+    from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415 - likewise
 
     keyring = find_keyring([disk], None, settings.ceph_conf)
     assert keyring is not None  # noqa: S101 - the disk is in Ceph

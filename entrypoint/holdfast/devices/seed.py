@@ -174,7 +174,7 @@ def _text(raw: bytes) -> str:
 
 def _unpacked(raw: bytes) -> bytes:
     import gzip  # noqa: PLC0415 - hardly ever needed
-    import zlib  # noqa: PLC0415
+    import zlib  # noqa: PLC0415 - likewise
 
     try:
         return gzip.GzipFile(fileobj=BytesIO(raw)).read(LIMIT + 1)

@@ -43,7 +43,7 @@ class Vault:
     def serve(self, directory: Path, who: Identity, control: int) -> Child:
         """swtpm, under a uid of its own: a guest that breaks out of QEMU does not find the TPM's secrets."""
         from holdfast.runtime import sandbox  # noqa: PLC0415 - for a VM with a TPM
-        from holdfast.runtime.seccomp import Filter  # noqa: PLC0415
+        from holdfast.runtime.seccomp import Filter  # noqa: PLC0415 - likewise
 
         directory.mkdir(mode=0o700)
         file = directory / STATE

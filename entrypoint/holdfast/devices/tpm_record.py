@@ -32,7 +32,7 @@ def fingerprint(key: bytes) -> str:
 
 def pack(state: bytes, key: str) -> bytes:
     import base64  # noqa: PLC0415 - for a VM with a TPM
-    import zlib  # noqa: PLC0415
+    import zlib  # noqa: PLC0415 - likewise
 
     text = base64.b64encode(zlib.compress(state)).decode()
     return json.dumps({"version": VERSION, "key": key, "state": text}).encode()
@@ -43,7 +43,7 @@ def unpack(record: bytes, key: bytes) -> tuple[bytes, str]:
     taken for none: the guest would get another TPM, and what it has sealed with the old one is lost.
     """
     import base64  # noqa: PLC0415 - for a VM with a TPM
-    import zlib  # noqa: PLC0415
+    import zlib  # noqa: PLC0415 - likewise
 
     try:
         stored = Stored(**decode(Stored, record, LONGEST))

@@ -343,8 +343,8 @@ class Launch:
 
 def _load_the_rest() -> None:
     """What is needed once QEMU is up, while it opens its disks."""
-    from holdfast.instance import supervisor  # noqa: F401, PLC0415
-    from holdfast.network import addresses  # noqa: F401, PLC0415
+    from holdfast.instance import supervisor  # noqa: F401, PLC0415 - to have them loaded
+    from holdfast.network import addresses  # noqa: F401, PLC0415 - to have them loaded
 
 
 def passed(wiring: Wiring) -> list[int]:

@@ -83,7 +83,7 @@ class Runs:
                 return Ending(how=How.died, qemu=child.end())
             self.plan.close()
             stack.enter_context(self._whereabouts())
-            from holdfast.instance.supervisor import Supervisor  # noqa: PLC0415
+            from holdfast.instance.supervisor import Supervisor  # noqa: PLC0415 - loaded by Launch.spawn
 
             supervisor = Supervisor(
                 child,
@@ -127,9 +127,8 @@ class Runs:
         return b"" if found == machine.pinned else pinned.encode(found)
 
     def _whereabouts(self) -> "Whereabouts":
-        from holdfast.network.addresses import Whereabouts  # noqa: PLC0415 - see Launch.spawn
-
         """The guest's addresses, for the log and for the status key."""
+        from holdfast.network.addresses import Whereabouts  # noqa: PLC0415 - see Launch.spawn
 
         def tell(addresses: Mapping[str, Sequence[str]]) -> None:
             said = hearsay.addresses(addresses)

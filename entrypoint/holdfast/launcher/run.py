@@ -118,8 +118,8 @@ def shelf(settings: Settings) -> Path:
 def exclusively(settings: Settings, host: Host, events: Events) -> int:
     """Under the lock, again and again while STAY asks for it."""
     from holdfast.etcd.store import connect  # noqa: PLC0415 - for those who have an etcd
-    from holdfast.launcher.standby import Standby  # noqa: PLC0415
-    from holdfast.ownership.lease import LeaseTimes  # noqa: PLC0415
+    from holdfast.launcher.standby import Standby  # noqa: PLC0415 - likewise
+    from holdfast.ownership.lease import LeaseTimes  # noqa: PLC0415 - likewise
 
     if is_container_id(host.name):
         log.warning(f"HOSTNAME, {host.name}, is {CONTAINERS_NAME}. The next container has another")

@@ -122,8 +122,7 @@ def write_acl(bridges: Collection[str], path: str = ACL) -> None:
 def render(bridges: Collection[str]) -> str:
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - 35 ms, only when it changes
 
-    # No HTML is made here, and names of interfaces were checked before.
-    environment = Environment(  # noqa: S701
+    environment = Environment(  # noqa: S701 - no HTML, and names of interfaces were checked before
         undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))

@@ -37,7 +37,7 @@ class Place:
 
     def __str__(self) -> str:
         """As `place` reads it."""
-        bare = f"[{self.network}]" if self.network.version == 6 else str(self.network)  # noqa: PLR2004
+        bare = f"[{self.network}]" if self.network.version == 6 else str(self.network)  # noqa: PLR2004 - IPv6
         return f"{bare}:{self.port}" if self.port else str(self.network)
 
 

@@ -115,7 +115,7 @@ class Child:
 
     def close(self) -> None:
         """No way out leaves a process behind."""
-        assert self._process.stdout is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101 - for the type checker
         if not self._process.stdout.closed:
             self.end()
             self._process.stdout.close()

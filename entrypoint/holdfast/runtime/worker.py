@@ -37,7 +37,7 @@ class Work:
             pass  # its status and last words say why
 
     def lines(self, attend: Attend) -> Iterator[str]:
-        assert self._process.stdout  # noqa: S101
+        assert self._process.stdout  # noqa: S101 - for the type checker
         rest = b""
         try:
             with selectors.DefaultSelector() as selector:
@@ -66,6 +66,6 @@ class Work:
                 self._process.wait(1.0)  # it has closed its stdout, or is to end now
             except subprocess.TimeoutExpired:
                 self._process.kill()
-        assert self._process.stdout  # noqa: S101
+        assert self._process.stdout  # noqa: S101 - for the type checker
         self._process.stdout.close()
         return self._process.wait()

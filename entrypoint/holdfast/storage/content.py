@@ -34,7 +34,7 @@ def _check_variables(disk: Disk, place: Place) -> None:
 
 
 def _head(descriptor: int) -> tuple[bytes, int]:
-    from holdfast.storage.variables import HEAD  # noqa: PLC0415
+    from holdfast.storage.variables import HEAD  # noqa: PLC0415 - for an image with UEFI's variables
 
     return os.pread(descriptor, HEAD, 0), os.fstat(descriptor).st_size
 

@@ -194,7 +194,7 @@ def run(disk: Disk, command: list[str], handed: Sequence[int] = ()) -> None:
     written its header.
     """
     from holdfast.runtime import sandbox  # noqa: PLC0415 - few starts make or grow a qcow2
-    from holdfast.runtime.seccomp import Filter  # noqa: PLC0415
+    from holdfast.runtime.seccomp import Filter  # noqa: PLC0415 - likewise
     from holdfast.system import capability  # noqa: PLC0415 - few starts make or grow a qcow2
 
     anywhere = capability.Capability.DAC_OVERRIDE in capability.effective()

@@ -65,7 +65,7 @@ def _newest_ends(descriptor: int, head: bytes, length: int) -> Iterator[int]:
 
 def _flags(head: bytes) -> int:
     version = int.from_bytes(head[4:8], "big")
-    flags: int = FEATURES.unpack_from(head)[0] if version > 2 and len(head) >= FEATURES.size else 0  # noqa: PLR2004
+    flags: int = FEATURES.unpack_from(head)[0] if version > 2 and len(head) >= FEATURES.size else 0  # noqa: PLR2004 - version 3 has features
     return flags
 
 

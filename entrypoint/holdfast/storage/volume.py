@@ -47,7 +47,7 @@ class Workshop:
 
     def _fill(self, path: Path, disk: Disk) -> None:
         assert disk.source is not None  # noqa: S101 - provide() has looked
-        assert isinstance(disk.backend, Volume)  # noqa: S101
+        assert isinstance(disk.backend, Volume)  # noqa: S101 - for the type checker
         if disk.source.volume and disk.chained:
             self._chain_over(path, disk, disk.backend, disk.source.volume)
             return
@@ -101,7 +101,7 @@ class Workshop:
 
     def _clone(self, path: Path, disk: Disk, name: str) -> None:
         """Byte for byte: a chained volume's clone sits on the same parent."""
-        assert isinstance(disk.backend, Volume)  # noqa: S101
+        assert isinstance(disk.backend, Volume)  # noqa: S101 - for the type checker
         from holdfast.storage.image import origin  # noqa: PLC0415 - for few volumes
 
         key = f"disks/{disk.name}/source/volume"
@@ -158,7 +158,7 @@ class Workshop:
         if cached.format is Format.raw:
             yield image
             return
-        assert isinstance(disk.backend, RbdImage)  # noqa: S101
+        assert isinstance(disk.backend, RbdImage)  # noqa: S101 - for the type checker
         target = self._cache.root / "partial" / f"{disk.backend.image}.raw"
         with directory.unfinished(target) as new:
             with _naming(disk, cached.place):

@@ -107,7 +107,7 @@ def minors(misc: str) -> dict[str, int]:
     {'tun': 200, 'kvm': 232}
     """
     pairs = (line.split() for line in misc.splitlines())
-    return {pair[1]: int(pair[0]) for pair in pairs if len(pair) == 2}  # noqa: PLR2004
+    return {pair[1]: int(pair[0]) for pair in pairs if len(pair) == 2}  # noqa: PLR2004 - a number and a name
 
 
 def _make_node(device: Device, number: int) -> None:

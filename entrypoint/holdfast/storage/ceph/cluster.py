@@ -94,7 +94,7 @@ class Cluster:
             return False
         finally:
             for pipe in (self._process.stdout, self._process.stderr):
-                assert pipe  # noqa: S101
+                assert pipe  # noqa: S101 - for the type checker
                 pipe.close()
 
     # -- before the lock
@@ -269,13 +269,13 @@ class Cluster:
 
     def _said(self) -> str:
         """What librados said on stderr: it knows a name that it cannot resolve."""
-        assert self._process.stderr  # noqa: S101
+        assert self._process.stderr  # noqa: S101 - for the type checker
         self._process.kill()
         said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
         return f" ({said[0]})" if said else ""
 
     def _answer(self, attend: Attend | None) -> dict[str, Any]:
-        assert self._process.stdout  # noqa: S101
+        assert self._process.stdout  # noqa: S101 - for the type checker
         deadline = time.monotonic() + PATIENCE
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
