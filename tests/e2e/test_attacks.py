@@ -71,7 +71,8 @@ def scene(
     )  # as on many a cloud
     network = re.findall(r"inet (\S+)\.1/24", ran("ip", "-4", "address", "show", "dev", lan))[0]
     names = [f"attacks-{who}-{os.getpid()}" for who in ("attacker", "victim")]
-    ran("ip", "address", "replace", f"{METADATA}/32", "dev", lan)
+    # Not on the bridge: its DNS server may take whatever address the bridge is given, and port 53 with it.
+    ran("ip", "address", "replace", f"{METADATA}/32", "dev", "lo")
     etcd_server.put(
         names[0], ram="192", disks__root__source__image="/var/lib/holdfast/images/disk.raw",
         disks__root__source__format="raw", nics__lan__bridge=lan, nics__lan__address=f"{network}.20/24",
@@ -86,6 +87,7 @@ def scene(
         nics__lan__queues="2",
     )
     with ExitStack() as stack:
+        stack.callback(ran, "ip", "address", "delete", f"{METADATA}/32", "dev", "lo")
         open_port, *ports = (
             listening(stack, where, port)
             for where, port in ((f"{network}.1", 0), ("127.0.0.1", 0), (f"{network}.1", 2379), (f"{network}.1", 3300), (METADATA, 80), (METADATA, 53))
