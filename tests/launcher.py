@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from deadline import PATIENCE
+
 SOURCE = Path(__file__).parents[1] / "entrypoint"
 BASE = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1"}
 
@@ -57,7 +59,7 @@ class Followed:
         return self._said["console"]
 
     def says(
-        self, pattern: str, *, where: str = "log", timeout: float = 90, after: int = 0
+        self, pattern: str, *, where: str = "log", timeout: float = PATIENCE, after: int = 0
     ) -> re.Match[str]:
         """Wait until the pattern is there. Fails at once when the process has ended without it."""
         deadline = time.monotonic() + timeout
@@ -72,7 +74,7 @@ class Followed:
                 self._news.wait(min(left, 0.2))
         return found
 
-    def ready(self, timeout: float = 120, after: int = 0) -> re.Match[str]:
+    def ready(self, timeout: float = 2 * PATIENCE, after: int = 0) -> re.Match[str]:
         """The guest's own line that it is up."""
         pattern = (
             r"GUEST-READY hostname=(?P<hostname>\S+) address=(?P<address>\S+) boot=(?P<boot>\d+)"
@@ -82,7 +84,7 @@ class Followed:
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def ends(self, timeout: float = 120) -> int:
+    def ends(self, timeout: float = PATIENCE) -> int:
         """The exit status."""
         try:
             status = self.process.wait(timeout)

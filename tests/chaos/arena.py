@@ -1,7 +1,6 @@
 """All that a case of the suite works with: hosts, etcd, VMs, the watcher, the checker."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -17,13 +16,6 @@ from etcd import where
 
 TTL = 5
 LOCAL = {"disks__data__pool": "default", "disks__data__size": "16M"}  # a VM's disk, in a file
-
-
-def eventually(condition: Callable[[], object], timeout: float = 30, what: str = "it") -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} never came true"
-        time.sleep(0.05)
 
 
 class Vm:

@@ -3,9 +3,10 @@
 import time
 from dataclasses import dataclass
 
-from chaos.arena import TTL, Vm, eventually
+from chaos.arena import TTL, Vm
 from chaos.disk import Disk, stamped
 from chaos.journal import Findings
+from deadline import eventually
 
 
 @dataclass(frozen=True, kw_only=True)

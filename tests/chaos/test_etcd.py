@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from chaos import members
-from chaos.arena import LOCAL, TTL, Arena, Vm, eventually
+from chaos.arena import LOCAL, TTL, Arena, Vm
 from chaos.disk import FileDisk, stamped
 from chaos.gate import Gate
 from chaos.host import Launcher
 from chaos.members import Members
 from chaos.network import Network
 from chaos.outage import outlived
+from deadline import eventually
 from launcher import SOURCE, alive
 
 STOP_TTL = 10  # the least that ETCD_LOSS=stop takes
@@ -349,7 +350,7 @@ def test_32_etcd_restored_from_a_snapshot(
     b = own_vm.start(arena.hosts[1])
     stamped(disk, b.writes())
     own_etcd.restore(tmp_path / "snapshot")
-    eventually(lambda: own_vm.get("lock") and own_vm.get("epoch") == "2", timeout=60)
+    eventually(lambda: own_vm.get("lock") and own_vm.get("epoch") == "2")
     stamped(disk, b.writes())
     assert "killing QEMU" not in b.log
     arena.verify(own_vm, disk)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from chaos.arena import LOCAL, Arena, Vm, eventually
+from chaos.arena import LOCAL, Arena, Vm
 from chaos.disk import Disk, FileDisk, stamped
 from chaos.rbd_disk import RbdDisk
+from deadline import eventually
 
 
 def forget(vm: Vm, how: str, snapshot: Path) -> None:
@@ -31,7 +32,7 @@ def outlived(
     for number in range(20):  # later revisions than the restored etcd will have for long
         vm.etcd.ctl("put", vm.key("x/note"), str(number))
     forget(vm, how, path)
-    eventually(lambda: vm.get("lock") and vm.get("epoch") == "1", timeout=60, what="what it wrote")
+    eventually(lambda: vm.get("lock") and vm.get("epoch") == "1", what="what it wrote")
     assert vm.get("fence")
     assert fence
     stamped(disk, writer, 20)

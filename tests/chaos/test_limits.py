@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from chaos.arena import LOCAL, TTL, Arena, Vm, eventually
+from chaos.arena import LOCAL, TTL, Arena, Vm
 from chaos.cgroup import Cgroup
 from chaos.disk import FileDisk, stamped
 from chaos.members import Members
 from chaos.network import Network, run
+from deadline import eventually
 from etcd import Etcd
 
 # -- 31: TLS

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from chaos import journal
-from chaos.arena import eventually
 from chaos.host import Host
 from chaos.journal import FIRST, FIXED, GAP, SECTOR
 from chaos.network import Network
 from chaos.watcher import Sighting, Watcher
+from deadline import eventually
 
 
 @contextmanager

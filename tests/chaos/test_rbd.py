@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ceph import Ceph
 from chaos import journal
-from chaos.arena import TTL, Arena, Vm, eventually
+from chaos.arena import TTL, Arena, Vm
 from chaos.cgroup import Cgroup
 from chaos.disk import silent, stamped
 from chaos.gate import Gate
@@ -18,6 +18,7 @@ from chaos.host import Launcher
 from chaos.network import Network
 from chaos.outage import outlived
 from chaos.rbd_disk import Clients, RbdDisk
+from deadline import eventually
 
 MACHINE_A, MACHINE_B = 0, 2
 

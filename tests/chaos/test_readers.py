@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 from chaos import journal
-from chaos.arena import LOCAL, eventually
+from chaos.arena import LOCAL
 from chaos.disk import FileDisk
+from deadline import eventually
 from etcd import Etcd
 from launcher import BASE, told
 
@@ -136,7 +137,7 @@ def test_log_and_console_that_nobody_reads(
         stack.callback(os.close, end)
     launcher = Unread(ours, environ)
     stack.callback(launcher.close)
-    eventually(lambda: stamps(disk) > 3, timeout=120, what="the guest's first stamps")
+    eventually(lambda: stamps(disk) > 3, what="the guest's first stamps")
     told(name, FLOOD, "FLOODS")
     full = 50_000 if place is not a_terminal else 1000
     eventually(lambda: held(unread) > full, what="an end that is full")
@@ -159,7 +160,7 @@ def test_a_viewer_that_never_reads(
     with Path(os.devnull).open("wb") as nowhere:
         launcher = Unread(nowhere.fileno(), environ)
     stack.callback(launcher.close)
-    eventually(lambda: stamps(disk) > 3, timeout=120, what="the guest's first stamps")
+    eventually(lambda: stamps(disk) > 3, what="the guest's first stamps")
     viewer = stack.enter_context(socket.socket(socket.AF_UNIX))
     viewer.connect(f"/run/holdfast/{name}/console")
     told(name, FLOOD, "FLOODS")

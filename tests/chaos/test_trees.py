@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from ceph import Ceph
 from chaos import members
-from chaos.arena import Arena, Vm, eventually
+from chaos.arena import Arena, Vm
 from chaos.disk import silent, stamped
 from chaos.gate import Gate
 from chaos.host import Launcher
 from chaos.members import Members
 from chaos.network import Network
 from chaos.rbd_disk import RbdDisk
+from deadline import eventually
 
 SHORT = (("tree", 0.0), ("etcd", 0.0), ("etcd", 0.2))
 WATCH = 36  # seconds after which Ceph has forgotten a client that stands still
@@ -56,7 +57,7 @@ def test_36_two_trees_at_once(
         pair = [rbd_vm.start(arena.hosts[0])]
         time.sleep(apart)
         pair.append(others[where].start(arena.hosts[2]))
-        eventually(lambda: turns.ran(pair), timeout=90, what="a guest that writes")  # noqa: B023
+        eventually(lambda: turns.ran(pair), what="a guest that writes")  # noqa: B023
         (owner,) = turns.ran(pair)
         turns.note(owner)
         stamped(image, owner.writes(), 10)
@@ -90,7 +91,7 @@ def test_37_three_etcds(
     vms = (rbd_vm, others["etcd"], third)
     all_three = [vm.start(host) for vm, host in zip(vms, arena.hosts, strict=True)]
     turns = Turns()
-    eventually(lambda: turns.ran(all_three), timeout=120, what="a guest that writes")
+    eventually(lambda: turns.ran(all_three), what="a guest that writes")
     (owner,) = turns.ran(all_three)
     turns.note(owner)
     stamped(image, owner.writes(), 50, timeout=60)
@@ -109,7 +110,7 @@ def test_38_frozen_owner_and_another_tree(
         a = rbd_vm.start(arena.hosts[0])
         a.says("the guest runs")  # and boots: it writes some seconds later
         a.freeze()
-        eventually(lambda: not ceph_node.watchers(image.name), timeout=60, what="the watch's end")
+        eventually(lambda: not ceph_node.watchers(image.name), what="the watch's end")
         others["tree"].etcd.ctl("put", others["tree"].key("epoch"), "8")
         b = others["tree"].start(arena.hosts[2])
         b.says("waiting:|in use", timeout=60)

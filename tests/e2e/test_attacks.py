@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from threading import Thread
 
 import pytest
 from container import RIGHTS, Container, Runner, taps
+from deadline import PATIENCE
 from etcd import Etcd
 from launcher import alive
 from ptrace import filters
@@ -239,25 +239,24 @@ def test_a_broken_out_qemu(scene: Scene, capsys: pytest.CaptureFixture[str]) -> 
 
 def typed(scene: Scene, lines: Mapping[str, str]) -> dict[str, str]:
     """What came of each line at the guest's console: `done`, or its exit status."""
-    words = "".join(
-        f"({line}) >/dev/null 2>&1 && echo TRY-{number}-''done || echo TRY-{number}-$?\n"
-        for number, line in enumerate(lines.values())
-    )
     path = f"/proc/{scene.attacker.launcher()}/root/run/holdfast/{scene.name}/console"
-    said, deadline = "", time.monotonic() + 120
     with socket.socket(socket.AF_UNIX) as console:
-        console.settimeout(5)
+        console.settimeout(PATIENCE)
         console.connect(path)
-        console.sendall(words.encode())
-        while len(
-            found := dict(re.findall(r"^TRY-(\d+)-(done|\d+)\s*$", said, re.MULTILINE))
-        ) < len(lines):
-            assert time.monotonic() < deadline, said
-            try:
-                said += console.recv(4096).decode(errors="replace")
-            except TimeoutError:
-                continue
-    return {name: found[str(number)] for number, name in enumerate(lines)}
+        return {
+            name: answer(console, number, line)
+            for number, (name, line) in enumerate(lines.items())
+        }
+
+
+def answer(console: socket.socket, number: int, line: str) -> str:
+    """One line at a time: the echo of the next one would come between."""
+    done = f"({line}) >/dev/null 2>&1 && echo TRY-{number}-''done || echo TRY-{number}-$?\n"
+    console.sendall(done.encode())
+    said = ""
+    while not (found := re.search(rf"^TRY-{number}-(done|\d+)\s*$", said, re.MULTILINE)):
+        said += console.recv(4096).decode(errors="replace")
+    return found[1]
 
 
 def test_root_in_the_guest(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,13 +3,14 @@
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from container import IMAGES, Runner, docker
+from deadline import eventually
 from etcd import Etcd
 
 pytestmark = pytest.mark.e2e
@@ -35,13 +36,6 @@ def sink() -> Iterator[socket.socket]:
         server.bind(("127.0.0.1", 0))
         server.listen()
         yield server
-
-
-def eventually(seen: Callable[[], object], what: str, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < until, f"never came: {what}"
-        time.sleep(0.1)
 
 
 def queued(taken: socket.socket) -> int:
@@ -75,7 +69,7 @@ def test_a_log_driver_that_hangs(
 
     taken, _ = sink.accept()
     with closing(taken):
-        eventually(lambda: b"boot=1" in marker(boot_disk), "the guest's mark", 120)
+        eventually(lambda: b"boot=1" in marker(boot_disk), "the guest's mark")
         typed(FLOOD, "FLOODS")
         eventually(lambda: queued(taken) > 0, "a driver that cannot go on")
         renewed = status()["lease"]["renewed"]
@@ -87,7 +81,7 @@ def test_a_log_driver_that_hangs(
         assert etcd_server.get(f"/kvm/{vm}/lock")
         typed("echo AG''AIN", "AGAIN")
         container.kill("TERM")
-        eventually(lambda: etcd_server.get(f"/kvm/_last/{vm}"), "an end", 90)
+        eventually(lambda: etcd_server.get(f"/kvm/_last/{vm}"), "an end")
         last = json.loads(etcd_server.get(f"/kvm/_last/{vm}") or "{}")
         assert (last["why"], last["exit"], last["forced"]) == ("stopped", 0, False)
         assert not etcd_server.get(f"/kvm/{vm}/lock")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 VM = "debian"
 RECIPE = Path(__file__).parents[1] / "guest" / "debian"
-BOOT = 400  # seconds, without KVM on a busy machine
+BOOT = 600  # seconds, without KVM on a busy machine
 POWER_DOWN = 120
 PUBLIC_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBxWcKcGcTnGZ0C1kcWc7N3mU1q5y2yWwP9Fz2n3YV5k of-a-test"

@@ -6,11 +6,11 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from deadline import eventually
 from etcd import Etcd
 from launcher import Launcher
 
@@ -35,13 +35,6 @@ def keys(guest: Path) -> dict[str, str]:
 def trouble(vm: str) -> str:
     text = Path(f"/run/holdfast/{vm}/status.json").read_text(encoding="utf-8")
     return str(json.loads(text).get("trouble", ""))
-
-
-def eventually(condition: Callable[[], object], timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 def test_a_qemu_that_hangs_is_told_of_and_so_is_its_return(

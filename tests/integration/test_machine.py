@@ -4,12 +4,12 @@ import json
 import os
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from deadline import eventually
 from etcd import Etcd
 from launcher import Launcher
 
@@ -215,10 +215,3 @@ def test_a_newer_qemu_does_not_change_the_board(launch: Launch, etcd_server: Etc
     assert third.ends() == 78
     assert "machine: 'pc-q35-1.1': is no machine of this QEMU" in third.log
     assert "delete the key `pinned`" in third.log
-
-
-def eventually(condition: Callable[[], object], timeout: float = 30) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deadline import eventually
 from etcd import Etcd, where
 from launcher import Launcher, alive
 
@@ -51,13 +52,6 @@ def shown(vm: str) -> dict[str, object]:
     """The file beside the running VM."""
     found: dict[str, object] = json.loads(Path(f"/run/holdfast/{vm}/status.json").read_text())
     return found
-
-
-def eventually(condition: Callable[[], bool], timeout: float = 10) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 def in_guest(vm: str, command: str) -> None:
@@ -212,7 +206,7 @@ def test_without_the_lock_nothing_is_restarted(
     launcher.says("starting QEMU again in place")
     launcher.says("etcd does not answer.*last_renewal=")
     # Longer than the lease: the point of the test.
-    eventually(lambda: seconds_left(vm) < -1, timeout=20)
+    eventually(lambda: seconds_left(vm) < -1)
     assert (shown(vm)["state"], str(shown(vm)["etcd"])[:20]) == (
         "restarting",
         "etcd does not answer",

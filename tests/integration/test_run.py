@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from chaos.gate import Gate
+from deadline import eventually
 from etcd import Etcd, free_port, where
 from launcher import BASE, Launcher, alive, gone
 
@@ -53,13 +54,6 @@ def on(etcd: Etcd, vm: str, **more: str) -> dict[str, str]:
 def status(etcd: Etcd, vm: str, key: str = "status") -> dict[str, object]:
     found: dict[str, object] = json.loads(etcd.get(where(vm, key)) or "{}")
     return found
-
-
-def eventually(condition: Callable[[], bool], timeout: float = 10) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 def test_q13_q15_a_vm_runs_and_stops_cleanly(
@@ -571,7 +565,7 @@ def test_exec_leaves_qemu_no_child(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, env={**BASE, "EXEC": "yes"}, stderr=log)
     try:
-        eventually(lambda: "qemu" in Path(f"/proc/{process.pid}/comm").read_text("ascii"), 120)
+        eventually(lambda: "qemu" in Path(f"/proc/{process.pid}/comm").read_text("ascii"))
         assert Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii") == ""
     finally:
         process.kill()

@@ -6,11 +6,12 @@ import resource
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from deadline import eventually
 
 from holdfast import log
 from holdfast.devices.console import Console
@@ -292,10 +293,3 @@ def drained(descriptor: int) -> bytes:
     except BlockingIOError:
         pass
     return found
-
-
-def eventually(condition: Callable[[], bool], timeout: float = 30) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
