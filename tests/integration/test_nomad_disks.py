@@ -10,13 +10,14 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import struct
 import subprocess
 import sys
 import tarfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,14 +25,14 @@ from pathlib import Path
 import launcher
 import pytest
 
-from holdfast.errors import ConfigError, HoldfastError, LockHeld, Unreachable
+from holdfast.errors import ConfigError, HoldfastError, HostLacks, LockHeld, Unreachable
 from holdfast.keys.image_source import checksum
 from holdfast.machine import Checksum, Disk, Format, Source, Volume
 from holdfast.runtime.child import uid_map_end
 from holdfast.runtime.confinement import identity
 from holdfast.runtime.worker import idle
 from holdfast.storage import local, qcow2
-from holdfast.storage.image import golden
+from holdfast.storage.image import client, golden
 from holdfast.storage.pathname import ANYWHERE, Bounds
 from holdfast.storage.volume import Workshop
 
@@ -519,6 +520,76 @@ def test_the_wrong_checksum(shelf: Shelf) -> None:
     with pytest.raises(ConfigError, match=f"another checksum than was asked for: md5:{found}"):
         shelf.provide(shelf.disk("a-root", source))
     assert (shelf.files(), shelf.left_over()) == ([], [])
+
+
+# -- a process that fetches, of which somebody has taken hold
+
+
+def lying(monkeypatch: pytest.MonkeyPatch, *said: str) -> None:
+    """It writes CONTENT, and says what is `said`."""
+
+    class Liar:
+        def __init__(self, _: object, descriptors: Sequence[int], request: str = "") -> None:
+            with contextlib.suppress(OSError):  # a file of the operator's is for reading
+                os.pwrite(descriptors[0], CONTENT[:MIB], 0)
+            os.pwrite(descriptors[1], CONTENT, 0)
+
+        def lines(self, _: object) -> Iterator[str]:
+            yield from said
+
+    monkeypatch.setattr(client, "Work", Liar)
+
+
+def answered(**more: object) -> str:
+    return json.dumps({"answer": {"sha256": "0" * 64, "size": 1, "missing": "", **more}})
+
+
+def test_what_it_calls_its_image_is_not_believed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = raw(shelf.pool / "victim-root.raw", bytes(MIB))
+    other = raw(shelf.root / "image", bytes(MIB))
+    lying(monkeypatch, answered(sha256="../pool/victim-root"))
+    path = shelf.provide(shelf.disk("a-root", Source(image=str(other))))
+    assert path.read_bytes() == CONTENT
+    assert victim.read_bytes() == bytes(MIB)
+    (cached,) = shelf.cache.glob("*.raw")
+    assert cached.stem == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_a_checksum_that_it_calls_right_is_looked_at(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lying(monkeypatch, answered())
+    source = Source(image="http://192.0.2.1/", checksum=checksum("md5:" + 32 * "0"))
+    with pytest.raises(ConfigError, match="another checksum than was asked for: md5:"):
+        shelf.provide(shelf.disk("a-root", source))
+    assert (shelf.files(), shelf.left_over(), list(shelf.cache.glob("*.*"))) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Traceback\x1b[2J", "[" * 60_000, "7", "{}", '{"answer":7}', '{"answer":{"missing":7}}',
+        '{"progress":["\\u001b[2J",1,2]}', '{"progress":["fetching","a",{}]}', '{"progress":7}',
+        '{"started":{"etag":7}}', '{"fault":{"kind":[],"message":7}}',
+    ],
+    ids=lambda said: repr(said[:20]),
+)  # fmt: skip
+def test_words_that_are_no_answer(
+    shelf: Shelf,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said: str,
+) -> None:
+    lying(monkeypatch, said, said)
+    with pytest.raises(HostLacks, match="the process that fetches has ended") as caught:
+        shelf.provide(
+            shelf.disk("a-root", Source(image=str(raw(shelf.root / "image", bytes(MIB)))))
+        )
+    assert len(caught.value.message) < 1000
+    assert "\x1b" not in caught.value.message + capsys.readouterr().err
+    assert shelf.files() == []
 
 
 # -- URLs

@@ -7,8 +7,8 @@ from typing import Any
 
 from holdfast.config import proxy
 from holdfast.dataclass import asdict
-from holdfast.errors import ConfigError, Fault, HoldfastError, HostLacks, Unreachable
-from holdfast.machine import Format
+from holdfast.errors import ConfigError, Fault, HoldfastError, HostLacks, Unreachable, legible
+from holdfast.machine import Checksum, Format
 from holdfast.runtime import sandbox
 from holdfast.runtime.confinement import Identity, confined
 from holdfast.runtime.progress import Progress
@@ -17,7 +17,9 @@ from holdfast.runtime.worker import Attend, Work
 from holdfast.storage import image_head
 from holdfast.storage.image import qemu_img
 from holdfast.storage.image.cache import NOTHING, Cache, Cached, Order, place_of
+from holdfast.storage.image.origin import digest
 
+LONGEST = 500  # characters of what the process says
 KINDS: dict[str, type[HoldfastError]] = {
     kind.__name__: kind for kind in (ConfigError, HostLacks, Unreachable)
 }
@@ -67,24 +69,25 @@ class Errand:
             work = Work(
                 confined(command, alone, os.getpid(), seccomp), passed, json.dumps(request)
             )
-        said = []
+        last = ""
         with Progress(place_of(self._order.source)) as progress:
             for line in work.lines(self._attend):
-                try:
-                    answer = json.loads(line)
-                except ValueError:
-                    said.append(line)
-                    continue
-                if "progress" in answer:
-                    progress.tell(*answer["progress"])
-                elif "started" in answer:
-                    self._note(answer["started"])
-                elif "fault" in answer:
-                    raise self._error(answer["fault"])
-                else:
-                    return dict(answer["answer"])
-        last = said[-1] if said else ""
-        raise HostLacks(f"{self._order.key}: the process that fetches has ended: {last}")
+                match heard(line):
+                    case {"progress": ["fetching" | "unpacking" as doing, int(done), int(total)]}:
+                        progress.tell(doing, done, total)
+                    case {"started": {"etag": str(etag), "modified": str(modified)}}:
+                        self._note({"etag": etag, "modified": modified})
+                    case {"fault": {"kind": str(), "message": str(), "hint": str()} as fault}:
+                        raise self._error(fault)
+                    case {"answer": dict(answer)}:
+                        return answer
+                    case _:
+                        last = line
+        raise self._ended(last)
+
+    def _ended(self, last: str) -> HostLacks:
+        said = legible(last, LONGEST)
+        return HostLacks(f"{self._order.key}: the process that fetches has ended: {said}")
 
     def _note(self, version: dict[str, str]) -> None:
         """Of what is on its way: a later try goes on only with the same one."""
@@ -100,24 +103,40 @@ class Errand:
         return kind(str(self._fault(fault["message"])), hint=fault["hint"])
 
     def _judged(self, answer: dict[str, Any]) -> Cached:
-        if "mismatch" in answer:
-            found = answer["mismatch"]
-            raise self._refused(f"has another checksum than was asked for: {found}")
-        if not answer["size"]:
-            raise self._refused("is empty")
+        """What it says of the image is looked at again: by its sha256 other VMs know it, and by its name root."""
         source = self._order.source
+        match answer:
+            case {"mismatch": str(found)}:
+                raise self._mismatch(legible(found, LONGEST))
+            case {"missing": str(missing)}:
+                self._verify(source.checksum)
+            case _:
+                raise self._ended("")
+        if not os.fstat(self._target).st_size:
+            raise self._refused("is empty")
         try:
-            info = self._examined(source.format, answer["missing"])
+            info = self._examined(source.format, legible(missing, LONGEST))
         except ConfigError as error:
             raise self._refused(error.message, error.hint) from error
         return Cached(
-            sha256=answer["sha256"],
+            sha256=digest(self._target, self._attend),
             format=info.format,
             size=info.size,
             place=place_of(source),
             version=self._cache.version(self._order.name) if source.is_url else NOTHING,
             stamp=self._order.stamp,
         )
+
+    def _verify(self, wanted: Checksum | None) -> None:
+        """Of a file that the process has read only, it has looked before it could be led astray."""
+        if wanted is None or not self._order.source.is_url:
+            return
+        found = digest(self._order.opened, self._attend, wanted.algorithm)
+        if found != wanted.digest:
+            raise self._mismatch(f"{wanted.algorithm}:{found}")
+
+    def _mismatch(self, found: str) -> ConfigError:
+        return self._refused(f"has another checksum than was asked for: {found}")
 
     def _examined(self, insisted: Format | None, missing: str) -> qemu_img.Info:
         """What nobody calls raw is not taken for it because it is nothing else."""
@@ -139,3 +158,12 @@ class Errand:
 
     def _fault(self, rule: str) -> Fault:
         return Fault(key=self._order.key, value=place_of(self._order.source), rule=rule)
+
+
+def heard(line: str) -> dict[str, Any]:
+    """What is no message of its own is nothing: a traceback, or the word of who has broken out into it."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -4,7 +4,7 @@ but the descriptors that it is given.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from holdfast.dataclass import dataclass
@@ -16,6 +16,7 @@ from holdfast.runtime.seccomp import Filter
 from holdfast.runtime.worker import Attend, Work
 
 MEMORY = 2 * 1024**3
+MOST_WORDS = 1024**2  # characters
 SECONDS_TO_LOOK = 10  # of CPU
 SECONDS_TO_CONVERT = 3600
 LARGEST = 64 * 1024**4  # bytes; what claims more is no image that anybody wants
@@ -35,7 +36,7 @@ def info(descriptor: int, form: Format | None, who: Identity, attend: Attend) ->
     try:
         found = json.loads(said)
         name, size = str(found["format"]), int(found["virtual-size"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ConfigError("is damaged: qemu-img cannot tell what it is") from error
     if name not in tuple(Format):
         raise ConfigError(f"is a {name[:20]} image: convert it to qcow2 or raw with qemu-img")
@@ -74,7 +75,7 @@ def _run(
     with sandbox.handed(Filter()) as seccomp:
         limited = confined(["prlimit", *limits, "--", *command], alone, os.getpid(), seccomp)
         work = Work(limited, [*descriptors, seccomp])
-    said = "\n".join(work.lines(attend))
+    said = _words(work.lines(attend))
     if work.close():
         own = said.replace("qemu-img: ", "").strip().splitlines()
         reason = (
@@ -82,6 +83,16 @@ def _run(
         )
         raise ConfigError(f"cannot be read as an image: {reason}")
     return said
+
+
+def _words(lines: Iterable[str]) -> str:
+    """As much as it has to say; an image that was made for it may have it say more."""
+    kept, size = [], 0
+    for line in lines:
+        if size < MOST_WORDS:
+            kept.append(line)
+            size += len(line) + 1
+    return "\n".join(kept)
 
 
 def lend(file: Path, who: Identity) -> None:

@@ -41,7 +41,7 @@ class Fetcher:
             if found != wanted:
                 return {"mismatch": f"{algorithm}:{found}"}
         total = os.fstat(request["source"]).st_size
-        sha256, size = unpack(
+        unpack(
             request["source"],
             request["target"],
             request["member"],
@@ -49,7 +49,7 @@ class Fetcher:
             lambda done: self._tell("unpacking", done, total),
         )
         missing = qcow2_extent.missing(request["target"])
-        return {"sha256": sha256, "size": size, "missing": missing}
+        return {"missing": missing}
 
     def _download(self) -> bool:
         request = self._request
