@@ -194,7 +194,7 @@ def ceph(engine: None, guest: Path, tmp_path_factory: pytest.TempPathFactory) ->
     words = ["--network=host", *mounts, f"--env=CEPH_PORT={port}", "holdfast-ceph"]
     container = Container([*words, str(conf), "/var/lib/ceph-node"])
     try:
-        container.says("(?m)^ready$", where="console", timeout=60)
+        container.says("(?m)^ready$", where="console")
         yield Ceph(conf=conf, container=container)
     finally:
         container.close()

@@ -21,7 +21,7 @@ def mounted(source: Path, point: Path) -> Iterator[Path]:
     point.mkdir(parents=True, exist_ok=True)
     daemon = subprocess.Popen(["bindfs", "-f", source, point], stderr=subprocess.PIPE)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not point.is_mount():
             assert daemon.poll() is None, daemon.communicate()[1]
             assert time.monotonic() < deadline, "FUSE does not come up"

@@ -118,5 +118,5 @@ def test_39_copy_with_an_old_record_in_it(
     ceph_node.rbd("image-meta", "set", name, "holdfast.fence.1", json.dumps(clients))
     keys = {**keys, "disks__data__rbd": f"rbd/{name}", "epoch": "1"}
     b = Vm(name, source.vm.etcd, host_toml, keys, source.vm.environ).start(source.arena.hosts[2])
-    b.says("waiting:|QEMU is up", timeout=60)
+    b.says("waiting:|QEMU is up")
     source.unharmed()

@@ -115,7 +115,7 @@ def test_10_cut_off_from_ceph(
     ):
         time.sleep(1)
         silent(image, TTL + 1)
-        a.says("the storage of disk data does not answer", timeout=60)
+        a.says("the storage of disk data does not answer")
         assert "disk data" in (rbd_vm.get("status") or "")
         assert rbd_vm.get("lock") == before
     stamped(image, writer, timeout=60)
@@ -240,7 +240,7 @@ def test_22_monitor_stopped_while_fencing(
     _, b, _ = pair(arena, rbd_vm, image)
     arena.hosts[MACHINE_A].crash()
     with ceph_node.frozen("mon.a"):
-        b.says("Ceph does not answer", timeout=60)
+        b.says("Ceph does not answer")
         assert "QEMU is up" not in b.log
     stamped(image, b.writes(timeout=90))
     arena.verify(rbd_vm, image)

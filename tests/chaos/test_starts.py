@@ -42,7 +42,7 @@ def test_41_port_that_is_taken(
     before = entries(arena, rbd_clients, 0)
     with taken(PORT, arena.hosts[0].namespace):
         a = rbd_vm.start(arena.hosts[0])
-        a.says(str(PORT), timeout=60)
+        a.says(str(PORT))
         time.sleep(120 if minutes else 12)  # two tries and more
         assert a.process.poll() is None, a.story()
         assert entries(arena, rbd_clients, 0) == before

@@ -37,7 +37,7 @@ def test_25_disk_full(arena: Arena, vm: Vm, disk: FileDisk, small_pool: Path) ->
     writer = a.writes()
     stamped(disk, writer)
     filler = fill(small_pool, leave=8192)
-    a.says("No space left on device; the guest is paused", timeout=60)
+    a.says("No space left on device; the guest is paused")
     silent(disk, 1)
     filler.unlink()
     stamped(disk, writer)

@@ -21,7 +21,7 @@ def test_23_stampede(arena: Arena, vm: Vm, disk: FileDisk, minutes: float) -> No
         since = time.monotonic()
         crowd = [vm.start(arena.hosts[n % 2]) for n in range(LAUNCHERS)]
         for one in crowd:
-            one.says("the VM is ours|waiting: the VM runs on", timeout=120)
+            one.says("the VM is ours|waiting: the VM runs on")
         arena.watcher.runs(vm.name, since)
         assert len(arena.watcher.running(vm.name)) == 1
         arena.close()

@@ -63,7 +63,7 @@ def test_36_two_trees_at_once(
         stamped(image, owner.writes(), 10)
         assert turns.ran(pair) == [owner], "both guests write"
         (other,) = (one for one in pair if one is not owner)
-        other.says("waiting:|in use|trying again", timeout=60)
+        other.says("waiting:|in use|trying again")
         for one in (other, owner):
             one.signal()
         assert [other.ends(), owner.ends()] == [0, 0]
@@ -113,7 +113,7 @@ def test_38_frozen_owner_and_another_tree(
         eventually(lambda: not ceph_node.watchers(image.name), what="the watch's end")
         others["tree"].etcd.ctl("put", others["tree"].key("epoch"), "8")
         b = others["tree"].start(arena.hosts[2])
-        b.says("waiting:|in use", timeout=60)
+        b.says("waiting:|in use")
         silent(image, 3)
         a.thaw()
         stamped(image, a.writes(), 10)
@@ -133,7 +133,7 @@ def test_43_stranger_before_cont(
         assert gate.reached.wait(90)
         with ceph_node.opened(image.name) as address:
             gate.release()
-            a.says(address.replace(".", r"\."), timeout=90)
+            a.says(address.replace(".", r"\."))
             assert "GUEST" not in a.console
         stamped(image, a.writes(timeout=120))
     arena.verify(rbd_vm, image)

@@ -99,7 +99,7 @@ def scene(
                 VM=name, HOSTNAME="host-a", ETCD_ENDPOINTS=etcd_server.url, STOP_TIMEOUT="1")
             for name in names
         ]  # fmt: skip
-        started[1].says("the guest runs|QEMU is up", timeout=60)
+        started[1].says("the guest runs|QEMU is up")
         started[0].ready()
         yield Scene(
             attacker=started[0],

@@ -79,7 +79,7 @@ SPARE = (
 def test_docker_gives_what_is_listed_here(start: Start) -> None:
     """Minus MINIMUM and SPARE nothing is left: each is missing once, in one test or the other."""
     container = start(*RIGHTS)
-    container.says("QEMU is up", timeout=60)
+    container.says("QEMU is up")
     lines = container.exec("cat", "/proc/1/status").splitlines()
     given = int(next(line for line in lines if line.startswith("CapEff")).split()[1], 16)
     assert given == sum(1 << NUMBERS[name] for name in (*MINIMUM, *SPARE))
@@ -113,7 +113,7 @@ def test_a_missing_capability_is_named(
 @pytest.mark.parametrize("missing", SPARE)
 def test_a_capability_that_few_need(start: Start, missing: str) -> None:
     container = start(*RIGHTS, f"--cap-drop={missing}")
-    container.says("QEMU is up", timeout=60)
+    container.says("QEMU is up")
     assert "--cap-add" not in container.log
 
 
@@ -144,7 +144,7 @@ def test_who_follows_the_advice_gets_there(start: Start, options: list[str]) -> 
     for _ in range(2):
         container = start(*options)
         try:
-            container.says("QEMU is up", timeout=60)
+            container.says("QEMU is up")
         except AssertionError:
             assert container.ends() == 77, container.story()
             advice = advised(container.log)

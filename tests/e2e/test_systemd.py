@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from container import Container, docker
+from deadline import PATIENCE
 from etcd import Etcd
 
 from holdfast.config.settings import parse
@@ -53,7 +54,7 @@ class Systemd:
     def shows(self, name: str) -> str:
         return self.ctl("show", "--value", f"--property={name}", UNIT).strip()
 
-    def comes(self, name: str, value: str, seconds: float = 60) -> None:
+    def comes(self, name: str, value: str, seconds: float = PATIENCE) -> None:
         until = time.monotonic() + seconds
         while (found := self.shows(name)) != value:
             assert time.monotonic() < until, f"{name} is {found}, not {value}:\n{self.journal()}"
@@ -62,7 +63,7 @@ class Systemd:
     def journal(self) -> str:
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={UNIT}")
 
-    def says(self, pattern: str, *, after: int = 0, seconds: float = 120) -> int:
+    def says(self, pattern: str, *, after: int = 0, seconds: float = PATIENCE) -> int:
         """Waits for it in the journal, beyond the first `after` characters; where it ends."""
         until = time.monotonic() + seconds
         while not (found := re.compile(pattern).search(said := self.journal(), after)):

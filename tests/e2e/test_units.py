@@ -126,7 +126,7 @@ def limit_of(container: Container) -> int:
 def runs_with_kvm(container: Container) -> bool:
     """The old options insist on KVM: without it they are refused, and say why."""
     try:
-        container.says("QEMU is up", timeout=60)
+        container.says("QEMU is up")
     except AssertionError:
         assert container.ends() == 77, container.story()
         assert "KVM" in container.log

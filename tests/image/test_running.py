@@ -51,7 +51,7 @@ def test_a_pool_in_the_containers_own_layer_is_refused(run: Runner, tmp_path: Pa
     (option,) = re.findall(r"-v holdfast-pool:(\S+)", container.log)
     assert "QEMU is up" not in container.log
     kept = run(file, f"--volume={tmp_path}/pool:{option}", VM_FILE="/vm.yaml", STOP_TIMEOUT="1")
-    kept.says("QEMU is up", timeout=60)
+    kept.says("QEMU is up")
     assert (tmp_path / "pool" / "vm-root.raw").exists()
     assert kept.stop() == 0
 

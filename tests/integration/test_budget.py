@@ -89,9 +89,9 @@ def test_few_instructions(launch: Launch, own_etcd: Etcd, tmp_path: Path) -> Non
     ]
     for prefix in ([], count):  # the first one compiles
         launcher = launch({**environ, "PYTHONHASHSEED": "0"}, prefix=prefix)
-        launcher.says("QEMU is up", timeout=120)
+        launcher.says("QEMU is up")
         launcher.signal()
-        launcher.says("powering the guest down", timeout=120)
+        launcher.says("powering the guest down")
         launcher.signal()
         assert launcher.ends() == 0
     found = re.search(r"I +refs: +([\d,]+)", log.read_text())

@@ -48,13 +48,13 @@ def test_a_qemu_that_hangs_is_told_of_and_so_is_its_return(
     qemu = launcher.qemu()
     os.kill(qemu, signal.SIGSTOP)
     try:
-        launcher.says("QEMU does not answer on its monitor", timeout=60)
+        launcher.says("QEMU does not answer on its monitor")
         eventually(lambda: "does not answer" in trouble("mute"))
         eventually(lambda: "does not answer" in (etcd_server.get("/kvm/_run/mute") or ""))
         assert not HEALTH.exists()
     finally:
         os.kill(qemu, signal.SIGCONT)
-    launcher.says("over after .*QEMU does not answer", timeout=60)
+    launcher.says("over after .*QEMU does not answer")
     eventually(lambda: trouble("mute") == "")
     assert HEALTH.exists()
     assert launcher.log.count("QEMU does not answer") == 2
@@ -139,13 +139,13 @@ def test_a_proxy_may_answer_anything_and_supervision_goes_on(
     launcher.says("QEMU is up")
     eventually(lambda: own_etcd.get("/kvm/_run/proxied"))
     proxy.answer(said)
-    launcher.says("the VM goes on", timeout=60)
+    launcher.says("the VM goes on")
     eventually(lambda: not own_etcd.get("/kvm/proxied/lock"))  # its lease has run out
     proxy.says = b""
-    launcher.says("etcd answers again", timeout=60)
+    launcher.says("etcd answers again")
     eventually(lambda: own_etcd.get("/kvm/proxied/lock"))
     own_etcd.put("proxied", power="off")
-    launcher.says("power=off", timeout=60)
+    launcher.says("power=off")
     assert "Traceback" not in launcher.log
     assert "keeper" not in launcher.log
     launcher.signal()

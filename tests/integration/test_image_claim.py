@@ -142,7 +142,7 @@ def test_an_etcd_that_was_wiped_harms_nobody(launch: Launch, disk: Disk) -> None
     standby.says("standing by")
     assert owner.process.poll() is None
     owner.signal(signal.SIGKILL)
-    standby.says(f"shut out of Ceph.*{re.escape(address)}", timeout=60)
+    standby.says(f"shut out of Ceph.*{re.escape(address)}")
     assert standby.ready(RESTART)["boot"] == "2"
 
 
@@ -194,7 +194,7 @@ def test_a_renamed_vm_takes_what_it_left_behind(launch: Launch, disk: Disk) -> N
     assert gone(old.qemu())
     disk.etcd.ctl("del", "/kvm/7/lock")
     new = launch(disk.host("8"))
-    new.says(f"shut out of Ceph.*{re.escape(address)}", timeout=60)
+    new.says(f"shut out of Ceph.*{re.escape(address)}")
     assert new.ready(RESTART)["boot"] == "2"
     assert disk.ceph.claim(disk.image)["vm"] == "8"
 
@@ -209,7 +209,7 @@ def test_whoever_opens_the_image_beside_qemu_is_named(launch: Launch, disk: Disk
         assert gate.reached.wait(90)
         with disk.ceph.opened(disk.image) as address:
             gate.release()
-            launcher.says(f"{re.escape(address)} has an image of this VM open", timeout=60)
+            launcher.says(f"{re.escape(address)} has an image of this VM open")
             assert "the guest runs" not in launcher.log
             assert disk.ceph.watchers(disk.image) == [address]
             assert not disk.etcd.get("/kvm/_own/7/fence")
@@ -226,7 +226,7 @@ def test_a_start_that_was_overtaken_waits_for_its_turn(launch: Launch, disk: Dis
         assert gate.reached.wait(90)
         disk.etcd.ctl("put", "/kvm/_own/7/epoch", "7")
         gate.release()
-        launcher.says("another owner has taken the VM; trying again in", timeout=60)
+        launcher.says("another owner has taken the VM; trying again in")
         launcher.ready(RESTART)
     assert disk.etcd.get("/kvm/_own/7/epoch") == "8"
 

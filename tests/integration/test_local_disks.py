@@ -266,7 +266,7 @@ def test_a_disk_for_reading_is_only_read(
 ) -> None:
     before = bootable.read_bytes()
     launcher = launch(described(path=str(bootable), read_only="on"))
-    launcher.says("GUEST-READY .*boot=none", where="console", timeout=120)
+    launcher.says("GUEST-READY .*boot=none", where="console")
     assert "ro=1" in launcher.console
     # Readers do not disturb each other.
     launch(described(path=str(bootable), read_only="on")).says("QEMU is up")

@@ -146,7 +146,7 @@ def test_v17_ports_on_a_bridge(start: Start, launch: Launch, own_etcd: Etcd, gue
     found.says(r"port 8090:80/tcp of this host leads to 10\.78\.0\.")
     found.says(r"the guest's addresses on second: 10\.78\.0\.")
     told: dict[str, list[str]] = {}
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while len(told) < 2 and time.monotonic() < until:  # the keeper writes in its own time
         status = json.loads(own_etcd.get("/kvm/_run/pub-found") or "{}")
         told = status.get("addresses", {})

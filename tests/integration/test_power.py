@@ -71,7 +71,7 @@ def in_guest(vm: str, command: str) -> None:
 
 def restarted(launcher: Launcher, boot: int) -> None:
     """The guest has come back, from the same disk."""
-    launcher.says(f"GUEST-READY .* boot={boot}\\b", where="console", timeout=120)
+    launcher.says(f"GUEST-READY .* boot={boot}\\b", where="console")
 
 
 PANIC = "echo c >/proc/sysrq-trigger"
@@ -232,7 +232,7 @@ def test_a_stop_ends_the_waiting_for_the_lock(
 ) -> None:
     own_etcd.put(vm, **{**keys, "stop_timeout": "1"})
     launcher = launch(on(own_etcd, vm))
-    launcher.says("GUEST-BOOT", where="console", timeout=120)
+    launcher.says("GUEST-BOOT", where="console")
     own_etcd.stop()
     os.kill(launcher.qemu(), signal.SIGKILL)
     launcher.says("starting QEMU again in place")

@@ -137,7 +137,7 @@ def test_each_process_has_what_is_written_and_no_more(
         found = processes(pid, "fetcher")
         wrong["fetcher"] = differs(table["fetcher"], status(found["fetcher"]), own)
         goes_on.set()
-    launcher.says("the guest runs", timeout=120)
+    launcher.says("the guest runs")
     found = processes(pid, "QEMU", "swtpm", "virtiofsd", "cat")
     for name, process in found.items():
         wrong[name] = differs(table[name], status(process), own)

@@ -462,7 +462,7 @@ def test_a_panic_shuts_nobody_out(launch: Launch, site: Site) -> None:
     """QEMU closes its disks before it ends."""
     site.put(ram="192", rbd=site.image, user_data=switches("panic-after=0"))
     launcher = launch(site.host)
-    launcher.says("panicked: starting QEMU again in place", timeout=120)
+    launcher.says("panicked: starting QEMU again in place")
     launcher.says("in place(.|\n)*QEMU is up", timeout=RESTART)
     assert "shut out" not in launcher.log
 
@@ -614,7 +614,7 @@ def world() -> str:
 def test_a_frozen_cluster_stalls_the_guest_and_no_more(launch: Launch, site: Site) -> None:
     site.put(ram="192", rbd=site.image, user_data=switches("write-stamp=1"))
     launcher = launch(site.host)
-    launcher.says("GUEST-STAMP n=2", where="console", timeout=120)
+    launcher.says("GUEST-STAMP n=2", where="console")
     with site.ceph.frozen("osd.0"):
         quiet(launcher, 6)  # longer than the lease
         mark = len(launcher.console)
@@ -640,7 +640,7 @@ def quiet(launcher: Launcher, seconds: float) -> None:
 def test_a_host_that_was_shut_out_ends_its_vm(launch: Launch, site: Site) -> None:
     site.put(ram="192", rbd=site.image, user_data=switches("write-stamp=1"))
     launcher = launch(site.host)
-    launcher.says("GUEST-STAMP n=1", where="console", timeout=120)
+    launcher.says("GUEST-STAMP n=1", where="console")
     (address,) = site.ceph.watchers(site.image)
     site.ceph.blocklist(address)
     assert launcher.ends() == 76

@@ -62,7 +62,7 @@ def keys(guest: Path, folders: Path) -> dict[str, str]:
 def scripted(launcher: Launcher, home: Path) -> None:
     """The guest mounts its share and does what is written there."""
     (home / "script").write_text(SCRIPT)
-    launcher.says("GUEST-READY", where="console", timeout=150)
+    launcher.says("GUEST-READY", where="console")
     with closing(socket.socket(socket.AF_UNIX)) as console:
         console.connect(f"/run/holdfast/{VM}/console")
         deadline = time.monotonic() + 60

@@ -103,7 +103,7 @@ def test_what_etcd_keeps_a_tenant_from(
     put(etcd, "operator", "8", {**GOOD, "default_user_password": "a secret"})
     launchers = [start("7"), start("8")]
     for launcher in launchers:
-        launcher.says("the guest runs", timeout=120)
+        launcher.says("the guest runs")
     before = found(etcd, "/kvm/")
     described = {f"/kvm/{vm}/{key}" for vm in "78" for key in GOOD} | {OF_8}
     written = sorted(before.keys() - described)

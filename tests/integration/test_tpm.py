@@ -49,7 +49,7 @@ def test_a_takeover_keeps_it(
         "HOLDFAST_CONFIG": host_toml(tmp_path / "a.toml", guest, KEY),
     }
     first = launch({**environ, "HOSTNAME": "host-a"})
-    first.says("GUEST-READY", where="console", timeout=120)
+    first.says("GUEST-READY", where="console")
     assert sent(vm, "LOOK", LOOK) != "00000000"
     before = etcd_server.get(stored)
     assert sent(vm, "DEFINE", DEFINE) == "00000000"
@@ -62,7 +62,7 @@ def test_a_takeover_keeps_it(
     first.signal(signal.SIGKILL)
     assert gone(qemu)
     second = launch({**environ, "HOSTNAME": "host-b"})
-    second.says("GUEST-READY", where="console", timeout=120)
+    second.says("GUEST-READY", where="console")
     assert sent(vm, "LOOK", LOOK) == "00000000"
     lose(etcd_server, vm, second)
     second.signal()
@@ -92,13 +92,13 @@ def test_without_etcd_it_is_a_file_in_the_pool(
     file.write_text("".join(f"{key}: '{text}'\n" for key, text in keys.items()))
     vm = {"VM": "tpm2", "VM_FILE": str(file)}
     first = launch(vm)
-    first.says("GUEST-READY", where="console", timeout=120)
+    first.says("GUEST-READY", where="console")
     assert sent("tpm2", "DEFINE", DEFINE) == "00000000"
     first.signal()
     assert first.ends() == 0, first.story()
     assert (pool / "tpm2-tpm").stat().st_mode & 0o777 == 0o600
     again = launch(vm)
-    again.says("GUEST-READY", where="console", timeout=120)
+    again.says("GUEST-READY", where="console")
     assert sent("tpm2", "LOOK", LOOK) == "00000000"
     # Its TPM is gone, the VM is not.
     for path in Path("/proc").glob("[0-9]*/cmdline"):

@@ -285,7 +285,7 @@ def services() -> Iterator[None]:
         for address in ("169.254.169.254/32", "fd00:ec2::254/128"):
             netns.run("ip", "address", "add", address, "dev", "lo")
         netns.run("ip", "address", "add", "192.0.2.7/32", "dev", "lo")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not all(reaches("127.0.0.1", port, uid=0) for port in (53, 80, 2379, 3300, 8000)):
             assert time.monotonic() < deadline
         yield
@@ -386,7 +386,7 @@ def test_a_port_that_qemu_publishes_answers_on_loopback(kind: str) -> None:
             "SYSTEM:head -c1 >/dev/null; printf !",
         ]
     ) as one:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not reaches("127.0.0.1", 8088, uid=0, kind=kind):
             assert time.monotonic() < deadline
         one.terminate()
