@@ -525,14 +525,16 @@ def test_the_wrong_checksum(shelf: Shelf) -> None:
 # -- a process that fetches, of which somebody has taken hold
 
 
-def lying(monkeypatch: pytest.MonkeyPatch, *said: str) -> None:
-    """It writes CONTENT, and says what is `said`."""
+def lying(monkeypatch: pytest.MonkeyPatch, *said: str, kept: list[int] | None = None) -> None:
+    """It writes CONTENT, says what is `said`, and leaves what can go on writing in `kept`."""
 
     class Liar:
         def __init__(self, _: object, descriptors: Sequence[int], request: str = "") -> None:
             with contextlib.suppress(OSError):  # a file of the operator's is for reading
                 os.pwrite(descriptors[0], CONTENT[:MIB], 0)
             os.pwrite(descriptors[1], CONTENT, 0)
+            if kept is not None:
+                kept.append(os.dup(descriptors[1]))
 
         def lines(self, _: object) -> Iterator[str]:
             yield from said
@@ -567,11 +569,25 @@ def test_a_checksum_that_it_calls_right_is_looked_at(
     assert (shelf.files(), shelf.left_over(), list(shelf.cache.glob("*.*"))) == ([], [], [])
 
 
+def test_what_it_leaves_behind_writes_to_no_image(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process with the descriptor, which outlives it, could change what was looked at."""
+    kept: list[int] = []
+    lying(monkeypatch, answered(), kept=kept)
+    monkeypatch.setattr(client, "ENDING", 0.1)
+    image = raw(shelf.root / "image", bytes(MIB))
+    with pytest.raises(HostLacks, match="has left another behind, which can write to the image"):
+        shelf.provide(shelf.disk("a-root", Source(image=str(image))))
+    os.close(kept[0])
+    assert (shelf.files(), shelf.left_over(), list(shelf.cache.glob("*.*"))) == ([], [], [])
+
+
 @pytest.mark.parametrize(
     "said",
     [
         "Traceback\x1b[2J", "[" * 60_000, "7", "{}", '{"answer":7}', '{"answer":{"missing":7}}',
-        '{"progress":["\\u001b[2J",1,2]}', '{"progress":["fetching","a",{}]}', '{"progress":7}',
+        '{"progress":["\\u001b[2J",1,2]}', '{"progress":["fetching",-1,99]}', '{"progress":["fetching","a",{}]}', '{"progress":7}',
         '{"started":{"etag":7}}', '{"fault":{"kind":[],"message":7}}',
     ],
     ids=lambda said: repr(said[:20]),

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -176,6 +176,32 @@ def test_a_claim_is_replaced_only_as_it_was_seen(tmp_path: Path) -> None:
     with pytest.raises(LockHeld, match="holdfast-claim says by whom"):
         ClaimsBeside({disk: FIRST}).put(THIRD)
     assert claim_of(disk) == SECOND
+
+
+def test_a_fifo_among_the_claims_holds_nobody_up(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.raw"
+    mark_of(disk).mkdir()
+    os.mkfifo(mark_of(disk) / "one")
+    assert claim_of(disk) == "no file"
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_link_in_place_of_the_claims_leads_nowhere(tmp_path: Path, number: int) -> None:
+    """Who may write to the folder may swap it before any call: no file of another folder goes for it."""
+    disk, pool = tmp_path / "disk.raw", tmp_path / "pool"
+    for folder, texts in ((mark_of(disk), (FIRST, SECOND)), (pool, ("a disk", "another"))):
+        folder.mkdir()
+        for name, text in zip("ab", texts, strict=True):
+            (folder / name).write_text(text)
+
+    def swap() -> None:
+        mark_of(disk).rename(tmp_path / "away")
+        mark_of(disk).symlink_to(pool)
+
+    seen = claim_of(disk)
+    with interruptions.before(number, swap), suppress(LockHeld, Unreachable):
+        ClaimsBeside({disk: seen}).put(THIRD)
+    assert {"a", "b"} <= {one.name for one in pool.iterdir()}
 
 
 def test_where_nothing_can_be_written_it_is_said(

@@ -27,6 +27,7 @@ from holdfast.network.nftables import Nftables
 from holdfast.network.publication import Publication
 from holdfast.network.ruleset import ruleset
 from holdfast.policy.network_limits import NetworkLimits, Place
+from holdfast.storage.ceph.keyring import Keyring
 from holdfast.system import rtnetlink
 
 pytestmark = [
@@ -420,3 +421,24 @@ def test_where_monitors_are(tmp_path: Path) -> None:
     assert {one.port for one in found} == {3300, 6789, 7000, 65535}
     assert not list(firewall.in_conf(tmp_path))
     assert not list(firewall.literal([Monitor(host="ceph4", port=1)]))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "conf", "loopback"),
+    [
+        ("127.0.0.1", "", True),
+        ("localhost", "", True),
+        ("::1", "", True),
+        ("fd00::12", "", False),
+        ("10.127.0.0", "", False),
+        ("ceph", "mon host = [v2:127.0.0.1:3300/0]", True),
+        ("ceph", "mon host = localhost:6789", True),
+        ("ceph", "# localhost, 127.0.0.1\nmon host = fd00::1", False),
+    ],
+)
+def test_a_cluster_on_loopback(tmp_path: Path, monitor: str, conf: str, loopback: bool) -> None:
+    """For any other, loopback stays closed."""
+    file = tmp_path / "ceph.conf"
+    file.write_text(conf)
+    found = Keyring(conf=str(file), user="u", monitors=(Monitor(host=monitor, port=3300),))
+    assert firewall.is_on_loopback(found) is loopback

@@ -13,7 +13,8 @@ from typing import Any
 import grpc
 from etcd3 import etcdrpc as rpc
 
-from holdfast.config.settings import Endpoint, Settings
+from holdfast.config.endpoint import Endpoint
+from holdfast.config.settings import Settings
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
 from holdfast.etcd.channel import Client, connect
 from holdfast.etcd.store import Change, Denied, NoAnswer, Store, is_stale, range_end

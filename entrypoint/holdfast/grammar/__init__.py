@@ -4,7 +4,7 @@ All grammars are ASCII and strict: what looks like a number in Python (`1_000`, 
 Arabic digit) is none here. No regular expressions: compiling them would cost more than parsing.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
@@ -101,12 +101,10 @@ def switch(text: str) -> bool:
     return state
 
 
-def choice(kinds: type[E], later: Collection[str] = ()) -> Parser[E]:
-    """One of an enumeration; `later` are words that the keys' contract has and this version has not."""
+def choice(kinds: type[E]) -> Parser[E]:
+    """One of an enumeration."""
 
     def parse(text: str) -> E:
-        if text in later:
-            raise Refused("is not supported by this version")
         try:
             return kinds(text)
         except ValueError:

@@ -138,15 +138,19 @@ class Firewall:
 
 def in_conf(path: Path) -> Iterator[Monitor]:
     """What ceph.conf names by address, in any of its spellings: `[v2:192.0.2.9:3300/0,v1:...]`, `[fd00::9]:6789`."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    for line in re.findall(r"^\s*mon[ _-](?:host|addr)\s*=(.*)", text, re.MULTILINE):
+    for line in monitor_lines(path):
         for six, four, port in re.findall(
             r"(?:\[([\da-fA-F:]+)\]|((?:\d+\.){3}\d+))(?::(\d+))?", line
         ):
             yield Monitor(host=six or four, port=min(int(port[:6] or CEPH[0]), HIGHEST_PORT))
+
+
+def monitor_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return re.findall(r"^\s*mon[ _-](?:host|addr)\s*=(.*)", text, re.MULTILINE)
 
 
 def literal(monitors: Iterable[Monitor]) -> Iterator[Address]:
@@ -158,10 +162,12 @@ def literal(monitors: Iterable[Monitor]) -> Iterator[Address]:
 
 def is_on_loopback(ceph: "Keyring") -> bool:
     """A cluster of this host's own, for trying it. What names no such place opens nothing."""
-    said = "".join(monitor.host + " " for monitor in ceph.monitors)
-    if ceph.conf:
-        said += Path(ceph.conf).read_text(encoding="utf-8", errors="replace")
-    return any(word in said for word in ("127.0.0.", "::1", "localhost"))
+    conf = Path(ceph.conf) if ceph.conf else None
+    addresses = literal([*ceph.monitors, *(in_conf(conf) if conf else ())])
+    names = [one.host for one in ceph.monitors]
+    for line in monitor_lines(conf) if conf else ():
+        names += re.split(r"[\s,;:\[\]]+", line)
+    return "localhost" in names or any(one.is_loopback for one in addresses)
 
 
 def resolvers() -> Iterator[Address]:

@@ -23,12 +23,12 @@ MARKER = "# Written by Holdfast at each start of a VM."
 PATIENCE = 10.0  # seconds, for the helper and for another launcher's turn
 
 
-def taps(bridges: Mapping[str, str], *, acl: str = ACL, helper: str = HELPER) -> dict[str, int]:
+def taps(bridges: Mapping[str, str], *, helper: str = HELPER) -> dict[str, int]:
     """A tap for each NIC: descriptors by the NIC's name, from the name of its bridge."""
     made: dict[str, int] = {}
     if not bridges:
         return made
-    with listed(set(bridges.values()), acl):
+    with listed(set(bridges.values())):
         try:
             for nic, bridge in bridges.items():
                 made[nic] = tap(bridge, helper=helper)

@@ -74,9 +74,13 @@ def take_over(
     """
     key = key_of(image.disk)
     theirs = Names.of(names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
-    judged = (theirs.lock, theirs.epoch, theirs.fence, theirs.former.epoch, theirs.former.fence)
+    # A claim that stands in an image or beside a file may be forged, and with it where its lock is: whoever runs
+    # has a status as well, on the same lease.
+    living = (theirs.lock, f"{theirs.vm}lock", theirs.status)
+    records = (theirs.epoch, theirs.fence, theirs.former.epoch, theirs.former.fence)
+    judged = tuple(dict.fromkeys((*living, *records)))
     reply = store.read(*(Range(key=one) for one in judged))
-    if theirs.lock in reply.items:
+    if any(key in reply.items for key in living):
         rule = f"is in use by VM {owner.vm}: stop that one first, or name another disk"
         raise ConfigError([Fault(key=key, value=image.id, rule=rule)])
     fences = former.fences(reply, theirs)

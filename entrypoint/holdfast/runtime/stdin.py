@@ -6,10 +6,10 @@ import stat
 NULL = os.makedev(1, 3)  # devices.txt of the kernel
 
 
-def is_connected(descriptor: int = 0) -> bool:
+def is_connected() -> bool:
     """By docker's -i or -t, that is: an engine gives a container /dev/null, or nothing, without."""
     try:
-        found = os.fstat(descriptor)
+        found = os.fstat(0)
     except OSError:
         return False
     return not (stat.S_ISCHR(found.st_mode) and found.st_rdev == NULL)

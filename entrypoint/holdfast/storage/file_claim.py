@@ -13,6 +13,7 @@ step is one call of the kernel's that fails where the claim has changed since it
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,12 +77,37 @@ def _newest(texts: list[str]) -> str:
 
 def _texts(mark: Path) -> dict[str, str]:
     """By the name of the file."""
+    with contextlib.suppress(FileNotFoundError), _opened(mark) as there:
+        return _texts_in(there)
+    return {}
+
+
+def _texts_in(there: int) -> dict[str, str]:
     found = {}
-    with contextlib.suppress(FileNotFoundError):
-        for one in sorted(mark.iterdir())[:MOST]:
-            with contextlib.suppress(FileNotFoundError), one.open("rb") as file:
-                found[one.name] = file.read(LONGEST).decode(errors="replace") or "empty"
+    for name in sorted(os.listdir(there))[:MOST]:
+        with contextlib.suppress(FileNotFoundError):
+            found[name] = _text(name, there)
     return found
+
+
+def _text(name: str, there: int) -> str:
+    """Who may write to the folder may have put anything there; a FIFO would hold us for ever."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=there)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return "no file"
+        return file.read(LONGEST).decode(errors="replace") or "empty"
+
+
+@contextmanager
+def _opened(mark: Path) -> Iterator[int]:
+    """The folder itself, and none that a link in its place leads to."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(mark, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _put(mark: Path, name: str, old: str, new: str) -> bool:
@@ -112,19 +138,29 @@ def _begin(mark: Path, name: str, new: str) -> bool:
 
 def _replace(mark: Path, name: str, old: str, new: str) -> bool:
     """Both stand there for a moment: never is there none."""
-    before = _texts(mark)
+    try:
+        with _opened(mark) as there, _folder(mark, name, new) as folder:
+            return _replace_in(there, folder / name, old)
+    except (FileNotFoundError, NotADirectoryError):
+        # It has gone meanwhile, and the VM's lock as well.
+        with contextlib.suppress(OSError):
+            mark.rmdir()  # not while anybody is in it
+        return False
+
+
+def _replace_in(there: int, ours: Path, old: str) -> bool:
+    before = _texts_in(there)
     theirs = next((one for one, text in before.items() if text == old), "")
-    with _folder(mark, name, new) as folder:
-        try:
-            (folder / name).rename(mark / name)
-            (mark / (theirs or "none")).unlink()
-        except (FileNotFoundError, NotADirectoryError):
-            # It has gone meanwhile, and the VM's lock as well.
-            _drop(mark, name)
-            return False
+    os.rename(ours, ours.name, dst_dir_fd=there)
+    try:
+        os.unlink(theirs or "none", dir_fd=there)
+    except FileNotFoundError:
+        os.unlink(ours.name, dir_fd=there)
+        raise
     for one in before.keys() - {theirs}:
         # Of launchers of this VM that have died on the line above.
-        (mark / one).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(one, dir_fd=there)
     return True
 
 

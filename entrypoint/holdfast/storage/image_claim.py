@@ -2,7 +2,7 @@
 
 A claim in etcd ends where its tree of keys does: another KEY_PREFIX, another etcd, or an etcd that has
 lost its data knows nothing of it. This one is in the header object of the image, so whoever opens the
-image can see it. It is changed by compare-and-set only (storage/librbd_claim.py), it goes with the
+image can see it. It is changed by compare-and-set only (storage/ceph/librbd_claim.py), it goes with the
 image, follows its renaming, and no copy, clone or export carries it along.
 """
 

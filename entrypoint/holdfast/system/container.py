@@ -12,9 +12,9 @@ MOUNTS = "/proc/self/mountinfo"
 FOLDER = re.compile(r"containers/([0-9a-f]{64})/\S* /etc/")
 
 
-def engine(marks: dict[str, str] = MARKS) -> str:
+def engine() -> str:
     """Its name; empty for none."""
-    return next((name for mark, name in marks.items() if Path(mark).exists()), "")
+    return next((name for mark, name in MARKS.items() if Path(mark).exists()), "")
 
 
 def identity(mounts: str = MOUNTS) -> str:

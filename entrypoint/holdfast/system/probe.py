@@ -31,7 +31,7 @@ SHARED_UUIDS = frozenset(
 SHARED_NAMES = frozenset({"", "localhost", "localhost.localdomain"})
 
 
-def probe(name: str, *, qemu: str = "", make: bool = True) -> Host:
+def probe(name: str, *, make: bool = True) -> Host:
     """What this host is. `make` False: /dev/kvm is not created, as a mere question must not."""
     arch = os.uname().machine
     facts = kvm_facts(arch, make=make)
@@ -40,7 +40,7 @@ def probe(name: str, *, qemu: str = "", make: bool = True) -> Host:
         machine_id=machine_id(name),
         boot_id=_text(BOOT_ID),
         arch=arch,
-        qemu=qemu or f"{EMULATORS}{arch}",
+        qemu=f"{EMULATORS}{arch}",
         kvm=judge(facts),
         kvm_gid=kvm_group(facts),
         topoext="topoext" in facts.flags,

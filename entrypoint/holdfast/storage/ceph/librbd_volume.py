@@ -53,9 +53,9 @@ class Images:
             yield opened
 
     @contextmanager
-    def _existing(self, image: Request, *, read_only: bool = True) -> Iterator[Any]:
+    def _existing(self, image: Request) -> Iterator[Any]:
         """None for a volume that is still to be made."""
-        opening = self._opened(image, read_only=read_only)
+        opening = self._opened(image, read_only=True)
         try:
             opened = opening.__enter__()
         except rbd.ImageNotFound:

@@ -1,8 +1,11 @@
 """Fetching one image: another process reads what strangers wrote, this one believes none of it."""
 
+import errno
+import fcntl
 import json
 import os
 import sys
+import time
 from typing import Any
 
 from holdfast.config import proxy
@@ -20,6 +23,8 @@ from holdfast.storage.image.cache import NOTHING, Cache, Cached, Order, place_of
 from holdfast.storage.image.origin import digest
 
 LONGEST = 500  # characters of what the process says
+MOST = 2**63  # bytes
+ENDING = 5.0  # seconds
 KINDS: dict[str, type[HoldfastError]] = {
     kind.__name__: kind for kind in (ConfigError, HostLacks, Unreachable)
 }
@@ -39,9 +44,25 @@ class Errand:
 
     def run(self) -> Cached:
         answer = self._ask(self._request())
+        self._keep_alone()
         if answer.get("unchanged") and self._order.known is not None:
             return self._order.known
         return self._judged(answer)
+
+    def _keep_alone(self) -> None:
+        """From here on nobody can write to the image: who has broken out into the process that fetches may have left
+        another one, with the descriptor that it was given. A lease is granted only where nobody has it (fcntl(2)).
+        """
+        alone = os.open(f"/proc/self/fd/{self._target}", os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(alone, self._target, inheritable=False)  # nor we
+        os.close(alone)
+        until = time.monotonic() + ENDING
+        while not is_alone(self._target):
+            if time.monotonic() > until:
+                rule = "the process that fetches has left another behind, which can write to the image"
+                raise HostLacks(f"{self._order.key}: {rule}")
+            self._attend()
+            time.sleep(0.05)  # it ends with its parent, a moment later
 
     def _request(self) -> dict[str, Any]:
         order, source = self._order, self._order.source
@@ -73,7 +94,9 @@ class Errand:
         with Progress(place_of(self._order.source)) as progress:
             for line in work.lines(self._attend):
                 match heard(line):
-                    case {"progress": ["fetching" | "unpacking" as doing, int(done), int(total)]}:
+                    case {
+                        "progress": ["fetching" | "unpacking" as doing, int(done), int(total)]
+                    } if 0 <= done <= MOST and 0 <= total <= MOST:
                         progress.tell(doing, done, total)
                     case {"started": {"etag": str(etag), "modified": str(modified)}}:
                         self._note({"etag": etag, "modified": modified})
@@ -158,6 +181,16 @@ class Errand:
 
     def _fault(self, rule: str) -> Fault:
         return Fault(key=self._order.key, value=place_of(self._order.source), rule=rule)
+
+
+def is_alone(reader: int) -> bool:
+    """Whether nobody can write to the file. True, too, where the file system has no leases (NFS, some FUSE)."""
+    try:
+        fcntl.fcntl(reader, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EBUSY)
+    fcntl.fcntl(reader, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return True
 
 
 def heard(line: str) -> dict[str, Any]:

@@ -98,7 +98,3 @@ def _words(lines: Iterable[str]) -> str:
 def lend(file: Path, who: Identity) -> None:
     """A file of ours becomes one that only `who` and root can write."""
     os.chown(file, who.uid, who.gid)
-
-
-def take_back(file: Path) -> None:
-    os.chown(file, 0, 0)
