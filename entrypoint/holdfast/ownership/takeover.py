@@ -74,9 +74,8 @@ def take_over(
     """
     key = key_of(image.disk)
     theirs = Names.of(names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
-    # A claim that stands in an image or beside a file may be forged, and with it where its lock is: whoever runs
-    # has a status as well, on the same lease.
-    living = (theirs.lock, f"{theirs.vm}lock", theirs.status)
+    # A claim that stands in an image or beside a file may be forged, and with it where its lock is.
+    living = (theirs.lock, f"{theirs.vm}lock")
     records = (theirs.epoch, theirs.fence, theirs.former.epoch, theirs.former.fence)
     judged = tuple(dict.fromkeys((*living, *records)))
     reply = store.read(*(Range(key=one) for one in judged))
