@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.errors import LockHeld, Unreachable
 from holdfast.etcd.record import Unreadable
-from holdfast.storage import image_claim
+from holdfast.storage import image_claim, shared
 from holdfast.storage.file_claim import ClaimsBeside, claim_of, mark_of
 from holdfast.storage.image_claim import ImageClaim
 
@@ -183,6 +183,21 @@ def test_a_fifo_among_the_claims_holds_nobody_up(tmp_path: Path) -> None:
     mark_of(disk).mkdir()
     os.mkfifo(mark_of(disk) / "one")
     assert claim_of(disk) == "no file"
+
+
+def test_what_a_claim_is_a_link_to_is_not_shown(tmp_path: Path) -> None:
+    disk, secret = tmp_path / "disk.raw", tmp_path / "secret"
+    secret.write_text("secret")
+    mark_of(disk).mkdir()
+    (mark_of(disk) / "one").symlink_to(secret)
+    with pytest.raises(Unreachable, match="cannot be read"):
+        claim_of(disk)
+
+
+def test_a_fifo_in_place_of_the_folders_name_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / shared.FOLDER_ID)
+    with pytest.raises(Exception, match="must hold a UUID"):
+        shared.folder_id(tmp_path)
 
 
 @pytest.mark.parametrize("number", range(12))

@@ -91,12 +91,17 @@ def _texts_in(there: int) -> dict[str, str]:
 
 
 def _text(name: str, there: int) -> str:
-    """Who may write to the folder may have put anything there; a FIFO would hold us for ever."""
-    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=there)
-    with os.fdopen(descriptor, "rb") as file:
+    """Who may write to the folder may have put anything there: a FIFO would hold us for ever, and what a link
+    leads to would be shown.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=there)
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return "no file"
-        return file.read(LONGEST).decode(errors="replace") or "empty"
+        return os.read(descriptor, LONGEST).decode(errors="replace") or "empty"
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
