@@ -40,9 +40,13 @@ class RunDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        import shutil  # noqa: PLC0415 - half a megabyte that the VM's life can do without
+        try:
+            self.empty()
+            self.path.rmdir()
+        except OSError:
+            import shutil  # noqa: PLC0415 - ten modules that a stop can do without
 
-        shutil.rmtree(self.path, ignore_errors=True)
+            shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
     def empty(self, *keep: str) -> None:
