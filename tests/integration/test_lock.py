@@ -54,7 +54,7 @@ def seen(store: Store, names: Names) -> Reply:
 
 def left(names: Names) -> set[str]:
     """What stays of a VM that has let go: the tombstones that keep older launchers off, too."""
-    return {names.epoch, names.last, names.tree, names.former.epoch, names.former.fence}
+    return {names.epoch, names.last, names.tree, names.legacy.epoch, names.legacy.fence}
 
 
 Taker = Callable[..., Hold]
@@ -141,7 +141,7 @@ def test_the_epoch_only_goes_up(taken: Taker) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["epoch", "fence", "host", "power", "former.epoch", "former.fence"]
+    "key", ["epoch", "fence", "host", "power", "legacy.epoch", "legacy.fence"]
 )
 def test_a_taker_that_judged_by_old_keys_does_not_win(
     store: Store, names: Names, etcd_server: Etcd, key: str

@@ -25,7 +25,7 @@ from holdfast.errors import ConfigError, OwnershipLost, Unreachable
 from holdfast.etcd.store import Store, connect
 from holdfast.etcd.txn import Delete, Item, Put, Range, Reply
 from holdfast.host import Host
-from holdfast.ownership import Claim, Image, Names, Verdict, decode_fence, encode, former
+from holdfast.ownership import Claim, Image, Names, Verdict, decode_fence, encode, legacy
 from holdfast.ownership.lock import Hold
 
 pytestmark = pytest.mark.integration
@@ -90,7 +90,7 @@ def left(store: Store, names: Names, **more: object) -> None:
         "images": [{"disk": "root", "kind": "rbd", "id": DISK.id}],
         "clients": [CLIENT],
     }
-    old = names.former
+    old = names.legacy
     found = {
         old.epoch: b"4",
         old.fence: json.dumps({**record, **more}).encode(),
@@ -110,12 +110,12 @@ def take(store: Store, names: Names) -> Hold:
     return hold
 
 
-TOMBSTONES = {"epoch": former.EPOCH, "fence": former.FENCE}
+TOMBSTONES = {"epoch": legacy.EPOCH, "fence": legacy.FENCE}
 
 
 def stand(store: Store, names: Names) -> bool:
     found = values(store, names)
-    return all(found.get(getattr(names.former, key)) == text for key, text in TOMBSTONES.items())
+    return all(found.get(getattr(names.legacy, key)) == text for key, text in TOMBSTONES.items())
 
 
 def test_a_vm_is_moved_when_it_is_taken(store: Store, names: Names) -> None:
@@ -128,12 +128,12 @@ def test_a_vm_is_moved_when_it_is_taken(store: Store, names: Names) -> None:
     record = decode_fence(found[names.fence])
     assert (record.images, record.clients, record.heard) == ((DISK,), (), (CLIENT,))
     assert (hold.suspects, hold.heard) == (frozenset(), frozenset({CLIENT}))
-    assert found[names.pinned] == found[names.former.pinned]
-    assert found[names.tpm] == found[names.former.tpm], "moving deletes nothing"
+    assert found[names.pinned] == found[names.legacy.pinned]
+    assert found[names.tpm] == found[names.legacy.tpm], "moving deletes nothing"
     assert stand(store, names)
     hold.release(b"{}", clean=True)
     assert stand(store, names), "they outlive a clean release"
-    gone = {names.fence, names.former.tpm, names.lock} & values(store, names).keys()
+    gone = {names.fence, names.legacy.tpm, names.lock} & values(store, names).keys()
     assert not gone, "what is secret does not stay where a tenant reads"
 
 
@@ -143,7 +143,7 @@ def test_a_taker_that_dies_leaves_what_it_found(store: Store, names: Names) -> N
     second = take(store, names)
     assert (second.epoch, second.heard, second.suspects) == (6, frozenset({CLIENT}), frozenset())
     second.release(b"{}", clean=True)
-    assert names.former.tpm not in values(store, names)
+    assert names.legacy.tpm not in values(store, names)
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
@@ -197,7 +197,7 @@ def test_what_changes_there_under_a_taker_ends_its_try(
     hold = Hold(store, names, HERE, 60)
     now = seen(store, names)
     assert hold.take(now, [DISK])
-    store.txn(success=[Put(key=getattr(names.former, key), value=b"8")])
+    store.txn(success=[Put(key=getattr(names.legacy, key), value=b"8")])
     before = values(store, names)
     with pytest.raises(OwnershipLost):
         hold.raise_epoch(now)
@@ -209,7 +209,7 @@ def test_tombstones_come_back_with_the_lock(store: Store, names: Names) -> None:
     hold = take(store, names)
     hold.record([DISK], frozenset())
     store.revoke(hold.lease)
-    etcd_gone(store, names.former.epoch)
+    etcd_gone(store, names.legacy.epoch)
     assert not hold.take_again()
     assert hold.restore()
     assert stand(store, names)
@@ -228,7 +228,7 @@ def test_an_older_launcher_that_was_there_is_not_hidden(
     hold = take(store, names)
     hold.record([DISK], frozenset())
     store.revoke(hold.lease)
-    store.txn(success=[Put(key=names.former.epoch, value=epoch)])
+    store.txn(success=[Put(key=names.legacy.epoch, value=epoch)])
     assert hold.look()[0] is Verdict.contested
     assert not hold.take_again()
     assert not hold.restore()
@@ -258,7 +258,7 @@ def test_an_owner_that_an_etcd_of_before_the_move_has_seen_is_not_hidden(
     hold = take(store, names)
     hold.record([DISK], frozenset())
     etcd_gone(store, *everything(store, names))
-    store.txn(success=[Put(key=names.former.epoch, value=b"2")])
+    store.txn(success=[Put(key=names.legacy.epoch, value=b"2")])
     assert hold.look()[0] is Verdict.lost
     assert not hold.restore()
 
@@ -280,7 +280,7 @@ def test_a_disk_is_taken_from_a_dead_vm_wherever_its_records_are(
     before = values(store, names)
     ours = take(store, names)
     after = values(store, names)
-    raised = {theirs.epoch: b"6"} if moved else {theirs.former.epoch: b"5"}
+    raised = {theirs.epoch: b"6"} if moved else {theirs.legacy.epoch: b"5"}
     changed = {key: after[key] for key in after if "/8/" in key and after[key] != before.get(key)}
     assert changed == raised
     assert (ours.suspects, ours.heard) == (frozenset(), frozenset({CLIENT}))
@@ -381,7 +381,7 @@ def refused_then_given_back(launch: Launch, etcd: Etcd, vm: str) -> None:
         asked = launch({"ETCD_ENDPOINTS": etcd.url}, *words)
         return asked.ends(LONG), asked.console + asked.log
 
-    assert etcd.get(f"/kvm/{vm}/fence") == former.FENCE.decode(), "it is there again"
+    assert etcd.get(f"/kvm/{vm}/fence") == legacy.FENCE.decode(), "it is there again"
     pinned = etcd.get(where(vm, "pinned"))
     etcd.put(vm, power="on")
     assert ask("downgrade", vm, "--yes")[0] == 64, "it must be off"

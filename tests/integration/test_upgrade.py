@@ -60,7 +60,7 @@ def test_who_follows_an_older_launcher_knows_whom_to_shut_out(
     record = decode_fence(owner["fence"].encode())
     (claim,) = owner["claims"].values()
     claim = json.dumps({**json.loads(claim), "vm": "7", "lock": names.lock})
-    puts = {names.former.epoch: owner["epoch"], names.former.fence: owner["fence"]}
+    puts = {names.legacy.epoch: owner["epoch"], names.legacy.fence: owner["fence"]}
     puts |= {names.claims + image.id: claim for image in record.images}
     store.txn(success=[Put(key=key, value=value.encode()) for key, value in puts.items()])
     hold = Hold(store, names, Host(name="b", machine_id=record.machine_id, boot_id="b"), 10)

@@ -10,7 +10,7 @@ from holdfast.config.settings import Settings
 from holdfast.errors import LockHeld, UsageError
 from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
-from holdfast.ownership import Names, former
+from holdfast.ownership import Names, legacy
 from holdfast.system.container import command
 
 GIVES_UP = """\
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 def give_back(given: Namespace, config: Settings, store: Store) -> int:
     names = names_of(config)
     own = (names.lock, names.power, names.fence, *_places(names))
-    keys = (*own, names.former.fence, *_places(names.former))
+    keys = (*own, names.legacy.fence, *_places(names.legacy))
     seen = store.read(*(Range(key=key) for key in keys))
     judge(seen, names, config)
     if names.epoch not in seen.items:
@@ -50,7 +50,7 @@ def give_back(given: Namespace, config: Settings, store: Store) -> int:
 def judge(seen: Reply, names: Names, config: Settings) -> None:
     """Only while nobody can be running it, or start it: one who stands by would move the records again at once."""
     unused(seen, names, config)
-    if former.fences(seen, names):
+    if legacy.fences(seen, names):
         raise LockHeld(
             f"the last owner of VM {config.vm} did not stop cleanly, and an older Holdfast could not read whom it names",
             hint="start it here, and stop it; the command `fence show` names them",
@@ -69,16 +69,16 @@ def _places(names: object) -> list[str]:
 
 def _back(seen: Reply, names: Names) -> list[Operation]:
     """One transaction. The epoch is raised, as by an owner: what one of this version still sends fails."""
-    epoch = former.epoch(seen, names) + 1
+    epoch = legacy.epoch(seen, names) + 1
     done: list[Operation] = [
-        Put(key=names.former.epoch, value=str(epoch).encode()),
-        Delete(key=names.former.fence),
+        Put(key=names.legacy.epoch, value=str(epoch).encode()),
+        Delete(key=names.legacy.fence),
         Delete(key=names.epoch),
     ]
     for name in ("pinned", "tpm"):
         item: Item | None = seen.items.get(getattr(names, name))
         if item is None and name == "pinned":  # it was forgotten since
-            done.append(Delete(key=names.former.pinned))
+            done.append(Delete(key=names.legacy.pinned))
         if item is not None:
-            done += [Put(key=getattr(names.former, name), value=item.value), Delete(key=item.key)]
+            done += [Put(key=getattr(names.legacy, name), value=item.value), Delete(key=item.key)]
     return done

@@ -12,7 +12,7 @@ from holdfast.etcd.record import Unreadable
 from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Delete, Item, Put, Range, Reply, Unchanged
 from holdfast.log import plain
-from holdfast.ownership import Fence, Names, decode_fence, decode_lock, former
+from holdfast.ownership import Fence, Names, decode_fence, decode_lock, legacy
 from holdfast.system.container import command
 
 SHOWN = 400  # bytes of a record that cannot be read
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def show(given: Namespace, config: Settings, store: Store) -> int:
-    left = former.fences(look(config, store), names_of(config))
+    left = legacy.fences(look(config, store), names_of(config))
     if given.json:
         shown = [plain(one.value.decode(errors="backslashreplace")) for one in left] or ["null"]
     else:
@@ -52,7 +52,7 @@ def show(given: Namespace, config: Settings, store: Store) -> int:
 
 def look(config: Settings, store: Store) -> Reply:
     names = names_of(config)
-    keys = (names.lock, names.fence, names.former.fence, names.former.epoch)
+    keys = (names.lock, names.fence, names.legacy.fence, names.legacy.epoch)
     return store.read(*(Range(key=key) for key in keys))
 
 
@@ -60,7 +60,7 @@ def forget(given: Namespace, config: Settings, store: Store) -> int:
     names = names_of(config)
     seen = look(config, store)
     unused(seen, names, config)
-    left = former.fences(seen, names)
+    left = legacy.fences(seen, names)
     if not left:
         print("there is no record to forget")
         return 0
@@ -69,7 +69,7 @@ def forget(given: Namespace, config: Settings, store: Store) -> int:
         raise UsageError(_gives_up(config.vm, records))
     compare = [
         Unchanged(key=key, revision=seen.revision_of(key))
-        for key in (names.lock, names.former.epoch, *(one.key for one in left))
+        for key in (names.lock, names.legacy.epoch, *(one.key for one in left))
     ]
     if not store.txn(compare, [_forgotten(one, seen, names) for one in left]).succeeded:
         raise LockHeld("the VM was taken meanwhile; nothing was deleted")
@@ -79,9 +79,9 @@ def forget(given: Namespace, config: Settings, store: Store) -> int:
 
 def _forgotten(item: Item, seen: Reply, names: Names) -> Put | Delete:
     """Of a VM that was moved, no place stays empty that keeps older launchers off."""
-    mark = seen.items.get(names.former.epoch)
-    if item.key == names.former.fence and mark and mark.value == former.EPOCH:
-        return Put(key=item.key, value=former.FENCE)
+    mark = seen.items.get(names.legacy.epoch)
+    if item.key == names.legacy.fence and mark and mark.value == legacy.EPOCH:
+        return Put(key=item.key, value=legacy.FENCE)
     return Delete(key=item.key)
 
 

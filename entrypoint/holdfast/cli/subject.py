@@ -82,7 +82,7 @@ def read(path: str, what: str) -> str:
 def from_etcd(config: Settings) -> Subject:
     from holdfast.etcd.store import connect  # noqa: PLC0415 - for those who have an etcd
     from holdfast.etcd.txn import Range  # noqa: PLC0415 - likewise
-    from holdfast.ownership import Names, former  # noqa: PLC0415 - likewise
+    from holdfast.ownership import Names, legacy  # noqa: PLC0415 - likewise
 
     prefixes = (config.vm_prefix, config.defaults_prefix)
     names = Names.of(config.prefix, config.vm, config.lock)
@@ -97,4 +97,4 @@ def from_etcd(config: Settings) -> Subject:
         }
         for prefix in prefixes
     )
-    return Subject(settings=config, own=former.keys(own, seen, names), defaults=defaults)
+    return Subject(settings=config, own=legacy.keys(own, seen, names), defaults=defaults)

@@ -8,7 +8,7 @@ from holdfast.description.disk import ROOT
 from holdfast.etcd.txn import Item
 from holdfast.instance.plan import Plan
 from holdfast.machine.disk import key_of
-from holdfast.ownership import Image, lan
+from holdfast.ownership import Image, address_claim
 from holdfast.ownership.takeover import claims_of
 from holdfast.storage import image_claim
 from holdfast.system.container import command
@@ -41,7 +41,7 @@ def _owners(
 ) -> Iterator[str]:
     """One that cannot be read is judged where it is taken."""
     if (item := claims.get(prefix + image.id)) is not None:
-        yield from lan.owners([item])
+        yield from address_claim.owners([item])
     if (claim := in_images.get(image.id)) is not None:
         yield claim.vm
 

@@ -29,7 +29,7 @@ from holdfast.instance.plan import Plan
 from holdfast.launcher import preflight
 from holdfast.launcher.back_off import BackOff
 from holdfast.machine import Power, Tpm
-from holdfast.ownership import Image, Names, barred, decode_lock, former, lan, trees_of
+from holdfast.ownership import Image, Names, address_claim, barred, decode_lock, legacy, trees_of
 from holdfast.ownership.last_run import crash, sight
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.obstacle import LOOK_AGAIN, Obstacle
@@ -219,14 +219,14 @@ class Standby:
             return None
         from holdfast.devices.tpm import Vault  # noqa: PLC0415 - for a VM with a TPM
 
-        item = former.kept(seen, self._names, "tpm")
+        item = legacy.kept(seen, self._names, "tpm")
         return Vault(item.value if item else b"", self._settings.host_config.state_key)
 
     def _judge(self, made: Plan, seen: Reply) -> None:
         """What earlier owners have left, in etcd and in the images; and what another VM has."""
         self._leave_others_addresses(made, seen)
         fsid = next((image.id.split("/")[1] for image in made.images if image.kind == "rbd"), "")
-        left = former.fences(seen, self._names)
+        left = legacy.fences(seen, self._names)
         if fault := next(filter(None, (barred(one, self._host, fsid) for one in left)), None):
             from holdfast.system.container import command  # noqa: PLC0415 - only for this advice
 
@@ -251,8 +251,8 @@ class Standby:
         """Before the epoch is raised. What a dead VM left goes along with the disks that are taken from it."""
         claims = self._names.claims
         disks = [seen.items[key] for one in images if (key := claims + one.id) in seen.items]
-        ours = {self._settings.vm, *lan.owners(disks)}
-        if taken := lan.taken(made.addresses, seen.items, claims, ours):
+        ours = {self._settings.vm, *address_claim.owners(disks)}
+        if taken := address_claim.taken(made.addresses, seen.items, claims, ours):
             self._contended = [claims + one.id for one in taken]
             self._listen_to(self._contended)
             raise Obstacle("; ".join(taken.values()))
@@ -279,7 +279,7 @@ class Standby:
             }
             for prefix in prefixes
         )
-        return former.keys(own, seen, self._names), defaults
+        return legacy.keys(own, seen, self._names), defaults
 
     def _check(self, described: Description, seen: Reply) -> None:
         machine = described.machine
@@ -308,7 +308,7 @@ class Standby:
             )
 
     def _crashed(self, seen: Reply) -> str:
-        lasts, keys = (self._names.last, self._names.former.last), self._sight(seen)
+        lasts, keys = (self._names.last, self._names.legacy.last), self._sight(seen)
         return next(filter(None, (crash(seen.items.get(last), keys) for last in lasts)), "")
 
     def _sight(self, seen: Reply) -> str:
@@ -367,7 +367,7 @@ class Standby:
             raise Obstacle(
                 "etcd was away; leaving the VM's holder time to come back", hold.times.ttl
             )
-        if former.fences(seen, self._names):
+        if legacy.fences(seen, self._names):
             self._events.sleep(self._gone + RETURN)
 
     # -- wait

@@ -2,7 +2,7 @@
 
 `lock` is bound to the lease, `epoch` is only ever raised, `fence` and the claims outlive their
 writer: they are the last word on who may still write to a disk. The protocol is in
-docs/ownership.md; its compares are all needed. Where older launchers kept them: `former`.
+docs/ownership.md; its compares are all needed. Where older launchers kept them: `legacy`.
 """
 
 import json
@@ -32,7 +32,7 @@ MOST_IMAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Former:
+class LegacyNames:
     """Where launchers up to November's kept what they wrote: among the VM's own keys, which are its tenant's."""
 
     epoch: str
@@ -59,7 +59,7 @@ class Names:
     host: str
     claims: str  # prefix
     tree: str
-    former: Former
+    legacy: LegacyNames
 
     @classmethod
     def of(cls, prefix: str, vm: str, lock: str) -> "Names":
@@ -78,7 +78,7 @@ class Names:
             host=f"{keys}host",
             claims=f"{prefix}/_claims/",
             tree=f"{prefix}/_id",
-            former=Former(
+            legacy=LegacyNames(
                 epoch=f"{keys}epoch",
                 fence=f"{keys}fence",
                 pinned=f"{keys}pinned",
@@ -276,16 +276,16 @@ def judge(reply: Reply, names: Names, ours: Standing) -> Verdict:
     none, is older data and no newer owner. A number in an older launcher's place, where we have left none,
     is such a one's that has taken the VM; or its tenant's, who harms nobody else.
     """
-    known, former = _epoch(reply.items.get(names.epoch)), _older(reply, names)
+    known, legacy = _epoch(reply.items.get(names.epoch)), _older(reply, names)
     if known is None:
         return Verdict.contested  # nobody can say whose it is
     if known > ours.number:
         return Verdict.lost
     if known < ours.number or reply.revision_of(names.epoch) != ours.epoch:
-        return Verdict.lost if former > ours.number else Verdict.outdated
+        return Verdict.lost if legacy > ours.number else Verdict.outdated
     lock = reply.items.get(names.lock)
     if lock is None:
-        return Verdict.contested if former else Verdict.vacant
+        return Verdict.contested if legacy else Verdict.vacant
     ours_still = lock.mod_revision == ours.lock and lock.value == ours.owner
     return Verdict.held if ours_still else Verdict.contested
 
@@ -299,7 +299,7 @@ def _epoch(item: Item | None) -> int | None:
 
 def _older(reply: Reply, names: Names) -> int:
     """The epoch as an older launcher wrote it; 0 for what is no number."""
-    item = reply.items.get(names.former.epoch)
+    item = reply.items.get(names.legacy.epoch)
     text = item.value[:64].strip() if item else b""
     return int(text) if text.isdigit() else 0
 

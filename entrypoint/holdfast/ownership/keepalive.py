@@ -80,7 +80,7 @@ class Keeper(Thread):
         self._looked = self._turned = boottime()
         self._renew_at = hold.renewal()
         names = hold.names
-        self._watched = {names.lock, names.epoch, names.former.epoch, names.power}
+        self._watched = {names.lock, names.epoch, names.legacy.epoch, names.power}
         self._watch = Watch(
             hold.store, self._prefixes(), revision, self._changed, delay=IN_THE_WAY
         )

@@ -25,9 +25,9 @@ from holdfast.ownership import (
     claimed_by,
     clients_of,
     encode,
-    former,
     judge,
     left_to_time,
+    legacy,
     tree_of,
     vm_of,
 )
@@ -96,14 +96,14 @@ class Hold:
         compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in judged]
         compare += volumes
         self._fence = seen.revision_of(names.fence)
-        left = former.fences(seen, names)
+        left = legacy.fences(seen, names)
         self.suspects = clients_of(seen.items.get(names.fence))
-        self.heard = former.heard(seen, names)
+        self.heard = legacy.heard(seen, names)
         self.timed = any(image.kind == "shared" for image in images)
         self.outlast = any(map(left_to_time, left))
         self._addresses = tuple(addresses)
         self._left = frozenset(names.claims + one for item in left for one in claimed_by(item))
-        compare += former.move(seen, names).compare
+        compare += legacy.move(seen, names).compare
         keys = self._left.union(map(self._claim_key, images), self._alone())
         named, new = self._tree(seen)
         return self._lock([*compare, *named], new, [Range(key=key) for key in sorted(keys)])
@@ -143,8 +143,8 @@ class Hold:
         """Step 2: from here on all that an earlier owner still sends fails its compare, and no older launcher
         takes the VM any more. What one has left is moved by the same transaction, or not at all.
         """
-        names, move = self.names, former.move(seen, self.names)
-        self.epoch = former.epoch(seen, names) + 1
+        names, move = self.names, legacy.move(seen, self.names)
+        self.epoch = legacy.epoch(seen, names) + 1
         read = [names.epoch, *([names.fence] if move.fence else [])]
         compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in read]
         written = self._write(
@@ -158,7 +158,7 @@ class Hold:
 
     def _mark(self, seen: Reply, written: Mapping[str, int]) -> None:
         """When the tombstones were written."""
-        there = former.places(seen, self.names)
+        there = legacy.places(seen, self.names)
         self._former = {one.key: written.get(one.key, one.revision) for one in there}
 
     def claim(
@@ -309,7 +309,7 @@ class Hold:
         """A linearizable read of what makes us the owner."""
         with self._turn:
             names = self.names
-            keys = (names.lock, names.epoch, names.power, names.former.epoch)
+            keys = (names.lock, names.epoch, names.power, names.legacy.epoch)
             reply = self.store.read(*(Range(key=key) for key in keys))
             return judge(reply, self.names, self.standing), reply
 
@@ -362,7 +362,7 @@ class Hold:
         claims = [Put(key=key, value=self._claim_value()) for key in self._claims]
         epoch = Put(key=names.epoch, value=str(self.epoch).encode())
         tpm = [Put(key=names.tpm, value=stored)] if (stored := self.tpm()) else []
-        marks = former.tombstones(seen, names)
+        marks = legacy.tombstones(seen, names)
         return [epoch, *record, *claims, *tree, *tpm, *self._known_volumes, *marks]
 
     def _may_claim(self, item: Item | None) -> bool:

@@ -20,8 +20,8 @@ from holdfast.ownership import (
     barred,
     clients_of,
     decode_claim,
-    former,
     left_to_time,
+    legacy,
     trees_of,
     vm_of,
 )
@@ -76,25 +76,25 @@ def take_over(
     theirs = Names.of(names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
     # A claim that stands in an image or beside a file may be forged, and with it where its lock is.
     living = (theirs.lock, f"{theirs.vm}lock")
-    records = (theirs.epoch, theirs.fence, theirs.former.epoch, theirs.former.fence)
+    records = (theirs.epoch, theirs.fence, theirs.legacy.epoch, theirs.legacy.fence)
     judged = tuple(dict.fromkeys((*living, *records)))
     reply = store.read(*(Range(key=one) for one in judged))
     if any(key in reply.items for key in living):
         rule = f"is in use by VM {owner.vm}: stop that one first, or name another disk"
         raise ConfigError([Fault(key=key, value=image.id, rule=rule)])
-    fences = former.fences(reply, theirs)
+    fences = legacy.fences(reply, theirs)
     fsid = image.id.split("/")[1] if image.kind == "rbd" else ""
     if fault := next(filter(None, (barred(fence, host, fsid) for fence in fences)), None):
         raise ConfigError([_left_barred(key, owner.vm, fault)])
-    epoch = str(former.epoch(reply, theirs) + 1).encode()
-    places = [theirs.former.epoch] if former.older(reply, theirs) else []
+    epoch = str(legacy.epoch(reply, theirs) + 1).encode()
+    places = [theirs.legacy.epoch] if legacy.older(reply, theirs) else []
     if theirs.epoch in reply.items or not places:
         places.append(theirs.epoch)
     return Takeover(
         compare=[Unchanged(key=one, revision=reply.revision_of(one)) for one in judged],
         puts=[Put(key=place, value=epoch) for place in places],
         suspects=clients_of(reply.items.get(theirs.fence)),
-        heard=former.heard(reply, theirs),
+        heard=legacy.heard(reply, theirs),
         outlast=any(map(left_to_time, fences)),
     )
 
@@ -121,14 +121,14 @@ def judge_images(store: Store, names: Names, host: Host, made: Disks, seen: Repl
     for image in made.images:
         if (claim := claims.get(image.id)) and claim.vm != vm:
             take_over(store, names, host, image, claim)
-    epoch, newest = former.epoch(seen, names), image_claim.newest(claims, vm)
+    epoch, newest = legacy.epoch(seen, names), image_claim.newest(claims, vm)
     if newest > epoch:
         raise Obstacle(
             f"the images know of epoch {newest}, etcd of {epoch}: etcd's data is older than the VM. "
             f"If no host runs it: etcdctl put {names.epoch} {newest}",
             SOON,
         )
-    known = clients_of(seen.items.get(names.fence)) | former.heard(seen, names)
+    known = clients_of(seen.items.get(names.fence)) | legacy.heard(seen, names)
     _judge_copies(made, known)
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from holdfast.etcd.txn import Item
 from holdfast.machine import Nic, NicMode
-from holdfast.ownership import Claim, encode, lan
-from holdfast.ownership.lan import Address, addresses, taken
+from holdfast.ownership import Claim, address_claim, encode
+from holdfast.ownership.address_claim import Address, addresses, taken
 
 MAC = "52:54:00:aa:bb:cc"
 CLAIMED = Address(key="nics/nic0/mac", id=f"mac/{MAC}")
@@ -69,4 +69,4 @@ def test_a_claim_that_cannot_be_read_is_nobodys_to_take() -> None:
 
 def test_the_owners_of_claims() -> None:
     damaged = Item(key="x", value=b"{", mod_revision=1)
-    assert lan.owners([item("cp1"), item("cp2"), damaged]) == {"cp1", "cp2", ""}
+    assert address_claim.owners([item("cp1"), item("cp2"), damaged]) == {"cp1", "cp2", ""}

@@ -39,7 +39,7 @@ def epoch(seen: Reply, names: Names) -> int:
 
 def older(seen: Reply, names: Names) -> int:
     """The epoch that an older launcher has left; 0 where the VM was moved since, or none ever took it."""
-    item = seen.items.get(names.former.epoch)
+    item = seen.items.get(names.legacy.epoch)
     if item is None or item.value == EPOCH:
         return 0
     if names.epoch in seen.items and not item.value.strip()[:1].isdigit():
@@ -55,7 +55,7 @@ def older(seen: Reply, names: Names) -> int:
 
 def fences(seen: Reply, names: Names) -> list[Item]:
     """The records of earlier owners that did not stop cleanly: ours, and an older launcher's."""
-    found = map(seen.items.get, (names.fence, names.former.fence))
+    found = map(seen.items.get, (names.fence, names.legacy.fence))
     return [item for item in found if item is not None and item.value != FENCE]
 
 
@@ -70,7 +70,7 @@ def kept(seen: Reply, names: Names, name: str) -> Item | None:
     """`pinned` or `tpm`. An older launcher's counts where one has run the VM, and nothing was moved before."""
     item: Item | None = seen.items.get(getattr(names, name))
     if item is None and older(seen, names):
-        item = seen.items.get(getattr(names.former, name))
+        item = seen.items.get(getattr(names.legacy, name))
     return item
 
 
@@ -83,7 +83,7 @@ def keys(found: Mapping[str, bytes], seen: Reply, names: Names) -> dict[str, byt
 
 def places(seen: Reply, names: Names) -> list[Unchanged]:
     """Where the tombstones are, or are to be."""
-    keys = (names.former.epoch, names.former.fence)
+    keys = (names.legacy.epoch, names.legacy.fence)
     return [Unchanged(key=key, revision=seen.revision_of(key)) for key in keys]
 
 
@@ -99,7 +99,7 @@ def move(seen: Reply, names: Names) -> Move:
         compare=[*places(seen, names), *(Unchanged(key=key, revision=0) for key in moved)],
         puts=[*puts, *(Put(key=key, value=item.value) for key, item in moved.items())],
         fence=fence,
-        spent=[names.former.tpm] if names.tpm in moved or _was_moved(seen, names) else [],
+        spent=[names.legacy.tpm] if names.tpm in moved or _was_moved(seen, names) else [],
     )
 
 
@@ -108,8 +108,8 @@ def _both(names: Names) -> dict[str, str]:
 
 
 def tombstones(seen: Reply, names: Names) -> list[Put]:
-    former, items = names.former, seen.items
-    wanted = ((former.epoch, EPOCH), (former.fence, FENCE))
+    legacy, items = names.legacy, seen.items
+    wanted = ((legacy.epoch, EPOCH), (legacy.fence, FENCE))
     return [
         Put(key=key, value=value)
         for key, value in wanted
@@ -119,7 +119,7 @@ def tombstones(seen: Reply, names: Names) -> list[Put]:
 
 def _was_moved(seen: Reply, names: Names) -> bool:
     """Whether the TPM's record there was left behind by a move: it is older than the tombstone."""
-    there, mark = seen.items.get(names.former.tpm), seen.items.get(names.former.epoch)
+    there, mark = seen.items.get(names.legacy.tpm), seen.items.get(names.legacy.epoch)
     return bool(
         there
         and mark
@@ -130,7 +130,7 @@ def _was_moved(seen: Reply, names: Names) -> bool:
 
 
 def _left(seen: Reply, names: Names) -> Fence | None:
-    item = seen.items.get(names.former.fence)
+    item = seen.items.get(names.legacy.fence)
     return None if item is None or item.value == FENCE else decode_fence(item.value)
 
 

@@ -14,12 +14,12 @@ from holdfast.ownership import (
     Verdict,
     decode_fence,
     encode,
-    former,
     judge,
+    legacy,
 )
 
 NAMES = Names.of("/kvm", "7", "/kvm/7/lock")
-OLD = NAMES.former
+OLD = NAMES.legacy
 CLIENT, OTHER = "10.0.0.1:0/7", "10.0.0.2:0/8"
 
 
@@ -37,11 +37,11 @@ def seen(**values: bytes) -> Reply:
     return Reply(succeeded=True, revision=99, items=items)
 
 
-TOMBSTONES = {"old_epoch": former.EPOCH, "old_fence": former.FENCE}
+TOMBSTONES = {"old_epoch": legacy.EPOCH, "old_fence": legacy.FENCE}
 
 
 def moved(found: Reply) -> dict[str, bytes]:
-    return {put.key: put.value for put in former.move(found, NAMES).puts}
+    return {put.key: put.value for put in legacy.move(found, NAMES).puts}
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,18 @@ def moved(found: Reply) -> dict[str, bytes]:
     ],
 )
 def test_the_epoch_is_the_higher_one(values: dict[str, bytes], epoch: int) -> None:
-    assert former.epoch(seen(**values), NAMES) == epoch
+    assert legacy.epoch(seen(**values), NAMES) == epoch
 
 
 @pytest.mark.parametrize("value", [b"nobody's", b"9" * 19, b"1" + b"0" * 15, b"-1", b"1_0", b""])
 def test_an_epoch_that_cannot_be_is_not_taken_for_none(value: bytes) -> None:
     """Nineteen nines and one more would be read by nobody any more."""
     with pytest.raises(ConfigError):
-        former.epoch(seen(old_epoch=value), NAMES)
+        legacy.epoch(seen(old_epoch=value), NAMES)
 
 
 def test_a_vm_that_never_ran_gets_tombstones() -> None:
-    assert moved(seen()) == {OLD.epoch: former.EPOCH, OLD.fence: former.FENCE}
+    assert moved(seen()) == {OLD.epoch: legacy.EPOCH, OLD.fence: legacy.FENCE}
 
 
 def test_where_they_stand_nothing_is_written() -> None:
@@ -85,14 +85,14 @@ def test_a_vm_of_an_older_launcher_is_moved_whole() -> None:
     puts = moved(found)
     record = decode_fence(puts.pop(NAMES.fence))
     assert puts == {
-        OLD.epoch: former.EPOCH,
-        OLD.fence: former.FENCE,
+        OLD.epoch: legacy.EPOCH,
+        OLD.fence: legacy.FENCE,
         NAMES.pinned: b"p",
         NAMES.tpm: b"t",
     }
     assert (record.clients, record.heard, record.tree) == ((), (CLIENT,), "")
-    assert former.heard(found, NAMES) == {CLIENT}
-    absent = {one.key for one in former.move(found, NAMES).compare if not one.revision}
+    assert legacy.heard(found, NAMES) == {CLIENT}
+    absent = {one.key for one in legacy.move(found, NAMES).compare if not one.revision}
     assert absent == {NAMES.pinned, NAMES.tpm}
 
 
@@ -100,7 +100,7 @@ def test_what_was_heard_stays_hearsay() -> None:
     """Its taker died before it had shut out anybody."""
     first = seen(old_epoch=b"4", old_fence=fence(clients=[CLIENT]))
     second = seen(epoch=b"5", fence=moved(first)[NAMES.fence], **TOMBSTONES)
-    assert former.heard(second, NAMES) == {CLIENT}
+    assert legacy.heard(second, NAMES) == {CLIENT}
     assert NAMES.fence not in moved(second)
 
 
@@ -119,7 +119,7 @@ def test_two_records_become_one(machine: str) -> None:
     assert record.images == (Image(**disk), Image(**image))
     assert (record.clients, record.heard) == ((CLIENT,), (OTHER,))
     assert (record.epoch, record.tree) == (9, "ours")
-    assert len(former.fences(found, NAMES)) == 2
+    assert len(legacy.fences(found, NAMES)) == 2
 
 
 def test_records_that_do_not_fit_into_one_are_left() -> None:
@@ -134,7 +134,7 @@ def test_a_tenant_s_key_does_not_take_the_place_of_what_was_moved() -> None:
         epoch=b"5", pinned=b"ours", tpm=b"ours", old_epoch=b"9", old_pinned=b"x", old_tpm=b"x"
     )
     assert set(moved(after)) == {OLD.epoch, OLD.fence}
-    assert former.keys({"ram": b"1", "pinned": b"x"}, after, NAMES) == {
+    assert legacy.keys({"ram": b"1", "pinned": b"x"}, after, NAMES) == {
         "ram": b"1",
         "pinned": b"ours",
     }
@@ -143,9 +143,9 @@ def test_a_tenant_s_key_does_not_take_the_place_of_what_was_moved() -> None:
 @pytest.mark.parametrize("name", ["pinned", "tpm"])
 def test_what_was_deleted_after_the_move_does_not_come_back(name: str) -> None:
     after = seen(epoch=b"5", **TOMBSTONES, **{f"old_{name}": b"x"})
-    assert former.kept(after, NAMES, name) is None
+    assert legacy.kept(after, NAMES, name) is None
     assert not moved(after)
-    assert former.keys({"pinned": b"x"}, after, NAMES) == {}
+    assert legacy.keys({"pinned": b"x"}, after, NAMES) == {}
 
 
 @pytest.mark.parametrize(
@@ -158,12 +158,12 @@ def test_what_was_deleted_after_the_move_does_not_come_back(name: str) -> None:
     ],
 )
 def test_only_a_secret_that_was_moved_is_deleted(values: dict[str, bytes], spent: bool) -> None:
-    assert former.move(seen(**values), NAMES).spent == ([OLD.tpm] if spent else [])
+    assert legacy.move(seen(**values), NAMES).spent == ([OLD.tpm] if spent else [])
 
 
 def test_a_tombstone_that_was_changed_is_put_back() -> None:
-    found = seen(epoch=b"5", old_epoch=b"a tenant's", old_fence=former.FENCE)
-    assert former.tombstones(found, NAMES) == [Put(key=OLD.epoch, value=former.EPOCH)]
+    found = seen(epoch=b"5", old_epoch=b"a tenant's", old_fence=legacy.FENCE)
+    assert legacy.tombstones(found, NAMES) == [Put(key=OLD.epoch, value=legacy.EPOCH)]
 
 
 @pytest.mark.parametrize(
