@@ -57,7 +57,7 @@ def asked(lab: Lab) -> dict[str, int]:
     before = counters(lab)
     deadline = time.monotonic() + PATIENCE
     with Holdfast(lab).started(vm):
-        # The keeper's watch and status come last, when the guest runs already; the first renewal later still.
+        # The watch and status come last, when the guest runs already; the first renewal later still.
         seen, now = before, counters(lab)
         while seen != now or now[WATCHES] == before[WATCHES]:
             assert time.monotonic() < deadline, "nobody watches, or requests have no end"

@@ -17,7 +17,7 @@ from holdfast import keys, ownership
 from holdfast.devices import tpm_record
 from holdfast.keys import extra_flags
 from holdfast.keys.vm_file import raw_from_file
-from holdfast.ownership import Claim, Fence, Image
+from holdfast.ownership import Claim, FencingRecord, Image
 from holdfast.storage import image_claim
 from holdfast.storage.image_claim import ImageClaim
 
@@ -30,7 +30,7 @@ def joined(own: Mapping[str, bytes]) -> bytes:
 
 
 GOLDENS = [joined(raw_from_file(case.keys.read_text("utf-8"))) for case in CASES]
-FENCE = Fence(
+FENCE = FencingRecord(
     epoch=3,
     host="a",
     boot_id="b",

@@ -147,7 +147,7 @@ def test_v17_ports_on_a_bridge(start: Start, launch: Launch, own_etcd: Etcd, gue
     found.says(r"the guest's addresses on second: 10\.78\.0\.")
     told: dict[str, list[str]] = {}
     until = time.monotonic() + 60
-    while len(told) < 2 and time.monotonic() < until:  # the keeper writes in its own time
+    while len(told) < 2 and time.monotonic() < until:  # the keep-alive writes in its own time
         status = json.loads(own_etcd.get("/kvm/_run/pub-found") or "{}")
         told = status.get("addresses", {})
     assert re.fullmatch(r"10\.78\.0\.\d+", told["lan"][0])

@@ -64,7 +64,7 @@ def test_one_that_closes_its_end_and_lives_on_is_listened_to_no_more() -> None:
     child = Child("quiet", [sys.executable, "-c", code], [])
     none: Any = None
     events = Events()
-    supervisor = Supervisor(child, none, events, none, stop_timeout=1, keeper=None)
+    supervisor = Supervisor(child, none, events, none, stop_timeout=1, keepalive=None)
     events.watch(child.output, partial(supervisor._listen, child))
     try:
         until = time.monotonic() + 60

@@ -12,7 +12,7 @@ from holdfast.etcd.record import Unreadable
 from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Delete, Item, Put, Range, Reply, Unchanged
 from holdfast.log import plain
-from holdfast.ownership import Fence, Names, decode_fence, decode_lock, legacy
+from holdfast.ownership import FencingRecord, Names, decode_fence, decode_lock, legacy
 from holdfast.system.container import command
 
 SHOWN = 400  # bytes of a record that cannot be read
@@ -127,7 +127,7 @@ def readable(value: bytes) -> str:
         return f"  it {error}: {legible(value[:SHOWN].decode(errors='replace'), SHOWN)}"
 
 
-def described(fence: Fence) -> str:
+def described(fence: FencingRecord) -> str:
     lines = [f"  epoch {fence.epoch} on host {fence.host} (boot {fence.boot_id})"]
     lines += [f"  disk {image.disk}: {image.id}" for image in fence.images]
     lines += [f"  client of Ceph: {address}" for address in fence.clients]

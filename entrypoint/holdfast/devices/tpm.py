@@ -18,11 +18,11 @@ from holdfast.storage import mark
 STATE = (
     "tpm2-00.permall"  # swtpm's name for all that must be kept; it writes it whole, or not at all
 )
-PAUSE = 2.0  # seconds between two looks at it where no keeper looks
+PAUSE = 2.0  # seconds between two looks at it where no keep-alive looks
 
 
 class Vault:
-    """`unsaved` may be called from the keeper while swtpm runs, and after."""
+    """`unsaved` may be called from the keep-alive while swtpm runs, and after."""
 
     def __init__(self, stored: bytes, key: bytes) -> None:
         """`stored` is empty for a VM that has had no TPM yet."""

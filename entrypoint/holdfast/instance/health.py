@@ -10,7 +10,7 @@ from holdfast import log
 from holdfast.devices.console import Console
 from holdfast.instance.ailments import Ailments
 from holdfast.instance.pulse import Pulse
-from holdfast.ownership.keepalive import Keeper
+from holdfast.ownership.keepalive import KeepAlive
 from holdfast.qmp.monitor import Monitor
 from holdfast.runtime import thread
 from holdfast.runtime.rundir import beat
@@ -19,11 +19,11 @@ from holdfast.runtime.status import Status
 
 class Health:
     def __init__(
-        self, monitor: Monitor, status: Status, keeper: Keeper | None, console: Console
+        self, monitor: Monitor, status: Status, keepalive: KeepAlive | None, console: Console
     ) -> None:
         self._pulse = Pulse(monitor)
         self._status = status
-        self._keeper = keeper
+        self._keepalive = keepalive
         self._console = console
         self._ailments = Ailments()
         self._seen: set[str] = set()  # what the last look has found
@@ -54,7 +54,7 @@ class Health:
 
     def _threads(self) -> dict[str, str]:
         found = {name: f"the thread {name} has ended" for name in sorted(thread.ended)}
-        if self._keeper is not None and self._keeper.stuck():
+        if self._keepalive is not None and self._keepalive.stuck():
             found["keeper"] = "the thread that minds the lease does not go on"
         return found
 

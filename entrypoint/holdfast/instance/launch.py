@@ -18,7 +18,7 @@ from holdfast.host import Host
 from holdfast.instance.plan import Plan
 from holdfast.machine import Accelerator, Machine, RbdImage, Spice, Vnc
 from holdfast.network import ports
-from holdfast.ownership.fencing import Fence
+from holdfast.ownership.fencing import Fencing
 from holdfast.qemu import system
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 from holdfast.qmp.client import Disconnected, Mute, Qmp, QmpError
@@ -81,7 +81,7 @@ class Launch:
         # Another than QEMU's, whose group may pass through the run directory.
         self._tpm_uid: int | None = None
 
-    def spawn(self, stack: ExitStack, tenure: Fence | None = None) -> tuple[Child, Qmp]:
+    def spawn(self, stack: ExitStack, fencing: Fencing | None = None) -> tuple[Child, Qmp]:
         """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""
         self.helpers = []
         stack.callback(self._end_helpers)
@@ -98,8 +98,8 @@ class Launch:
             self._fence_off(wiring, stack)
             argv = self._argv(wiring)
             command = confined(argv, self._who, os.getpid())
-            if tenure is not None:
-                tenure.admit_opening()
+            if fencing is not None:
+                fencing.admit_opening()
             self._kills = cgroup.oom_kills()
             with capacity.on_cpus(machine.cpu_set):
                 child = Child("qemu", command, passed(wiring), timezone=machine.guest.timezone)

@@ -11,7 +11,7 @@ WITHIN = 600.0  # seconds
 
 @dataclass(kw_only=True)
 class Restarts:
-    """The crashes of one tenure. A guest that is switched off and on again has not crashed; one that does
+    """The crashes under one lock. A guest that is switched off and on again has not crashed; one that does
     nothing else has.
     """
 

@@ -16,7 +16,7 @@ from holdfast.instance.plan import Plan
 from holdfast.instance.restart import Restarts
 from holdfast.machine import Accelerator, Pinned
 from holdfast.ownership import hearsay
-from holdfast.ownership.fencing import Fence, Strangers
+from holdfast.ownership.fencing import Fencing, Strangers
 from holdfast.qemu.processor import model
 from holdfast.qmp.client import Disconnected, Qmp
 from holdfast.runtime.child import Child
@@ -34,7 +34,7 @@ UNLOCKING = 10.0  # seconds for the image locks of a QEMU that is reaped
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """`tenure` is None without etcd: nobody else is to know of this VM."""
+    """`fencing` is None without etcd: nobody else is to know of this VM."""
 
     plan: Plan
     launch: Launch
@@ -42,7 +42,7 @@ class Runs:
     accelerator: Accelerator
     status: Status
     events: Events
-    tenure: Fence | None
+    fencing: Fencing | None
 
     def all(self) -> Ending:
         """How the last QEMU ended. Whatever is raised, none is left."""
@@ -69,7 +69,7 @@ class Runs:
         with ExitStack() as stack:
             # What follows is loaded while QEMU opens its disks (see Launch.spawn).
             try:
-                child, qmp = self.launch.spawn(stack, self.tenure)
+                child, qmp = self.launch.spawn(stack, self.fencing)
             except Starved as error:
                 log.warning(error.message)
                 return Ending(how=How.starved, qemu=-signal.SIGKILL)
@@ -91,7 +91,7 @@ class Runs:
                 self.events,
                 self.status,
                 stop_timeout=self.plan.machine.stop_timeout,
-                keeper=self.tenure.keeper if self.tenure else None,
+                keepalive=self.fencing.keepalive if self.fencing else None,
             )
             launch = self.launch
             return supervisor.run(launch.helpers, self.rundir.path / "agent", launch.console)
@@ -101,19 +101,19 @@ class Runs:
         return replace(ending, how=How.starved) if starved else ending
 
     def _admit(self, child: Child, qmp: Qmp, stack: ExitStack) -> None:
-        if self.tenure is not None:
-            self.tenure.guarded(child.pid, self.events, stack)
-            self.tenure.admit_qemu(qmp.version, self._newly_pinned(qmp))
+        if self.fencing is not None:
+            self.fencing.guarded(child.pid, self.events, stack)
+            self.fencing.admit_qemu(qmp.version, self._newly_pinned(qmp))
 
     def _dismiss(self, child: Child, qmp: Qmp, error: HoldfastError) -> NoReturn:
         """Its guest will not run. One that closes its disks by itself need not be shut out of them."""
         with suppress(HoldfastError):
             qmp.call("quit", timeout=QUIT)
-        if self.tenure is not None:
+        if self.fencing is not None:
             if child.ended(QUIT):
-                self.tenure.dismissed()
+                self.fencing.dismissed()
             if isinstance(error, Strangers):
-                raise self.tenure.name_strangers() or error
+                raise self.fencing.name_strangers() or error
         raise error
 
     def _newly_pinned(self, qmp: Qmp) -> bytes:
@@ -143,8 +143,8 @@ class Runs:
     def _clear(self, ending: Ending) -> None:
         """Nothing of the QEMU that has ended is in the way of the next one."""
         self.rundir.empty(FILE)
-        if self.tenure is not None:
-            self.tenure.bury(closed=ending.closed, events=self.events)
+        if self.fencing is not None:
+            self.fencing.bury(closed=ending.closed, events=self.events)
         until = time.monotonic() + UNLOCKING
         # It is reaped, but the kernel lets go of a file a moment later where a request on it was under way.
         while any(map(local.locked, self.plan.disks)) and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""The one loop beside a running QEMU: signals, its monitor, its exit, the keeper, timers."""
+"""The one loop beside a running QEMU: signals, its monitor, its exit, the keep-alive, timers."""
 
 import signal
 import time
@@ -13,7 +13,7 @@ from holdfast.instance.health import Health
 from holdfast.instance.lifecycle import Action, Event, State, step
 from holdfast.instance.outcome import Ending, How
 from holdfast.instance.pulse import LOOK
-from holdfast.ownership.keepalive import Finding, Keeper
+from holdfast.ownership.keepalive import Finding, KeepAlive
 from holdfast.qmp import agent
 from holdfast.qmp.client import Message, Qmp
 from holdfast.qmp.monitor import Monitor
@@ -52,7 +52,7 @@ class Supervisor:
         status: Status,
         *,
         stop_timeout: float,
-        keeper: Keeper | None,
+        keepalive: KeepAlive | None,
     ) -> None:
         self._child = child
         self._monitor = Monitor(qmp, events, self._told)
@@ -60,7 +60,7 @@ class Supervisor:
         self._status = status
         self._stop_timeout = stop_timeout
         self._agent: Path | None = None  # while it listens
-        self._keeper = keeper
+        self._keepalive = keepalive
         self._state = State.prelaunch
         self._how: How | None = None
         self._asked = False
@@ -81,7 +81,7 @@ class Supervisor:
     def run(self, helpers: Sequence[Child], agent_path: Path, console: Console) -> Ending:
         """Until QEMU is reaped. No exception leaves it running: the caller closes every Child."""
         self._agent_path = agent_path
-        self._health = Health(self._monitor, self._status, self._keeper, console)
+        self._health = Health(self._monitor, self._status, self._keepalive, console)
         self._helpers = list(helpers)
         for child in (self._child, *helpers):
             self._events.watch(child.output, partial(self._listen, child))
@@ -110,7 +110,7 @@ class Supervisor:
 
     def _begin(self) -> None:
         """The guest's first instruction: the record is written, and the lease is still good."""
-        if self._keeper and self._keeper.in_doubt():
+        if self._keepalive and self._keepalive.in_doubt():
             self._lose("the lease could not be renewed while the VM was starting")
         else:
             self._go(Event.start)
@@ -280,9 +280,9 @@ class Supervisor:
 
     def _doubt(self) -> float | None:
         """Seconds until ownership is in doubt; None where that stops nothing."""
-        if self._keeper is None or self._keeper.hold_on:
+        if self._keepalive is None or self._keepalive.hold_on:
             return None
-        return None if self._how is How.lost else self._keeper.deadline() - boottime()
+        return None if self._how is How.lost else self._keepalive.deadline() - boottime()
 
     def _ring(self) -> None:
         self._timers.ring()

@@ -12,8 +12,8 @@ from holdfast.instance.outcome import OFF, Ending, How
 from holdfast.instance.plan import Plan
 from holdfast.launcher.standby import Ours
 from holdfast.launcher.start import described, start
-from holdfast.ownership.fencing import Fence
-from holdfast.ownership.keepalive import Keeper
+from holdfast.ownership.fencing import Fencing
+from holdfast.ownership.keepalive import KeepAlive
 from holdfast.ownership.last_run import CRASHED, Last
 from holdfast.runtime.events import Events, Stopped
 from holdfast.runtime.status import now
@@ -47,27 +47,27 @@ def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending:
 def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[Ending, bool]:
     """How the VM ended, and whether nobody may write to its disks any more.
 
-    When this returns the keeper has ended: it would take a lock again that we let go.
+    When this returns the keep-alive has ended: it would take a lock again that we let go.
     """
     hold = ours.hold
     status = described(ours.plan, host, epoch=hold.epoch, ttl=hold.times.ttl)
     with (
         contextlib.closing(ours.plan),
-        Keeper(hold, ours.revision, events.post, status) as keeper,
+        KeepAlive(hold, ours.revision, events.post, status) as keepalive,
         contextlib.closing(
-            Fence(ours.plan, hold, keeper, hold_on=holds_on(settings, ours.plan))
-        ) as fence,
+            Fencing(ours.plan, hold, keepalive, hold_on=holds_on(settings, ours.plan))
+        ) as fencing,
     ):
-        keeper.keeps(ours.vault)
-        ending = started(ours, host, events, fence)
-        return ending, ending.how is not How.lost and fence.part(closed=ending.closed)
+        keepalive.keeps(ours.vault)
+        ending = started(ours, host, events, fencing)
+        return ending, ending.how is not How.lost and fencing.part(closed=ending.closed)
 
 
-def started(ours: Ours, host: Host, events: Events, fence: Fence) -> Ending:
+def started(ours: Ours, host: Host, events: Events, fencing: Fencing) -> Ending:
     try:
-        return start(ours.plan, host, events, fence, ours.vault, ours.volumes)
+        return start(ours.plan, host, events, fencing, ours.vault, ours.volumes)
     except BaseException as error:
-        fence.withdraw(in_use=isinstance(error, ImageInUse))
+        fencing.withdraw(in_use=isinstance(error, ImageInUse))
         raise
 
 

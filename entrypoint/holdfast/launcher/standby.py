@@ -360,7 +360,7 @@ class Standby:
 
     def _let_the_holder_return(self, hold: Hold, seen: Reply) -> None:
         """We and the holder may have lost etcd together: who runs the VM reconnects first. And a lock that goes
-        while its owner's record stays need not be a dead owner's: see Keeper.
+        while its owner's record stays need not be a dead owner's: see KeepAlive.
         """
         if time.monotonic() - self._broken < 2 * hold.times.ttl:
             self._broken = -1e9

@@ -13,8 +13,8 @@ from holdfast.instance.outcome import Ending
 from holdfast.instance.plan import Plan
 from holdfast.instance.runs import Runs
 from holdfast.machine import Accelerator, Disk, RbdImage
-from holdfast.ownership.fencing import Fence
-from holdfast.ownership.keepalive import Finding, Keeper
+from holdfast.ownership.fencing import Fencing
+from holdfast.ownership.keepalive import Finding, KeepAlive
 from holdfast.runtime.confinement import Identity
 from holdfast.runtime.events import Events
 from holdfast.runtime.rundir import RunDirectory
@@ -32,22 +32,22 @@ def start(
     plan: Plan,
     host: Host,
     events: Events,
-    tenure: Fence | None = None,
+    fencing: Fencing | None = None,
     vault: "Vault | None" = None,
     volumes: "Inventory | None" = None,
 ) -> Ending:
     """Returns when QEMU is reaped for good; whatever is raised, it is gone by then."""
     for line in [*about_kvm(host, plan), *plan.warnings, *capacity.warnings(plan.machine, host)]:
         log.warning(line)
-    if tenure is not None:
-        tenure.claim()
-        tenure.shut_out(events)
-        tenure.admit_ourselves()
-        tenure.admit_writes()
+    if fencing is not None:
+        fencing.claim()
+        fencing.shut_out(events)
+        fencing.admit_ourselves()
+        fencing.admit_writes()
     with ExitStack() as life:
         who = own_identity(plan, host, life)
-        see_to_volumes(plan, who, events, tenure, volumes)
-        status = tenure.keeper.status if tenure else described(plan, host)
+        see_to_volumes(plan, who, events, fencing, volumes)
+        status = fencing.keepalive.status if fencing else described(plan, host)
         rundir = life.enter_context(RunDirectory(plan.machine.vm or "qemu", who))
         life.enter_context(status.shown_in(rundir.path))
         return Runs(
@@ -57,7 +57,7 @@ def start(
             accelerator=host.accelerator(plan.machine),
             status=status,
             events=events,
-            tenure=tenure,
+            fencing=fencing,
         ).all()
 
 
@@ -78,15 +78,15 @@ class Attention:
     and again by whoever works; raises what ends the work.
     """
 
-    def __init__(self, events: Events, keeper: Keeper | None) -> None:
+    def __init__(self, events: Events, keepalive: KeepAlive | None) -> None:
         self._events = events
-        self._keeper = keeper
+        self._keepalive = keepalive
         self._lost = False
 
     def __call__(self, seconds: float = 0.05) -> None:
         """Raises Stopped or OwnershipLost, at once or within these seconds."""
         self._events.sleep(time.monotonic() + seconds, wake=self._look)
-        if self._lost or (self._keeper is not None and self._keeper.in_doubt()):
+        if self._lost or (self._keepalive is not None and self._keepalive.in_doubt()):
             raise OwnershipLost("the VM was lost, or switched off, while its disks were made")
 
     def _look(self, event: object) -> bool:
@@ -98,15 +98,15 @@ def see_to_volumes(
     plan: Plan,
     who: Identity,
     events: Events,
-    tenure: Fence | None,
+    fencing: Fencing | None,
     volumes: "Inventory | None",
 ) -> None:
-    make_volumes(plan, who, Attention(events, tenure.keeper if tenure else None))
-    if tenure is not None:
-        tenure.claim_made()
+    make_volumes(plan, who, Attention(events, fencing.keepalive if fencing else None))
+    if fencing is not None:
+        fencing.claim_made()
     if volumes is not None:
         volumes.finish(plan.cluster)
-    elif tenure is None and plan.machine.has_volumes:
+    elif fencing is None and plan.machine.has_volumes:
         from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes and no etcd
 
         place.mark_all(plan.disks)

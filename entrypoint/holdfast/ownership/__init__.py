@@ -108,7 +108,7 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fence:
+class FencingRecord:
     """Who may be writing. It stays when its writer dies, and goes when it has stopped cleanly.
 
     `tree` is the id under which its writer claimed its images: an etcd that has lost its data gets
@@ -121,7 +121,7 @@ class Fence:
     machine_id: str
     images: tuple[Image, ...] = ()
     clients: tuple[str, ...] = ()  # addresses of the storage clients, as Ceph lists them
-    # Clients that an older launcher's record named, where a tenant may have written it: see Fence._believed.
+    # Clients that an older launcher's record named, where a tenant may have written it: see Fencing._believed.
     heard: tuple[str, ...] = ()
     # Claimed in the LAN; who passes over them leaves a claim behind.
     addresses: tuple[str, ...] = ()
@@ -140,13 +140,13 @@ class Claim:
     version: int = VERSION
 
 
-def encode(record: Lock | Fence | Claim) -> bytes:
+def encode(record: Lock | FencingRecord | Claim) -> bytes:
     return json.dumps(asdict(record), separators=(",", ":")).encode()
 
 
-def decode_fence(value: bytes) -> Fence:
+def decode_fence(value: bytes) -> FencingRecord:
     """The record; raises Unreadable."""
-    data = decode(Fence, value)
+    data = decode(FencingRecord, value)
     found = data.pop("images", [])
     if not isinstance(found, list) or len(found) > MOST_IMAGES:
         raise Damaged("no list of images")
@@ -156,7 +156,7 @@ def decode_fence(value: bytes) -> Fence:
         "heard": clients(data.pop("heard", [])),
         "addresses": strings(data.pop("addresses", [])),
     }
-    return Fence(**{**data, "images": images, **found})
+    return FencingRecord(**{**data, "images": images, **found})
 
 
 def _decoded_image(data: object) -> Image:
@@ -216,7 +216,7 @@ def barred(item: Item | None, host: Host, fsid: str) -> Fault | None:
     return next(filter(None, faults), None)
 
 
-def _bar(fence: Fence, image: Image, host: Host, fsid: str) -> Fault | None:
+def _bar(fence: FencingRecord, image: Image, host: Host, fsid: str) -> Fault | None:
     if image.kind == "rbd" and image.id.split("/")[1] != fsid:
         rule = (
             f"{fence.host} ran this VM last and did not stop cleanly: its QEMU may still write to "

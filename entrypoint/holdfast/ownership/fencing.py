@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from holdfast import log
 from holdfast.errors import HoldfastError, LockHeld, OwnershipLost
-from holdfast.ownership.keepalive import Keeper
+from holdfast.ownership.keepalive import KeepAlive
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.takeover import Disks
 from holdfast.runtime.events import Events
@@ -39,7 +39,7 @@ class Strangers(LockHeld):
     """A client that no record names has an image of this VM open."""
 
 
-class Fence:
+class Fencing:
     """What stands between this VM's disks and everybody else who may write to them.
 
     Without images in Ceph there is nobody to shut out: the kernel guards local files.
@@ -48,8 +48,8 @@ class Fence:
     disks by itself or is on the blocklist: what a dead one had under way may arrive at any later time.
     """
 
-    def __init__(self, plan: Disks, hold: Hold, keeper: Keeper, *, hold_on: bool) -> None:
-        self.keeper = keeper
+    def __init__(self, plan: Disks, hold: Hold, keepalive: KeepAlive, *, hold_on: bool) -> None:
+        self.keepalive = keepalive
         self._plan = plan
         self._hold = hold
         self._hold_on = hold_on
@@ -129,7 +129,7 @@ class Fence:
         seconds = self._hold.times.ttl
         log.info(f"the last owner's disks are guarded by time only: waiting {seconds:g} s more")
         events.sleep(time.monotonic() + seconds)
-        self.keeper.confirm()
+        self.keepalive.confirm()
 
     def _round(self, cluster: "Cluster") -> frozenset[str]:
         """Shut out all that is known and new, until nothing new is found. Returns who else watches."""
@@ -140,7 +140,7 @@ class Fence:
             if not found:
                 return clients.watchers - self._shut
             # A taker that slept since it gathered these must not hit a newer owner.
-            self.keeper.confirm()
+            self.keepalive.confirm()
             if not cluster.blocklist(found, YEAR, self._ours()):
                 raise OwnershipLost("an image of this VM was claimed by a newer owner")
             self._shut |= found
@@ -171,7 +171,7 @@ class Fence:
 
     def admit_writes(self) -> None:
         """Before anything is written where only time guards; QEMU writes to a qcow2 as it opens it."""
-        if self._hold.timed and self.keeper.in_doubt():
+        if self._hold.timed and self.keepalive.in_doubt():
             raise OwnershipLost("the lease could not be renewed while the VM was being started")
 
     def admit_opening(self) -> None:
@@ -185,8 +185,8 @@ class Fence:
             return
         from holdfast.ownership.guard import Guard  # noqa: PLC0415 - for disks that only time guards
 
-        guard = stack.enter_context(Guard(pid, self.keeper.last_resort(), events))
-        self.keeper.guarded_by(guard.feed)
+        guard = stack.enter_context(Guard(pid, self.keepalive.last_resort(), events))
+        self.keepalive.guarded_by(guard.feed)
 
     def admit_qemu(self, version: str, pinned: bytes = b"") -> None:
         """QEMU's clients, in the images and in etcd. After this it may `cont`."""
@@ -200,7 +200,7 @@ class Fence:
             self.close()
         self._hold.record(self._images, self._writers, pinned)
         self._hold.has_run = True
-        self.keeper.running(version, hold_on=self._hold_on)
+        self.keepalive.running(version, hold_on=self._hold_on)
 
     def _openers(self, cluster: "Cluster") -> frozenset[str]:
         """Who has the images open: QEMU, and nobody else. Whoever opens an image before he looks, as we do, is
@@ -340,7 +340,7 @@ class Fence:
         self._writers = frozenset()
 
     def _regain(self, events: Events) -> None:
-        while not self.keeper.holds():
+        while not self.keepalive.holds():
             events.sleep(time.monotonic() + REGAIN)
 
 

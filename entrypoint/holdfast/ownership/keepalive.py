@@ -47,7 +47,7 @@ class Stored(Protocol):
     def saved(self, record: bytes) -> None: ...
 
 
-class Keeper(Thread):
+class KeepAlive(Thread):
     """`hold_on`: run on without etcd, as nobody can start the VM without raising the epoch there."""
 
     def __init__(
@@ -119,11 +119,11 @@ class Keeper(Thread):
         if self._loses(verdict):
             raise OwnershipLost("the VM was taken before it was started again")
         # An etcd that comes back gives every lease its full time: the lock may stand there still, and our
-        # word for it be older than the lease. The keeper renews before a guest may run by it.
+        # word for it be older than the lease. The thread renews before a guest may run by it.
         return verdict is Verdict.held and not self.in_doubt()
 
     def running(self, qemu: str, *, hold_on: bool) -> None:
-        """The guest is about to run. Its status is written in the keeper's own time."""
+        """The guest is about to run. Its status is written in the thread's own time."""
         self.hold_on = hold_on
         self._public = True
         self.status.report(state="running", qemu=qemu)

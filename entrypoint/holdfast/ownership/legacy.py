@@ -4,7 +4,7 @@ They kept a VM's records among its own keys. Whoever takes it moves them, by the
 and leaves two tombstones there which outlive him, so that no older launcher takes the VM any more: `fence` is a
 record of a newer version, and `epoch`, for one that was made to forget that, is no number. What stood there
 may be a tenant's: it can make the VM wait, and nobody is shut out of Ceph for it but whom its images know
-(Fence._believed).
+(Fencing._believed).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from holdfast.dataclass import dataclass, replace
 from holdfast.errors import ConfigError, Fault
 from holdfast.etcd.record import Unreadable
 from holdfast.etcd.txn import Item, Put, Reply, Unchanged
-from holdfast.ownership import Fence, Names, decode_fence, encode, number
+from holdfast.ownership import FencingRecord, Names, decode_fence, encode, number
 
 FENCE = b'{"version":2,"moved":"_own"}'
 EPOCH = b"moved: upgrade Holdfast"  # an older launcher says it, and that it should be a number
@@ -129,12 +129,12 @@ def _was_moved(seen: Reply, names: Names) -> bool:
     )
 
 
-def _left(seen: Reply, names: Names) -> Fence | None:
+def _left(seen: Reply, names: Names) -> FencingRecord | None:
     item = seen.items.get(names.legacy.fence)
     return None if item is None or item.value == FENCE else decode_fence(item.value)
 
 
-def _joined(left: Fence, item: Item | None) -> bytes:
+def _joined(left: FencingRecord, item: Item | None) -> bytes:
     """An older launcher's record as it is kept: whom it names was heard only, and of its tree nothing is believed."""
     ours = (
         decode_fence(item.value)

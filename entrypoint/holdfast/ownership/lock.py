@@ -16,7 +16,7 @@ from holdfast.etcd.txn import Delete, Item, Operation, Put, Range, Reply, Unchan
 from holdfast.host import Host
 from holdfast.ownership import (
     Claim,
-    Fence,
+    FencingRecord,
     Image,
     Lock,
     Names,
@@ -43,7 +43,7 @@ def attempt(host: Host) -> Lock:
 
 
 class Hold:
-    """A VM that is ours. Its methods may be called by the keeper and by the supervisor."""
+    """A VM that is ours. Its methods may be called by the keep-alive and by the supervisor."""
 
     def __init__(self, store: Store, names: Names, host: Host, ttl: int) -> None:
         self.store = store
@@ -55,7 +55,7 @@ class Hold:
         self.tree = ""  # the id of the tree of keys
         self.has_run = False  # its guest, under this lock
         self.tpm: Callable[[], bytes] = bytes  # its record as it is now, b"" for a VM without one
-        self.settled = False  # no record needs to stay: see Fence.withdraw
+        self.settled = False  # no record needs to stay: see Fencing.withdraw
         self._host = host
         self._vm = vm_of(names)
         self._confirmed = 0.0  # when the last good renewal was sent
@@ -252,8 +252,8 @@ class Hold:
         images: Sequence[Image],
         clients: frozenset[str],
         heard: frozenset[str] = frozenset(),
-    ) -> Fence:
-        return Fence(
+    ) -> FencingRecord:
+        return FencingRecord(
             epoch=self.epoch,
             host=self._host.name,
             boot_id=self._host.boot_id,

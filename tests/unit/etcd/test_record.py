@@ -17,7 +17,7 @@ from holdfast.grammar import Refused
 from holdfast.host import Host
 from holdfast.ownership import (
     Claim,
-    Fence,
+    FencingRecord,
     Image,
     barred,
     claimed_by,
@@ -64,7 +64,7 @@ def test_each_version_of_the_format_has_a_recording() -> None:
     assert [path.stem for path in RECORDS] == [f"version-{n}" for n in range(1, VERSION + 1)]
 
 
-FENCE = Fence(
+FENCE = FencingRecord(
     epoch=3,
     host="a",
     boot_id="b",
@@ -75,7 +75,7 @@ FENCE = Fence(
 CLAIM = Claim(vm="7", lock="/kvm/7/lock", epoch=3, machine_id="m1")
 
 
-def changed(record: Fence | Claim, **fields: object) -> bytes:
+def changed(record: FencingRecord | Claim, **fields: object) -> bytes:
     return json.dumps({**json.loads(encode(record)), **fields}).encode()
 
 

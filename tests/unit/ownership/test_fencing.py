@@ -1,4 +1,4 @@
-"""What a tenure remembers of its own claims, however often its VM is started again in place."""
+"""What an owner remembers of its own claims, however often its VM is started again in place."""
 
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.ownership.fencing import Fence
+from holdfast.ownership.fencing import Fencing
 from holdfast.storage.ceph.cluster import Clients
 from holdfast.storage.image_claim import ImageClaim
 
@@ -39,12 +39,12 @@ def claim(clients: frozenset[str]) -> ImageClaim:
 def test_of_its_own_claims_the_one_that_stands_is_remembered() -> None:
     plan: Any = SimpleNamespace(images=(), cluster=None, claims={}, copies={})
     hold: Any = SimpleNamespace(suspects=frozenset(), heard=frozenset(), image_claim=claim)
-    keeper: Any = SimpleNamespace()
-    fence = Fence(plan, hold, keeper, hold_on=True)
+    keepalive: Any = SimpleNamespace()
+    fencing = Fencing(plan, hold, keepalive, hold_on=True)
     ceph: Any = Played()
     for number in range(100):
-        fence._put_claim(ceph, frozenset({f"10.0.0.1:0/{number}"}))
-    assert fence._claimed == {ceph.stands}
+        fencing._put_claim(ceph, frozenset({f"10.0.0.1:0/{number}"}))
+    assert fencing._claimed == {ceph.stands}
 
 
 SUSPECT, HEARD, OTHER = "10.0.0.1:0/1", "10.0.0.2:0/2", "10.0.0.3:0/3"
@@ -82,8 +82,8 @@ def test_who_was_only_heard_of_is_shut_out_where_an_image_knows_him(
     """A tenant may write any address where older launchers kept their record."""
     plan: Any = SimpleNamespace(images=(), cluster=None, claims={}, copies=copies)
     hold: Any = SimpleNamespace(suspects=frozenset({SUSPECT}), heard=frozenset({HEARD}))
-    keeper: Any = SimpleNamespace(confirm=lambda: None)
+    keepalive: Any = SimpleNamespace(confirm=lambda: None)
     ceph: Any = Asked(watchers, lockers)
-    fence = Fence(plan, hold, keeper, hold_on=True)
-    assert fence._round(ceph) == watchers - shut
+    fencing = Fencing(plan, hold, keepalive, hold_on=True)
+    assert fencing._round(ceph) == watchers - shut
     assert ceph.shut == shut

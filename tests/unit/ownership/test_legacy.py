@@ -7,7 +7,7 @@ import pytest
 from holdfast.errors import ConfigError
 from holdfast.etcd.txn import Item, Put, Reply
 from holdfast.ownership import (
-    Fence,
+    FencingRecord,
     Image,
     Names,
     Standing,
@@ -24,7 +24,7 @@ CLIENT, OTHER = "10.0.0.1:0/7", "10.0.0.2:0/8"
 
 
 def fence(**more: object) -> bytes:
-    record = Fence(epoch=4, host="z", boot_id="b", machine_id="m1")
+    record = FencingRecord(epoch=4, host="z", boot_id="b", machine_id="m1")
     return json.dumps({**json.loads(encode(record)), **more}).encode()
 
 

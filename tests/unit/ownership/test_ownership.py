@@ -9,7 +9,7 @@ from holdfast.host import Host
 from holdfast.machine import Disk, DiskKind, LocalPath, RbdImage
 from holdfast.ownership import (
     Claim,
-    Fence,
+    FencingRecord,
     Image,
     Names,
     Standing,
@@ -75,9 +75,9 @@ def test_another_history_may_write_another_lock_at_our_revision() -> None:
     assert judge(found, NAMES, ours) is Verdict.contested
 
 
-def fence(kind: str, machine: str = "m1") -> Fence:
+def fence(kind: str, machine: str = "m1") -> FencingRecord:
     image = Image(disk="root", kind=kind, id=f"{kind}/x")
-    return Fence(epoch=3, host="a", boot_id="b", machine_id=machine, images=(image,))
+    return FencingRecord(epoch=3, host="a", boot_id="b", machine_id=machine, images=(image,))
 
 
 def test_records_come_back_as_they_were() -> None:

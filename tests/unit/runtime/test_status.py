@@ -10,7 +10,7 @@ import pytest
 from holdfast.devices.console import Console
 from holdfast.instance import health
 from holdfast.instance.health import Health
-from holdfast.ownership.keepalive import Keeper
+from holdfast.ownership.keepalive import KeepAlive
 from holdfast.qmp.monitor import Monitor
 from holdfast.runtime import thread
 from holdfast.runtime.status import FILE, Status
@@ -37,7 +37,7 @@ def test_a_file_that_cannot_be_written_is_gone_and_said_to_be(
 
 
 class Played:
-    """Monitor, console and keeper of a VM, as far as its health asks them."""
+    """Monitor, console and keep-alive of a VM, as far as its health asks them."""
 
     def __init__(self) -> None:
         self.answers = True
@@ -68,7 +68,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def made(played: Played, status: Status) -> Health:
-    return Health(cast(Monitor, played), status, cast(Keeper, played), cast(Console, played))
+    return Health(cast(Monitor, played), status, cast(KeepAlive, played), cast(Console, played))
 
 
 def test_well_is_a_vm_of_which_nothing_is_said(beats: list[bool], clock: list[float]) -> None:
