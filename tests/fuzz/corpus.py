@@ -13,11 +13,12 @@ from fuzz.mutation import NESTED
 from golden.case import CASES
 from unit.keys.test_keys import GOOD
 
-from holdfast import keys, ownership
+from holdfast import keys
 from holdfast.devices import tpm_record
 from holdfast.keys import extra_flags
 from holdfast.keys.vm_file import raw_from_file
-from holdfast.ownership import Claim, FencingRecord, Image
+from holdfast.ownership import records
+from holdfast.ownership.records import Claim, FencingRecord, Image
 from holdfast.storage import image_claim
 from holdfast.storage.image_claim import ImageClaim
 
@@ -99,7 +100,7 @@ CORPORA: dict[str, Sequence[bytes]] = {
     ],
     "grammars": [f"{key}={value}".encode() for key, value in GOOD.items()],
     "records": [
-        ownership.encode(FENCE), ownership.encode(CLAIM), image_claim.encode(IMAGE_CLAIM).encode(), tpm_record.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}', *NESTED,
+        records.encode(FENCE), records.encode(CLAIM), image_claim.encode(IMAGE_CLAIM).encode(), tpm_record.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}', *NESTED,
         b'{"machine":"q35","cpu":"max"}', b'["10.0.0.1:0/7"]', b'{"state":"crashed","keys":"k"}',
     ],
     "yaml": [b"a: 1\nb: [x, {c: d}]\n", BOMB, b"ram: 1G\ndisks: {root: {path: /a}}\n", b"a: &a [*a]"],

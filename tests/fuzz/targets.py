@@ -11,7 +11,7 @@ from describing import HOST_TOML
 from fuzz.agents import Agent
 from fuzz.corpus import CORPORA, MEMBER, WORDS
 
-from holdfast import keys, ownership
+from holdfast import keys
 from holdfast.cloudinit import document
 from holdfast.config import settings
 from holdfast.description import describe, pinned
@@ -29,6 +29,7 @@ from holdfast.keys import args_allowlist, extra_flags
 from holdfast.keys.vm_file import raw_from_file
 from holdfast.network import agent
 from holdfast.ownership import last_run
+from holdfast.ownership.records import decode_claim, decode_fence, decode_lock, number
 from holdfast.policy.host_config import HostConfig
 from holdfast.qmp.client import Qmp
 from holdfast.qmp.monitor import Monitor
@@ -122,17 +123,17 @@ def grammars(data: bytes) -> None:
 
 def records(data: bytes) -> None:
     item = Item(key="/kvm/7/x", value=data, mod_revision=1)
-    for read in (ownership.decode_fence, ownership.decode_claim, pinned.decode, _tpm):
+    for read in (decode_fence, decode_claim, pinned.decode, _tpm):
         with suppress(*OURS):
             read(data)
     with suppress(*OURS):
         image_claim.decode_claim(text(data))
     with suppress(*OURS):
         volume_record.decoded(data)
-    ownership.decode_lock(data)
+    decode_lock(data)
     last_run.crash(item, "k")
     with suppress(*OURS):
-        ownership.number(item)
+        number(item)
     record.decode_copies({"7": [text(data)], text(data[:20]): ["[]"]})
 
 

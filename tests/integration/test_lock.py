@@ -13,17 +13,10 @@ from holdfast.errors import ConfigError, OwnershipLost, Unreachable
 from holdfast.etcd.store import Store, connect
 from holdfast.etcd.txn import Item, Range, Reply
 from holdfast.host import Host
-from holdfast.ownership import (
-    Claim,
-    Image,
-    Names,
-    Verdict,
-    clients_of,
-    encode,
-    judge,
-    left_to_time,
-)
 from holdfast.ownership.lock import Hold
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import Claim, Image, clients_of, encode, left_to_time
+from holdfast.ownership.verdict import Verdict, judge
 
 pytestmark = pytest.mark.integration
 

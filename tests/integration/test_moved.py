@@ -25,8 +25,11 @@ from holdfast.errors import ConfigError, OwnershipLost, Unreachable
 from holdfast.etcd.store import Store, connect
 from holdfast.etcd.txn import Delete, Item, Put, Range, Reply
 from holdfast.host import Host
-from holdfast.ownership import Claim, Image, Names, Verdict, decode_fence, encode, legacy
+from holdfast.ownership import legacy
 from holdfast.ownership.lock import Hold
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import Claim, Image, decode_fence, encode
+from holdfast.ownership.verdict import Verdict
 
 pytestmark = pytest.mark.integration
 

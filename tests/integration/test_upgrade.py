@@ -21,8 +21,9 @@ from holdfast.etcd.record import VERSION
 from holdfast.etcd.store import Store, connect
 from holdfast.etcd.txn import Put, Range
 from holdfast.host import Host
-from holdfast.ownership import Image, Names, decode_fence
 from holdfast.ownership.lock import Hold
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import Image, decode_fence
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,6 @@ LARGE = {
     "instance/supervisor.py": 300,
     "launcher/preflight.py": 310,
     "launcher/standby.py": 400,
-    "ownership/__init__.py": 350,
     "ownership/fencing.py": 380,
     "ownership/keepalive.py": 280,
     "ownership/lock.py": 490,

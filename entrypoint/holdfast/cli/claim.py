@@ -13,7 +13,7 @@ from holdfast.errors import ConfigError, HoldfastError, LockHeld, UsageError, le
 from holdfast.etcd.record import Unreadable
 from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Delete, Item, Range, Unchanged
-from holdfast.ownership import Claim, decode_claim
+from holdfast.ownership.records import Claim, decode_claim
 from holdfast.system.container import command
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from holdfast.config.settings import Settings
 from holdfast.errors import LockHeld, UsageError
 from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
-from holdfast.ownership import Names, legacy
+from holdfast.ownership import legacy
+from holdfast.ownership.names import Names
 from holdfast.system.container import command
 
 GIVES_UP = """\

@@ -12,7 +12,9 @@ from holdfast.etcd.record import Unreadable
 from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Delete, Item, Put, Range, Reply, Unchanged
 from holdfast.log import plain
-from holdfast.ownership import FencingRecord, Names, decode_fence, decode_lock, legacy
+from holdfast.ownership import legacy
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import FencingRecord, decode_fence, decode_lock
 from holdfast.system.container import command
 
 SHOWN = 400  # bytes of a record that cannot be read

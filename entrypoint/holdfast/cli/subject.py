@@ -82,7 +82,8 @@ def read(path: str, what: str) -> str:
 def from_etcd(config: Settings) -> Subject:
     from holdfast.etcd.store import connect  # noqa: PLC0415 - for those who have an etcd
     from holdfast.etcd.txn import Range  # noqa: PLC0415 - likewise
-    from holdfast.ownership import Names, legacy  # noqa: PLC0415 - likewise
+    from holdfast.ownership import legacy  # noqa: PLC0415 - likewise
+    from holdfast.ownership.names import Names  # noqa: PLC0415 - likewise
 
     prefixes = (config.vm_prefix, config.defaults_prefix)
     names = Names.of(config.prefix, config.vm, config.lock)

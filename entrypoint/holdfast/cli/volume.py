@@ -16,7 +16,7 @@ from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Delete, Item, Put, Range, Reply, Unchanged
 from holdfast.host import Host
 from holdfast.machine import Disk, RbdVolume, Volume
-from holdfast.ownership import decode_lock
+from holdfast.ownership.records import decode_lock
 from holdfast.storage import volume_record
 from holdfast.storage.volume_record import Found, VolumeRecord
 

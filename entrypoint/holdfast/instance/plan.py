@@ -7,8 +7,8 @@ from holdfast.config.endpoint import Endpoint
 from holdfast.dataclass import dataclass
 from holdfast.machine import Disk, Machine, NicMode
 from holdfast.machine.ceph import Monitor
-from holdfast.ownership import Image
 from holdfast.ownership.address_claim import Address
+from holdfast.ownership.records import Image
 from holdfast.policy.network_limits import NetworkLimits
 
 if TYPE_CHECKING:

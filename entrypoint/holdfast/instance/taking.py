@@ -8,7 +8,8 @@ from holdfast.description.disk import ROOT
 from holdfast.etcd.txn import Item
 from holdfast.instance.plan import Plan
 from holdfast.machine.disk import key_of
-from holdfast.ownership import Image, address_claim
+from holdfast.ownership import address_claim
+from holdfast.ownership.records import Image
 from holdfast.ownership.takeover import claims_of
 from holdfast.storage import image_claim
 from holdfast.system.container import command

@@ -28,8 +28,8 @@ from holdfast.machine import (
 )
 from holdfast.machine.platform import FLASHES
 from holdfast.network import ports
-from holdfast.ownership import images
 from holdfast.ownership.address_claim import addresses
+from holdfast.ownership.records import images
 from holdfast.storage import aio, local, pathname, shared
 from holdfast.system import capability, capacity
 

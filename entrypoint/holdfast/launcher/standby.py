@@ -29,11 +29,13 @@ from holdfast.instance.plan import Plan
 from holdfast.launcher import preflight
 from holdfast.launcher.back_off import BackOff
 from holdfast.machine import Power, Tpm
-from holdfast.ownership import Image, Names, address_claim, barred, decode_lock, legacy, trees_of
+from holdfast.ownership import address_claim, legacy
 from holdfast.ownership.last_run import crash, sight
 from holdfast.ownership.lock import Hold
-from holdfast.ownership.obstacle import LOOK_AGAIN, Obstacle
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import Image, decode_lock, trees_of
 from holdfast.ownership.takeover import SOON, claims_of, judge_images
+from holdfast.ownership.verdict import LOOK_AGAIN, Obstacle, barred
 from holdfast.runtime.events import Events, Stopped
 from holdfast.system import capacity
 

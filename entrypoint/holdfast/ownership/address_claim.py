@@ -10,7 +10,7 @@ from holdfast.dataclass import dataclass
 from holdfast.etcd.record import Unreadable
 from holdfast.etcd.txn import Item
 from holdfast.machine import Nic
-from holdfast.ownership import Claim, decode_claim
+from holdfast.ownership.records import Claim, decode_claim
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from holdfast.etcd.record import Unreadable
 from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Range
 from holdfast.machine import Disk
-from holdfast.ownership import Claim, Names, decode_claim
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import Claim, decode_claim
 
 
 class DiskInUse(LockHeld):

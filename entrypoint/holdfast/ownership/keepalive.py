@@ -13,9 +13,9 @@ from holdfast import log
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
 from holdfast.etcd.txn import Reply
 from holdfast.etcd.watch import Watch
-from holdfast.ownership import Verdict
 from holdfast.ownership.hearsay import Allowance, names, remember
 from holdfast.ownership.lock import Hold
+from holdfast.ownership.verdict import Verdict
 from holdfast.runtime.clock import boottime
 from holdfast.runtime.status import Status, now
 from holdfast.runtime.thread import PAUSE, Thread, described

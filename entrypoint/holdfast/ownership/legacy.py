@@ -13,7 +13,8 @@ from holdfast.dataclass import dataclass, replace
 from holdfast.errors import ConfigError, Fault
 from holdfast.etcd.record import Unreadable
 from holdfast.etcd.txn import Item, Put, Reply, Unchanged
-from holdfast.ownership import FencingRecord, Names, decode_fence, encode, number
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import FencingRecord, decode_fence, encode, number
 
 FENCE = b'{"version":2,"moved":"_own"}'
 EPOCH = b"moved: upgrade Holdfast"  # an older launcher says it, and that it should be a number

@@ -14,25 +14,23 @@ from holdfast.errors import OwnershipLost, Unreachable
 from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged, written_by
 from holdfast.host import Host
-from holdfast.ownership import (
+from holdfast.ownership import legacy
+from holdfast.ownership.lease import LeaseTimes
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import (
     Claim,
     FencingRecord,
     Image,
     Lock,
-    Names,
-    Standing,
-    Verdict,
     claimed_by,
     clients_of,
     encode,
-    judge,
     left_to_time,
-    legacy,
     tree_of,
     vm_of,
 )
-from holdfast.ownership.lease import LeaseTimes
 from holdfast.ownership.takeover import Takeover, belongs_to, claimant, take_over
+from holdfast.ownership.verdict import Standing, Verdict, judge
 from holdfast.runtime.clock import boottime
 from holdfast.storage.image_claim import ImageClaim
 

@@ -13,19 +13,18 @@ from holdfast.etcd.txn import Item, Put, Range, Reply, Unchanged
 from holdfast.host import Host
 from holdfast.machine import Disk, Machine
 from holdfast.machine.disk import key_of
-from holdfast.ownership import (
+from holdfast.ownership import legacy
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import (
     Claim,
     Image,
-    Names,
-    barred,
     clients_of,
     decode_claim,
     left_to_time,
-    legacy,
     trees_of,
     vm_of,
 )
-from holdfast.ownership.obstacle import Obstacle
+from holdfast.ownership.verdict import Obstacle, barred
 from holdfast.storage import image_claim
 from holdfast.storage.image_claim import ImageClaim
 

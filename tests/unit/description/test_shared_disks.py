@@ -8,7 +8,8 @@ import pytest
 from holdfast.config import settings
 from holdfast.errors import ConfigError, LockHeld
 from holdfast.machine import Cache, Disk, LocalPath
-from holdfast.ownership import Image, time_fence
+from holdfast.ownership import time_fence
+from holdfast.ownership.records import Image
 from holdfast.policy.host_config import HostConfig
 from holdfast.storage import shared
 from holdfast.system import mounts

@@ -15,11 +15,11 @@ from holdfast.etcd.record import VERSION, Damaged, Newer, Unreadable, decode_cop
 from holdfast.etcd.txn import Item
 from holdfast.grammar import Refused
 from holdfast.host import Host
-from holdfast.ownership import (
+from holdfast.ownership.last_run import crash
+from holdfast.ownership.records import (
     Claim,
     FencingRecord,
     Image,
-    barred,
     claimed_by,
     clients_of,
     decode_claim,
@@ -28,7 +28,7 @@ from holdfast.ownership import (
     encode,
     number,
 )
-from holdfast.ownership.last_run import crash
+from holdfast.ownership.verdict import barred
 
 HERE = Host(name="a", machine_id="m1", boot_id="b")
 RECORDS = sorted((Path(__file__).parents[2] / "records").glob("version-*.json"))

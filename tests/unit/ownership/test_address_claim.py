@@ -6,8 +6,9 @@ import pytest
 
 from holdfast.etcd.txn import Item
 from holdfast.machine import Nic, NicMode
-from holdfast.ownership import Claim, address_claim, encode
+from holdfast.ownership import address_claim
 from holdfast.ownership.address_claim import Address, addresses, taken
+from holdfast.ownership.records import Claim, encode
 
 MAC = "52:54:00:aa:bb:cc"
 CLAIMED = Address(key="nics/nic0/mac", id=f"mac/{MAC}")

@@ -6,17 +6,10 @@ import pytest
 
 from holdfast.errors import ConfigError
 from holdfast.etcd.txn import Item, Put, Reply
-from holdfast.ownership import (
-    FencingRecord,
-    Image,
-    Names,
-    Standing,
-    Verdict,
-    decode_fence,
-    encode,
-    judge,
-    legacy,
-)
+from holdfast.ownership import legacy
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import FencingRecord, Image, decode_fence, encode
+from holdfast.ownership.verdict import Standing, Verdict, judge
 
 NAMES = Names.of("/kvm", "7", "/kvm/7/lock")
 OLD = NAMES.legacy

@@ -7,23 +7,20 @@ import pytest
 from holdfast.etcd.txn import Item, Reply
 from holdfast.host import Host
 from holdfast.machine import Disk, DiskKind, LocalPath, RbdImage
-from holdfast.ownership import (
+from holdfast.ownership.lease import LeaseTimes
+from holdfast.ownership.names import Names
+from holdfast.ownership.records import (
     Claim,
     FencingRecord,
     Image,
-    Names,
-    Standing,
-    Verdict,
-    barred,
     decode_claim,
     decode_fence,
     decode_lock,
     encode,
     images,
-    judge,
     left_to_time,
 )
-from holdfast.ownership.lease import LeaseTimes
+from holdfast.ownership.verdict import Standing, Verdict, barred, judge
 
 HERE = Host(name="a", machine_id="m1", boot_id="b")
 ELSEWHERE = Host(name="c", machine_id="m2", boot_id="d")

@@ -1,0 +1,60 @@
+"""The keys of one VM's ownership: where each record stands, now and with launchers up to November's."""
+
+from holdfast.dataclass import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegacyNames:
+    """Where launchers up to November's kept what they wrote: among the VM's own keys, which are its tenant's."""
+
+    epoch: str
+    fence: str
+    pinned: str
+    tpm: str
+    last: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """The keys of one VM's ownership. Of those below `vm`, the definition, launchers write lock and power."""
+
+    vm: str  # prefix
+    own: str  # prefix
+    lock: str
+    epoch: str
+    fence: str
+    pinned: str
+    status: str
+    last: str
+    tpm: str
+    power: str
+    host: str
+    claims: str  # prefix
+    tree: str
+    legacy: LegacyNames
+
+    @classmethod
+    def of(cls, prefix: str, vm: str, lock: str) -> "Names":
+        keys, own = f"{prefix}/{vm}/", f"{prefix}/_own/{vm}/"
+        return cls(
+            vm=keys,
+            own=own,
+            lock=lock,
+            epoch=f"{own}epoch",
+            fence=f"{own}fence",
+            pinned=f"{own}pinned",
+            status=f"{prefix}/_run/{vm}",
+            last=f"{prefix}/_last/{vm}",
+            tpm=f"{prefix}/_secret/{vm}/tpm",
+            power=f"{keys}power",
+            host=f"{keys}host",
+            claims=f"{prefix}/_claims/",
+            tree=f"{prefix}/_id",
+            legacy=LegacyNames(
+                epoch=f"{keys}epoch",
+                fence=f"{keys}fence",
+                pinned=f"{keys}pinned",
+                tpm=f"{keys}secret/tpm",
+                last=f"{keys}last",
+            ),
+        )

@@ -1,0 +1,193 @@
+"""The records that say who may run a VM. No etcd in here, only values.
+
+`lock` is bound to the lease, `epoch` is only ever raised, `fence` and the claims outlive their
+writer: they are the last word on who may still write to a disk (docs/ownership.md). Where older
+launchers kept them: `legacy`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from holdfast.dataclass import asdict, dataclass
+from holdfast.errors import ConfigError, Fault, legible
+from holdfast.etcd.record import (
+    LONGEST,
+    VERSION,
+    Damaged,
+    Newer,
+    clients,
+    decode,
+    known,
+    strings,
+)
+from holdfast.etcd.txn import Item, Reply
+from holdfast.machine import Disk
+from holdfast.ownership.names import Names
+
+KINDS = frozenset({"rbd", "file", "shared"})  # of disks: a kind that is not here cannot be judged
+MOST_IMAGES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """`id` is new for every attempt: it tells our own late request from somebody else's lock."""
+
+    id: str
+    host: str
+    boot_id: str
+    since: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A disk that may be written: `kind` is `rbd`, `file`, or `shared` where only time guards it."""
+
+    disk: str
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FencingRecord:
+    """Who may be writing. It stays when its writer dies, and goes when it has stopped cleanly.
+
+    `tree` is the id under which its writer claimed its images: an etcd that has lost its data gets
+    another one, and the record may be written back there.
+    """
+
+    epoch: int
+    host: str
+    boot_id: str
+    machine_id: str
+    images: tuple[Image, ...] = ()
+    clients: tuple[str, ...] = ()  # addresses of the storage clients, as Ceph lists them
+    # Clients that an older launcher's record named, where a tenant may have written it: see Fencing._believed.
+    heard: tuple[str, ...] = ()
+    # Claimed in the LAN; who passes over them leaves a claim behind.
+    addresses: tuple[str, ...] = ()
+    tree: str = ""
+    version: int = VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The VM that a disk belongs to while it may be written."""
+
+    vm: str
+    lock: str
+    epoch: int
+    machine_id: str
+    version: int = VERSION
+
+
+def encode(record: Lock | FencingRecord | Claim) -> bytes:
+    return json.dumps(asdict(record), separators=(",", ":")).encode()
+
+
+def decode_fence(value: bytes) -> FencingRecord:
+    """The record; raises Unreadable."""
+    data = decode(FencingRecord, value)
+    found = data.pop("images", [])
+    if not isinstance(found, list) or len(found) > MOST_IMAGES:
+        raise Damaged("no list of images")
+    images = tuple(_decoded_image(image) for image in found)
+    found = {
+        "clients": clients(data.pop("clients", [])),
+        "heard": clients(data.pop("heard", [])),
+        "addresses": strings(data.pop("addresses", [])),
+    }
+    return FencingRecord(**{**data, "images": images, **found})
+
+
+def _decoded_image(data: object) -> Image:
+    image = Image(**known(Image, data))
+    if image.kind not in KINDS:
+        raise Newer(f"{image.disk} is a disk of kind {image.kind}")
+    kind, _, place = image.id.partition("/")
+    if kind != image.kind or not place:
+        raise Damaged(f"{image.disk} has no id of kind {image.kind}")
+    return image
+
+
+def decode_claim(value: bytes) -> Claim:
+    """The claim; raises Unreadable."""
+    return Claim(**decode(Claim, value))
+
+
+def images(
+    disks: Iterable[Disk],
+    *,
+    machine_id: str,
+    fsid: str,
+    files: Mapping[str, str],
+    shared: Mapping[str, str],
+) -> tuple[Image, ...]:
+    """The disks that this VM may write to, each with the id under which it is claimed.
+
+    An image is known by its name in one cluster, a file (`files`, by the disk's name) by what the
+    kernel of one machine knows it by: containers have names of their own for it. What several
+    machines reach (`shared`) goes by a name that they all know.
+    """
+    own = {
+        name: Image(disk=name, kind="file", id=f"file/{machine_id}/{files[name]}")
+        for name in files
+    }
+    own |= {name: Image(disk=name, kind="shared", id=f"shared/{shared[name]}") for name in shared}
+    return tuple(own.get(disk.name) or _in_ceph(disk, fsid) for disk in disks if disk.writable)
+
+
+def _in_ceph(disk: Disk, fsid: str) -> Image:
+    return Image(disk=disk.name, kind="rbd", id=f"rbd/{fsid}/{disk.backend}")
+
+
+def clients_of(item: Item | None) -> frozenset[str]:
+    """The storage clients that a fence record names."""
+    return frozenset(decode_fence(item.value).clients) if item else frozenset()
+
+
+def left_to_time(item: Item) -> bool:
+    """Whether only time has stopped the owner that left this fence record."""
+    return any(image.kind == "shared" for image in decode_fence(item.value).images)
+
+
+def claimed_by(item: Item) -> list[str]:
+    """The ids of what a fence record names: disks, and addresses of the LAN."""
+    fence = decode_fence(item.value)
+    return [*(image.id for image in fence.images), *fence.addresses]
+
+
+def vm_of(names: Names) -> str:
+    return names.fence.split("/")[-2]
+
+
+def tree_of(seen: Reply, names: Names) -> str:
+    """The id of this tree of keys; "" where it has none yet."""
+    item = seen.items.get(names.tree)
+    return item.value[:64].decode(errors="replace") if item else ""
+
+
+def trees_of(seen: Reply, names: Names) -> frozenset[str]:
+    """The ids by which images may be claimed for VMs of this tree: its own, and the one that the last
+    owner wrote into its record.
+    """
+    left = seen.items.get(names.fence)
+    return frozenset({tree_of(seen, names), decode_fence(left.value).tree if left else ""} - {""})
+
+
+def decode_lock(value: bytes) -> str:
+    """The host that holds a lock, for people; also of a lock that an older launcher wrote."""
+    try:
+        return legible(str(json.loads(value[:LONGEST])["host"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return legible(value[:64].decode(errors="replace")) or "another host"
+
+
+def number(item: Item | None) -> int:
+    """An epoch; a VM that never ran has 0."""
+    if item is None:
+        return 0
+    text = item.value[:64].decode("ascii", errors="replace").strip()
+    if text.isascii() and text.isdecimal() and len(text) < 20:  # noqa: PLR2004 - 2**63
+        return int(text)
+    fault = Fault(key=item.key, value=text, rule="must be a number")
+    raise ConfigError([fault], hint="Holdfast writes it; nobody else should")
