@@ -18,7 +18,7 @@ from holdfast.devices import tpm_record
 from holdfast.keys import extra_flags
 from holdfast.keys.vm_file import raw_from_file
 from holdfast.ownership import records
-from holdfast.ownership.records import Claim, FencingRecord, Image
+from holdfast.ownership.records import Claim, FencingRecord, Image, ImageKind
 from holdfast.storage import image_claim
 from holdfast.storage.image_claim import ImageClaim
 
@@ -36,7 +36,7 @@ FENCE = FencingRecord(
     host="a",
     boot_id="b",
     machine_id="m",
-    images=(Image(disk="r", kind="rbd", id="rbd/f/p/i"),),
+    images=(Image(disk="r", kind=ImageKind.rbd, id="rbd/f/p/i"),),
     clients=("10.0.0.1:0/7",),
     heard=("10.0.0.2:0/8",),
 )

@@ -15,12 +15,12 @@ from holdfast.etcd.txn import Item, Range, Reply
 from holdfast.host import Host
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.names import Names
-from holdfast.ownership.records import Claim, Image, clients_of, encode, left_to_time
+from holdfast.ownership.records import Claim, Image, ImageKind, clients_of, encode, left_to_time
 from holdfast.ownership.verdict import Verdict, judge
 
 pytestmark = pytest.mark.integration
 
-DISK = Image(disk="root", kind="file", id="file/m1/srv/disk.raw")
+DISK = Image(disk="root", kind=ImageKind.file, id="file/m1/srv/disk.raw")
 HOSTS = {name: Host(name=name, machine_id="m1", boot_id="b") for name in "ab"}
 
 
@@ -40,7 +40,7 @@ def names(request: pytest.FixtureRequest) -> Names:
 def seen(store: Store, names: Names) -> Reply:
     single = (names.tree, names.last, names.tpm)
     return store.read(
-        *(Range(key=prefix, prefix=True) for prefix in (names.vm, names.own)),
+        *(Range(key=prefix, prefix=True) for prefix in (names.keys, names.own)),
         *(Range(key=key) for key in single),
     )
 
@@ -285,7 +285,7 @@ def test_a_start_with_nothing_to_fence_costs_few_requests(store: Store, taken: T
     assert store.requests - before <= 8
 
 
-IN_CEPH = Image(disk="root", kind="rbd", id="rbd/fsid/pool/image")
+IN_CEPH = Image(disk="root", kind=ImageKind.rbd, id="rbd/fsid/pool/image")
 
 
 def test_the_clients_of_an_earlier_owner_are_suspects(
@@ -340,13 +340,13 @@ def test_the_claim_of_another_vm_is_not_set_free(
 def test_two_disks_of_one_dead_vm_are_taken_together(
     taken: Taker, names: Names, etcd_server: Etcd
 ) -> None:
-    second = Image(disk="data", kind="file", id="file/m1/srv/data.raw")
+    second = Image(disk="data", kind=ImageKind.file, id="file/m1/srv/data.raw")
     taken("a", disks=(DISK, second))
     etcd_server.ctl("del", names.lock)
     assert taken("b", vm=other(names), disks=(DISK, second)).look()[0] is Verdict.held
 
 
-SHARED = Image(disk="root", kind="shared", id="shared/a-folder/disk.raw")
+SHARED = Image(disk="root", kind=ImageKind.shared, id="shared/a-folder/disk.raw")
 
 
 def test_where_time_guards_a_renewal_is_witnessed(

@@ -28,7 +28,7 @@ from holdfast.host import Host
 from holdfast.ownership import legacy
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.names import Names
-from holdfast.ownership.records import Claim, Image, decode_fence, encode
+from holdfast.ownership.records import Claim, Image, ImageKind, decode_fence, encode
 from holdfast.ownership.verdict import Verdict
 
 pytestmark = pytest.mark.integration
@@ -38,7 +38,7 @@ OLDER = Path(__file__).parents[1] / "records" / "holdfast-7e85ff8.tar.xz"
 NUMBERS = count(1)
 LONG = 120.0
 CLIENT = "10.0.0.1:0/7"
-DISK = Image(disk="root", kind="rbd", id="rbd/fsid/pool/image")
+DISK = Image(disk="root", kind=ImageKind.rbd, id="rbd/fsid/pool/image")
 HERE = Host(name="a", machine_id="m1", boot_id="b")
 
 

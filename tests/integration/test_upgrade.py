@@ -23,7 +23,7 @@ from holdfast.etcd.txn import Put, Range
 from holdfast.host import Host
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.names import Names
-from holdfast.ownership.records import Image, decode_fence
+from holdfast.ownership.records import Image, ImageKind, decode_fence
 
 pytestmark = pytest.mark.integration
 
@@ -141,7 +141,7 @@ def test_a_disk_that_a_newer_launcher_has_claimed_is_not_taken(
     store: Store, etcd_server: Etcd, vm: str
 ) -> None:
     names = Names.of(f"/{vm}", "7", f"/{vm}/7/lock")
-    disk = Image(disk="root", kind="file", id="file/m1/x")
+    disk = Image(disk="root", kind=ImageKind.file, id="file/m1/x")
     etcd_server.ctl("put", names.claims + disk.id, of_tomorrow({"owner": "8"}))
     hold = Hold(store, names, Host(name="b", machine_id="m1", boot_id="b"), 10)
     seen = store.read(Range(key=f"/{vm}/7/", prefix=True))

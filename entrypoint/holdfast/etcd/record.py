@@ -62,7 +62,7 @@ def known(kind: type, data: object, longest: int = LONGEST_TEXT) -> dict[str, An
 
 def _fits(kind: Any, value: object, longest: int) -> bool:
     """Only what is text or number by its field's type; a list has a reader of its own."""
-    if kind is str:
+    if isinstance(kind, type) and issubclass(kind, str):  # an enum of texts, too
         return isinstance(value, str) and value.isprintable() and len(value) <= longest
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

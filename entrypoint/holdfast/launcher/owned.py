@@ -15,6 +15,7 @@ from holdfast.launcher.start import described, start
 from holdfast.ownership.fencing import Fencing
 from holdfast.ownership.keepalive import KeepAlive
 from holdfast.ownership.last_run import CRASHED, Last
+from holdfast.ownership.records import ImageKind
 from holdfast.runtime.events import Events, Stopped
 from holdfast.runtime.status import now
 
@@ -76,7 +77,9 @@ def holds_on(settings: Settings, plan: Plan) -> bool:
     MAC and one address; one with a disk that only time guards, with one disk.
     """
     if settings.etcd_loss is EtcdLoss.auto:
-        return bool(plan.images) and not any(image.kind == "shared" for image in plan.images)
+        return bool(plan.images) and not any(
+            image.kind is ImageKind.shared for image in plan.images
+        )
     return settings.etcd_loss is EtcdLoss.hold
 
 

@@ -227,7 +227,7 @@ class Standby:
     def _judge(self, made: Plan, seen: Reply) -> None:
         """What earlier owners have left, in etcd and in the images; and what another VM has."""
         self._leave_others_addresses(made, seen)
-        fsid = next((image.id.split("/")[1] for image in made.images if image.kind == "rbd"), "")
+        fsid = next(filter(None, (image.fsid for image in made.images)), "")
         left = legacy.fences(seen, self._names)
         if fault := next(filter(None, (barred(one, self._host, fsid) for one in left)), None):
             from holdfast.system.container import command  # noqa: PLC0415 - only for this advice

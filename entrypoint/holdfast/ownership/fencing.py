@@ -17,6 +17,7 @@ from holdfast import log
 from holdfast.errors import HoldfastError, LockHeld, OwnershipLost
 from holdfast.ownership.keepalive import KeepAlive
 from holdfast.ownership.lock import Hold
+from holdfast.ownership.records import ImageKind, of_kind
 from holdfast.ownership.takeover import Disks
 from holdfast.runtime.events import Events
 from holdfast.storage import local
@@ -54,7 +55,7 @@ class Fencing:
         self._hold = hold
         self._hold_on = hold_on
         self._images = plan.images
-        in_ceph = any(image.kind == "rbd" for image in plan.images)
+        in_ceph = any(image.kind is ImageKind.rbd for image in plan.images)
         self._cluster = plan.cluster if in_ceph else None
         self._suspects = hold.suspects
         self._heard = hold.heard
@@ -66,9 +67,7 @@ class Fencing:
         self._opening = OPENING
         self._shut: frozenset[str] = frozenset()  # whom we have shut out ourselves
         self._settled = False  # of those before us nobody is left who may write
-        self._claims = {
-            image: text for image, text in plan.claims.items() if image.startswith("rbd/")
-        }
+        self._claims = of_kind(ImageKind.rbd, plan.claims)
         self._beside = beside(plan)
         self._claimed: set[str] = set()  # what of ours may stand there
         self._opened = False  # a QEMU of ours was started, and has not closed its disks by itself
@@ -100,7 +99,7 @@ class Fencing:
 
     def claim_made(self) -> None:
         """Volumes that were made after the others were claimed, with this claim in them: it is read back."""
-        in_ceph = sum(image.kind == "rbd" for image in self._images)
+        in_ceph = sum(image.kind is ImageKind.rbd for image in self._images)
         if self._cluster is not None and len(self._claims) < in_ceph:
             self._put_claim(self._cluster, self._suspects | {self._own})
 
@@ -345,7 +344,8 @@ class Fencing:
 
 
 def beside(plan: Disks) -> "ClaimsBeside | None":
-    if not any(image.startswith("shared/") for image in plan.claims):
+    claims = of_kind(ImageKind.shared, plan.claims)
+    if not claims:
         return None
     from holdfast.storage.file_claim import ClaimsBeside  # noqa: PLC0415 - for those who share a folder
 
@@ -355,9 +355,7 @@ def beside(plan: Disks) -> "ClaimsBeside | None":
         for disk in plan.disks
         if disk.name == image.disk
     }
-    return ClaimsBeside(
-        {paths[image]: text for image, text in plan.claims.items() if image.startswith("shared/")}
-    )
+    return ClaimsBeside({paths[image]: text for image, text in claims.items()})
 
 
 def _strangers(vm: str, addresses: frozenset[str]) -> Strangers:

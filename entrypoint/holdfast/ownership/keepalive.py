@@ -154,12 +154,12 @@ class KeepAlive(Thread):
 
     def _prefixes(self) -> list[str]:
         names = self._hold.names
-        found = [names.vm, names.epoch]  # of what is below `own`, no other key is anybody else's
-        return found if names.lock.startswith(names.vm) else [*found, names.lock]
+        found = [names.keys, names.epoch]  # of what is below `own`, no other key is anybody else's
+        return found if names.lock.startswith(names.keys) else [*found, names.lock]
 
     def _changed(self, keys: frozenset[str]) -> None:
         """Called by the watch."""
-        prefix = self._hold.names.vm
+        prefix = self._hold.names.keys
         edited = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
         news = {key for key in edited if key not in NOT_FOR_A_START and not key.startswith("x/")}
         remember(self._pending, news)

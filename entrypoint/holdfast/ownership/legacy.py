@@ -14,7 +14,7 @@ from holdfast.errors import ConfigError, Fault
 from holdfast.etcd.record import Unreadable
 from holdfast.etcd.txn import Item, Put, Reply, Unchanged
 from holdfast.ownership.names import Names
-from holdfast.ownership.records import FencingRecord, decode_fence, encode, number
+from holdfast.ownership.records import FencingRecord, ImageKind, decode_fence, encode, number
 
 FENCE = b'{"version":2,"moved":"_own"}'
 EPOCH = b"moved: upgrade Holdfast"  # an older launcher says it, and that it should be a number
@@ -142,7 +142,7 @@ def _joined(left: FencingRecord, item: Item | None) -> bytes:
         if item
         else replace(left, images=(), clients=(), heard=(), addresses=(), tree="")
     )
-    on_files = any(image.kind == "file" for image in ours.images)
+    on_files = any(image.kind is ImageKind.file for image in ours.images)
     record = encode(
         replace(
             ours if on_files else left,  # both may be here: whose files these are was judged

@@ -21,13 +21,13 @@ from holdfast.ownership.records import (
     Claim,
     FencingRecord,
     Image,
+    ImageKind,
     Lock,
     claimed_by,
     clients_of,
     encode,
     left_to_time,
     tree_of,
-    vm_of,
 )
 from holdfast.ownership.takeover import Takeover, belongs_to, claimant, take_over
 from holdfast.ownership.verdict import Standing, Verdict, judge
@@ -55,7 +55,6 @@ class Hold:
         self.tpm: Callable[[], bytes] = bytes  # its record as it is now, b"" for a VM without one
         self.settled = False  # no record needs to stay: see Fencing.withdraw
         self._host = host
-        self._vm = vm_of(names)
         self._confirmed = 0.0  # when the last good renewal was sent
         self._fence = 0
         self._recorded = b""  # what stands there
@@ -97,7 +96,7 @@ class Hold:
         left = legacy.fences(seen, names)
         self.suspects = clients_of(seen.items.get(names.fence))
         self.heard = legacy.heard(seen, names)
-        self.timed = any(image.kind == "shared" for image in images)
+        self.timed = any(image.kind is ImageKind.shared for image in images)
         self.outlast = any(map(left_to_time, left))
         self._addresses = tuple(addresses)
         self._left = frozenset(names.claims + one for item in left for one in claimed_by(item))
@@ -180,7 +179,7 @@ class Hold:
             puts.append(Put(key=key, value=self._claim_value()))
             there = (in_images or {}).get(image.id)
             for owner in (claimant(item, image) if item else None, there):
-                if owner and owner.vm not in (self._vm, *takeovers):
+                if owner and owner.vm not in (self.names.vm, *takeovers):
                     takeovers[owner.vm] = take_over(
                         self.store, self.names, self._host, image, owner
                     )
@@ -205,7 +204,7 @@ class Hold:
         self._stale = {
             key: item.mod_revision
             for key, item in claims.items.items()
-            if key in self._left - self._claims.keys() and belongs_to(item, self._vm)
+            if key in self._left - self._claims.keys() and belongs_to(item, self.names.vm)
         }
 
     def record(
@@ -267,8 +266,8 @@ class Hold:
         """What is to stand in our images in Ceph."""
         return ImageClaim(
             tree=self.tree,
-            prefix=self.names.claims.removesuffix("/_claims/"),
-            vm=self._vm,
+            prefix=self.names.prefix,
+            vm=self.names.vm,
             lock=self.names.lock,
             epoch=self.epoch,
             host=self._host.name,
@@ -364,7 +363,7 @@ class Hold:
         return [epoch, *record, *claims, *tree, *tpm, *self._known_volumes, *marks]
 
     def _may_claim(self, item: Item | None) -> bool:
-        return item is None or belongs_to(item, self._vm)
+        return item is None or belongs_to(item, self.names.vm)
 
     def publish(self, status: bytes) -> None:
         """For operators; it goes with the lease."""
@@ -472,7 +471,7 @@ class Hold:
     def _claim_value(self) -> bytes:
         return encode(
             Claim(
-                vm=self._vm,
+                vm=self.names.vm,
                 lock=self.names.lock,
                 epoch=self.epoch,
                 machine_id=self._host.machine_id,

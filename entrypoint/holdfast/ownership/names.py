@@ -16,10 +16,15 @@ class LegacyNames:
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """The keys of one VM's ownership. Of those below `vm`, the definition, launchers write lock and power."""
+    """The keys of one VM's ownership. Of those below `keys`, its definition, launchers write lock and power.
 
-    vm: str  # prefix
-    own: str  # prefix
+    `prefix` is the tree's; `keys`, `own` and `claims` are prefixes, too, each with its slash.
+    """
+
+    prefix: str
+    vm: str
+    keys: str
+    own: str
     lock: str
     epoch: str
     fence: str
@@ -29,15 +34,18 @@ class Names:
     tpm: str
     power: str
     host: str
-    claims: str  # prefix
+    claims: str
     tree: str
     legacy: LegacyNames
 
     @classmethod
     def of(cls, prefix: str, vm: str, lock: str) -> "Names":
+        """Spell the keys of a VM of the tree below `prefix`, with the lock where LOCK has it."""
         keys, own = f"{prefix}/{vm}/", f"{prefix}/_own/{vm}/"
         return cls(
-            vm=keys,
+            prefix=prefix,
+            vm=vm,
+            keys=keys,
             own=own,
             lock=lock,
             epoch=f"{own}epoch",

@@ -7,6 +7,7 @@ launchers kept them: `legacy`.
 
 import json
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 
 from holdfast.dataclass import asdict, dataclass
 from holdfast.errors import ConfigError, Fault, legible
@@ -24,7 +25,6 @@ from holdfast.etcd.txn import Item, Reply
 from holdfast.machine import Disk
 from holdfast.ownership.names import Names
 
-KINDS = frozenset({"rbd", "file", "shared"})  # of disks: a kind that is not here cannot be judged
 MOST_IMAGES = 256
 
 
@@ -38,13 +38,47 @@ class Lock:
     since: str
 
 
+class ImageKind(StrEnum):
+    """What keeps other hosts off a disk. A kind that is not here cannot be judged."""
+
+    rbd = "rbd"  # Ceph's blocklist
+    file = "file"  # the kernel of one machine
+    shared = "shared"  # time
+
+
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A disk that may be written: `kind` is `rbd`, `file`, or `shared` where only time guards it."""
+    """A disk that may be written, with the id under which it is claimed: KIND/WHOSE/PLACE.
+
+    >>> image = Image(disk="root", kind=ImageKind.rbd, id="rbd/2c61/vms/7")
+    >>> image.fsid, image.place
+    ('2c61', 'vms/7')
+    """
 
     disk: str
-    kind: str
+    kind: ImageKind
     id: str
+
+    @property
+    def fsid(self) -> str:
+        """The cluster of Ceph that has it, "" for a file."""
+        return self.id.split("/")[1] if self.kind is ImageKind.rbd else ""
+
+    @property
+    def place(self) -> str:
+        """Where it is in its cluster or on its machine: of an image in Ceph, as `rbd` names it."""
+        return self.id.split("/", 2)[2]
+
+
+def kind_of(claimed: str) -> ImageKind | None:
+    """Tell the kind of disk that an id of a claim names; None for an address, or for what came later."""
+    kind = claimed.partition("/")[0]
+    return ImageKind(kind) if kind in ImageKind.__members__ else None
+
+
+def of_kind(kind: ImageKind, claims: Mapping[str, str]) -> dict[str, str]:
+    """Pick the claims on disks of one kind; they go by the disk's id."""
+    return {claimed: text for claimed, text in claims.items() if kind_of(claimed) is kind}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +134,14 @@ def decode_fence(value: bytes) -> FencingRecord:
 
 
 def _decoded_image(data: object) -> Image:
-    image = Image(**known(Image, data))
-    if image.kind not in KINDS:
-        raise Newer(f"{image.disk} is a disk of kind {image.kind}")
-    kind, _, place = image.id.partition("/")
-    if kind != image.kind or not place:
-        raise Damaged(f"{image.disk} has no id of kind {image.kind}")
-    return image
+    found = known(Image, data)
+    disk, kind = found["disk"], found["kind"]
+    if kind not in ImageKind.__members__:
+        raise Newer(f"{disk} is a disk of kind {kind}")
+    named, _, place = found["id"].partition("/")
+    if named != kind or not place:
+        raise Damaged(f"{disk} has no id of kind {kind}")
+    return Image(disk=disk, kind=ImageKind(kind), id=found["id"])
 
 
 def decode_claim(value: bytes) -> Claim:
@@ -129,15 +164,18 @@ def images(
     machines reach (`shared`) goes by a name that they all know.
     """
     own = {
-        name: Image(disk=name, kind="file", id=f"file/{machine_id}/{files[name]}")
+        name: Image(disk=name, kind=ImageKind.file, id=f"file/{machine_id}/{files[name]}")
         for name in files
     }
-    own |= {name: Image(disk=name, kind="shared", id=f"shared/{shared[name]}") for name in shared}
+    own |= {
+        name: Image(disk=name, kind=ImageKind.shared, id=f"shared/{shared[name]}")
+        for name in shared
+    }
     return tuple(own.get(disk.name) or _in_ceph(disk, fsid) for disk in disks if disk.writable)
 
 
 def _in_ceph(disk: Disk, fsid: str) -> Image:
-    return Image(disk=disk.name, kind="rbd", id=f"rbd/{fsid}/{disk.backend}")
+    return Image(disk=disk.name, kind=ImageKind.rbd, id=f"rbd/{fsid}/{disk.backend}")
 
 
 def clients_of(item: Item | None) -> frozenset[str]:
@@ -147,17 +185,13 @@ def clients_of(item: Item | None) -> frozenset[str]:
 
 def left_to_time(item: Item) -> bool:
     """Whether only time has stopped the owner that left this fence record."""
-    return any(image.kind == "shared" for image in decode_fence(item.value).images)
+    return any(image.kind is ImageKind.shared for image in decode_fence(item.value).images)
 
 
 def claimed_by(item: Item) -> list[str]:
     """The ids of what a fence record names: disks, and addresses of the LAN."""
     fence = decode_fence(item.value)
     return [*(image.id for image in fence.images), *fence.addresses]
-
-
-def vm_of(names: Names) -> str:
-    return names.fence.split("/")[-2]
 
 
 def tree_of(seen: Reply, names: Names) -> str:

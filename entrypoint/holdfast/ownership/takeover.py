@@ -18,11 +18,12 @@ from holdfast.ownership.names import Names
 from holdfast.ownership.records import (
     Claim,
     Image,
+    ImageKind,
     clients_of,
     decode_claim,
+    kind_of,
     left_to_time,
     trees_of,
-    vm_of,
 )
 from holdfast.ownership.verdict import Obstacle, barred
 from holdfast.storage import image_claim
@@ -72,9 +73,9 @@ def take_over(
     version, may go on no more.
     """
     key = key_of(image.disk)
-    theirs = Names.of(names.claims.removesuffix("/_claims/"), owner.vm, owner.lock)
+    theirs = Names.of(names.prefix, owner.vm, owner.lock)
     # A claim that stands in an image or beside a file may be forged, and with it where its lock is.
-    living = (theirs.lock, f"{theirs.vm}lock")
+    living = (theirs.lock, f"{theirs.keys}lock")
     records = (theirs.epoch, theirs.fence, theirs.legacy.epoch, theirs.legacy.fence)
     judged = tuple(dict.fromkeys((*living, *records)))
     reply = store.read(*(Range(key=one) for one in judged))
@@ -82,8 +83,7 @@ def take_over(
         rule = f"is in use by VM {owner.vm}: stop that one first, or name another disk"
         raise ConfigError([Fault(key=key, value=image.id, rule=rule)])
     fences = legacy.fences(reply, theirs)
-    fsid = image.id.split("/")[1] if image.kind == "rbd" else ""
-    if fault := next(filter(None, (barred(fence, host, fsid) for fence in fences)), None):
+    if fault := next(filter(None, (barred(fence, host, image.fsid) for fence in fences)), None):
         raise ConfigError([_left_barred(key, owner.vm, fault)])
     epoch = str(legacy.epoch(reply, theirs) + 1).encode()
     places = [theirs.legacy.epoch] if legacy.older(reply, theirs) else []
@@ -113,7 +113,7 @@ def judge_images(store: Store, names: Names, host: Host, made: Disks, seen: Repl
     """
     if not (made.claims or made.copies):
         return
-    vm, claims = vm_of(names), claims_of(made)
+    vm, claims = names.vm, claims_of(made)
     if found := image_claim.foreign(claims, trees_of(seen, names)):
         theirs, why = found
         raise Obstacle(f"{why}. If no host runs that VM: {_way_on(made, theirs)}", SOON)
@@ -133,7 +133,7 @@ def judge_images(store: Store, names: Names, host: Host, made: Disks, seen: Repl
 
 def _way_on(made: Disks, image: str) -> str:
     """The claim in an image has a command; the one beside a file is a folder."""
-    if image.startswith("rbd/"):
+    if kind_of(image) is ImageKind.rbd:
         from holdfast.system.container import command  # noqa: PLC0415 - only for this advice
 
         return command(f"holdfast claim release {quote(image)} --yes")
@@ -153,7 +153,7 @@ def _judge_copies(made: Disks, known: frozenset[str]) -> None:
     if not strange:
         return
     copies = ", ".join(f"holdfast.fence.{epoch}" for epoch in strange)
-    image = next(image.id.split("/", 2)[2] for image in made.images if image.kind == "rbd")
+    image = next(image.place for image in made.images if image.kind is ImageKind.rbd)
     raise Obstacle(
         f"the metadata of this VM's images holds {copies}, by an older Holdfast, with clients of whom etcd's record "
         "of this VM names none: it came along with a clone or a copy of another VM's disk, or etcd's "

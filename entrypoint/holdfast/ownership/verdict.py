@@ -12,7 +12,7 @@ from holdfast.etcd.txn import Item, Reply
 from holdfast.host import Host
 from holdfast.machine.disk import key_of
 from holdfast.ownership.names import Names
-from holdfast.ownership.records import FencingRecord, Image, decode_fence, number
+from holdfast.ownership.records import FencingRecord, Image, ImageKind, decode_fence, number
 
 LOOK_AGAIN = 60.0  # a watch that is dead without an error must not keep a standby waiting for ever
 
@@ -34,13 +34,13 @@ def barred(item: Item | None, host: Host, fsid: str) -> Fault | None:
 
 
 def _bar(fence: FencingRecord, image: Image, host: Host, fsid: str) -> Fault | None:
-    if image.kind == "rbd" and image.id.split("/")[1] != fsid:
+    if image.kind is ImageKind.rbd and image.fsid != fsid:
         rule = (
             f"{fence.host} ran this VM last and did not stop cleanly: its QEMU may still write to "
             f"{image.id}, and the VM's keys name no image of that cluster any more, where it could "
             "be shut out"
         )
-    elif image.kind == "file" and not host.wrote(fence.machine_id, fence.boot_id):
+    elif image.kind is ImageKind.file and not host.wrote(fence.machine_id, fence.boot_id):
         rule = (
             f"{image.id} is a file on {fence.host}, which did not stop cleanly: only that machine "
             "may go on with it"

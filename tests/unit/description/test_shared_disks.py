@@ -9,7 +9,7 @@ from holdfast.config import settings
 from holdfast.errors import ConfigError, LockHeld
 from holdfast.machine import Cache, Disk, LocalPath
 from holdfast.ownership import time_fence
-from holdfast.ownership.records import Image
+from holdfast.ownership.records import Image, ImageKind
 from holdfast.policy.host_config import HostConfig
 from holdfast.storage import shared
 from holdfast.system import mounts
@@ -49,11 +49,11 @@ def test_the_kernel_says_what_a_device_is_called(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "same"),
     [
-        (Image(disk="root", kind="file", id="file/m/block-8:17"), True),
-        (Image(disk="root", kind="file", id="file/m/block-8:1"), False),
-        (Image(disk="root", kind="file", id="file/m/block-18:17"), False),
-        (Image(disk="root", kind="shared", id="shared/naa.6001405a-part1"), True),
-        (Image(disk="root", kind="shared", id="shared/naa.6001405a"), False),
+        (Image(disk="root", kind=ImageKind.file, id="file/m/block-8:17"), True),
+        (Image(disk="root", kind=ImageKind.file, id="file/m/block-8:1"), False),
+        (Image(disk="root", kind=ImageKind.file, id="file/m/block-18:17"), False),
+        (Image(disk="root", kind=ImageKind.shared, id="shared/naa.6001405a-part1"), True),
+        (Image(disk="root", kind=ImageKind.shared, id="shared/naa.6001405a"), False),
     ],
 )
 def test_the_device_is_the_one_that_was_claimed(

@@ -20,6 +20,7 @@ from holdfast.ownership.records import (
     Claim,
     FencingRecord,
     Image,
+    ImageKind,
     claimed_by,
     clients_of,
     decode_claim,
@@ -69,7 +70,7 @@ FENCE = FencingRecord(
     host="a",
     boot_id="b",
     machine_id="m1",
-    images=(Image(disk="root", kind="rbd", id="rbd/f/p/i"),),
+    images=(Image(disk="root", kind=ImageKind.rbd, id="rbd/f/p/i"),),
     clients=("10.0.0.1:0/7",),
 )
 CLAIM = Claim(vm="7", lock="/kvm/7/lock", epoch=3, machine_id="m1")

@@ -1,6 +1,7 @@
 """What an older launcher has left of a VM, and what becomes of it when it is taken: without an etcd."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -8,7 +9,7 @@ from holdfast.errors import ConfigError
 from holdfast.etcd.txn import Item, Put, Reply
 from holdfast.ownership import legacy
 from holdfast.ownership.names import Names
-from holdfast.ownership.records import FencingRecord, Image, decode_fence, encode
+from holdfast.ownership.records import FencingRecord, decode_fence, encode
 from holdfast.ownership.verdict import Standing, Verdict, judge
 
 NAMES = Names.of("/kvm", "7", "/kvm/7/lock")
@@ -109,7 +110,7 @@ def test_two_records_become_one(machine: str) -> None:
     )
     record = decode_fence(moved(found)[NAMES.fence])
     assert record.machine_id == machine, "whose the file is decides who may go on"
-    assert record.images == (Image(**disk), Image(**image))
+    assert [asdict(one) for one in record.images] == [disk, image]
     assert (record.clients, record.heard) == ((CLIENT,), (OTHER,))
     assert (record.epoch, record.tree) == (9, "ours")
     assert len(legacy.fences(found, NAMES)) == 2

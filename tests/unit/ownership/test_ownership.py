@@ -13,12 +13,15 @@ from holdfast.ownership.records import (
     Claim,
     FencingRecord,
     Image,
+    ImageKind,
     decode_claim,
     decode_fence,
     decode_lock,
     encode,
     images,
+    kind_of,
     left_to_time,
+    of_kind,
 )
 from holdfast.ownership.verdict import Standing, Verdict, barred, judge
 
@@ -73,7 +76,7 @@ def test_another_history_may_write_another_lock_at_our_revision() -> None:
 
 
 def fence(kind: str, machine: str = "m1") -> FencingRecord:
-    image = Image(disk="root", kind=kind, id=f"{kind}/x")
+    image = Image(disk="root", kind=ImageKind(kind), id=f"{kind}/x")
     return FencingRecord(epoch=3, host="a", boot_id="b", machine_id=machine, images=(image,))
 
 
@@ -160,3 +163,35 @@ def test_times_leave_room_for_one_failed_round(ttl: int, endpoints: int) -> None
 def test_a_lease_too_short_for_its_endpoints_is_refused() -> None:
     with pytest.raises(ValueError, match="endpoints"):
         LeaseTimes.of(0, 3)
+
+
+def test_a_vm_with_a_name_like_a_key_of_ours_has_its_own_keys() -> None:
+    """What it is called, and where its tree stands, is not read out of its keys again."""
+    names = Names.of("/a/_claims", "fence", "/elsewhere")
+    assert (names.prefix, names.vm) == ("/a/_claims", "fence")
+    assert names.fence == "/a/_claims/_own/fence/fence"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "kind"),
+    [
+        ("rbd/2c61/vms/7", ImageKind.rbd),
+        ("file/m1/srv/rbd/x", ImageKind.file),
+        ("shared/rbd", ImageKind.shared),
+        ("mac/52:54:00:00:00:01", None),
+        ("address/br0/10.0.0.1", None),
+        ("rbdx/2c61/vms/7", None),
+        ("", None),
+    ],
+)
+def test_an_id_tells_the_kind_of_its_disk(claimed: str, kind: ImageKind | None) -> None:
+    assert kind_of(claimed) is kind
+    assert of_kind(ImageKind.rbd, {claimed: "text"}) == (
+        {claimed: "text"} if kind is ImageKind.rbd else {}
+    )
+
+
+def test_only_an_image_in_ceph_has_a_cluster() -> None:
+    assert Image(disk="root", kind=ImageKind.rbd, id="rbd/2c61/vms/ns/7").fsid == "2c61"
+    assert Image(disk="root", kind=ImageKind.rbd, id="rbd/2c61/vms/ns/7").place == "vms/ns/7"
+    assert not Image(disk="root", kind=ImageKind.file, id="file/2c61/vms/7").fsid
