@@ -19,6 +19,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from holdfast.runtime.child import uid_map_end
 from holdfast.runtime.confinement import identity
 from holdfast.runtime.worker import idle
 from holdfast.storage import local, qcow2
-from holdfast.storage.image import client, golden
+from holdfast.storage.image import client, golden, qemu_img
 from holdfast.storage.pathname import ANYWHERE, Bounds
 from holdfast.storage.volume import Workshop
 
@@ -491,7 +492,7 @@ HOSTILE = [
 @pytest.mark.parametrize(("make", "said"), HOSTILE, ids=[one[0].__name__ for one in HOSTILE])
 def test_hostile_images(shelf: Shelf, make: Callable[[Path], Path], said: str) -> None:
     image = make(shelf.root / "image")
-    with pytest.raises(ConfigError, match=f"disks/root/source/image: '.*image': .*({said})"):
+    with pytest.raises(ConfigError, match=f"disks/root/source/image: '/.*': .*({said})"):
         shelf.provide(shelf.disk("a-root", Source(image=str(image)), size=8 * MIB))
     assert (shelf.files(), shelf.left_over()) == ([], [])
     assert list(shelf.cache.glob("*.*")) == []
@@ -536,7 +537,7 @@ def lying(monkeypatch: pytest.MonkeyPatch, *said: str, kept: list[int] | None = 
             if kept is not None:
                 kept.append(os.dup(descriptors[1]))
 
-        def lines(self, _: object) -> Iterator[str]:
+        def lines(self, _: object, **_limits: float) -> Iterator[str]:
             yield from said
 
     monkeypatch.setattr(client, "Work", Liar)
@@ -581,6 +582,58 @@ def test_what_it_leaves_behind_writes_to_no_image(
         shelf.provide(shelf.disk("a-root", Source(image=str(image))))
     os.close(kept[0])
     assert (shelf.files(), shelf.left_over(), list(shelf.cache.glob("*.*"))) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("does", "limit", "said"),
+    [
+        ("exec sleep 600", "SILENT", "has said nothing for"),
+        ("while echo; do sleep 0.1; done", "WHOLE", "has been at work for"),
+    ],
+)
+def test_it_keeps_nobody_waiting_for_ever(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, does: str, limit: str, said: str
+) -> None:
+    """Neither its VM nor the next one that wants the same image."""
+    source = Source(image="http://192.0.2.1/")
+    monkeypatch.setattr(client, "confined", lambda *_: ["sh", "-c", does])
+    monkeypatch.setattr(client, limit, 1.0)
+    with pytest.raises(Unreachable, match=f"source/image: .*the process that fetches {said}"):
+        shelf.provide(shelf.disk("a-root", source))
+    lying(monkeypatch, answered())
+    assert shelf.provide(shelf.disk("b-root", source)).read_bytes() == CONTENT
+    assert (shelf.files(), shelf.left_over()) == (["b-root.raw"], [])
+
+
+def test_qemu_img_keeps_nobody_waiting_for_ever(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its limit of the CPU's time says nothing of one that sleeps."""
+    lying(monkeypatch, answered())
+    monkeypatch.setattr(qemu_img, "confined", lambda *_: ["sleep", "600"])
+    monkeypatch.setattr(qemu_img, "LONGEST", 1.0)
+    with pytest.raises(Unreachable, match=r"source/image: .*qemu-img has been at work for"):
+        shelf.provide(shelf.disk("a-root", Source(image=str(raw(shelf.root / "image")))))
+    assert shelf.files() == []
+
+
+@pytest.mark.parametrize("url", [True, False])
+def test_it_is_fenced_off_before_it_speaks_to_a_server(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, url: bool
+) -> None:
+    done: list[str] = []
+
+    def starts(*_: object) -> None:
+        done.append("errand")
+        raise HostLacks("seen")
+
+    monkeypatch.setattr(client, "Work", starts)
+    image = "http://192.0.2.1/" if url else str(raw(shelf.root / "image"))
+    disk = shelf.disk("a-root", Source(image=image))
+    fence_off = partial(done.append, "fence")
+    with pytest.raises(HostLacks, match="seen"):
+        Workshop(shelf.cache, WHO, None, idle, ANYWHERE, fence_off).provide(disk)
+    assert done == (["fence", "errand"] if url else ["errand"])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +16,12 @@ from typing import cast
 import pytest
 from processes import netns
 
+from holdfast.dataclass import replace
 from holdfast.grammar import address
 from holdfast.instance import firewall
 from holdfast.instance.plan import Plan
-from holdfast.machine import Nic, NicMode
+from holdfast.launcher.start import Attention, make_volumes
+from holdfast.machine import Disk, Nic, NicMode, RbdImage, Source, Volume
 from holdfast.machine.ceph import Monitor
 from holdfast.network import bridge_helper, cards, spoofing
 from holdfast.network.boundary import Boundary, label, of_guest, of_qemu
@@ -27,7 +29,11 @@ from holdfast.network.nftables import Nftables
 from holdfast.network.publication import Publication
 from holdfast.network.ruleset import ruleset
 from holdfast.policy.network_limits import NetworkLimits, Place
+from holdfast.runtime.confinement import Identity
+from holdfast.runtime.worker import idle
 from holdfast.storage.ceph.keyring import Keyring
+from holdfast.storage.image import client
+from holdfast.storage.pathname import ANYWHERE
 from holdfast.system import rtnetlink
 
 pytestmark = [
@@ -352,6 +358,54 @@ def test_two_vms_without_a_name_have_rules_of_their_own() -> None:
     names = [ruleset(name, ()).split()[2] for name in ("7", "7-qemu", "uid-7")]
     names += [of_qemu(label(vm, 7), 7, [], Boundary()).split()[2] for vm in ("7", "uid-7", "")]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.usefixtures("services")
+def test_what_the_process_that_fetches_may_reach() -> None:
+    """It has QEMU's uid, and is there first. Of Ceph it has no need."""
+    disk = Disk(name="root", backend=RbdImage(pool="rbd", image="7"), source=Source(image="http://192.0.2.7/"))  # fmt: skip
+    own = replace(disk, source=Source(image="http://127.0.0.1/", trusted=True))
+    closed = NetworkLimits(unreachable=(Place(network=ip_network("192.0.2.7/32"), port=8000),))
+    for given, opened in ((disk, False), (own, True)):
+        rules = firewall.Firewall(plan(disks=(given,), network=closed))
+        with ExitStack() as life:
+            rules.around_fetch(UID)
+            rules.around_fetch(UID)  # for the next disk
+            assert reaches("192.0.2.7", 80)
+            for where, port in (("127.0.0.1", 80), ("::1", 80), ("192.0.2.7", 8000)):
+                assert reaches(where, port) is opened, (where, port)
+            for where, port in (("169.254.169.254", 80), ("192.0.2.7", 2379), ("192.0.2.7", 3300)):
+                assert not reaches(where, port), (where, port)
+            rules.around(UID, [], {}, life)
+            assert reaches("192.0.2.7", 3300)  # as QEMU must
+            assert not reaches("127.0.0.1", 80)
+        assert reaches("127.0.0.1", 80)
+        rules.around_fetch(UID)
+        rules.close()  # of a start that comes to no QEMU
+        assert reaches("127.0.0.1", 2379)
+
+
+@pytest.mark.usefixtures("services")
+def test_an_image_is_fetched_behind_these_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried_while_fetching: list[bool] = []
+
+    class Fetching(Exception):
+        pass
+
+    class Work:
+        def __init__(self, *_: object) -> None:
+            tried_while_fetching.extend([reaches("127.0.0.1", 80), reaches("192.0.2.7", 80)])
+            raise Fetching
+
+    monkeypatch.setattr(client, "Work", Work)
+    volume = Volume(pool="default", directory=str(tmp_path), name="7-root.raw")
+    disk = Disk(name="root", backend=volume, source=Source(image="http://192.0.2.1/"))
+    described = plan(disks=(disk,), image_cache=str(tmp_path / "cache"), cluster=None, bounds=ANYWHERE)  # fmt: skip
+    with closing(firewall.Firewall(described)) as rules, pytest.raises(Fetching):
+        make_volumes(described, Identity(uid=UID, gid=UID), rules, cast("Attention", idle))
+    assert tried_while_fetching == [False, True]
 
 
 def test_a_card_of_qemus_own_words_has_the_boundary(wires: Mapping[str, int]) -> None:

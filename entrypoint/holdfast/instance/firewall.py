@@ -3,7 +3,7 @@
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from holdfast import log
 from holdfast.config.endpoint import Endpoint
+from holdfast.dataclass import replace
 from holdfast.errors import HoldfastError, HostLacks
 from holdfast.instance.plan import Plan
 from holdfast.machine import NicMode, RbdImage
@@ -41,24 +42,45 @@ class Firewall:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._said: set[str] = set()
+        self._fetch = ExitStack()
+        self._fetching = False
 
     def around(self, uid: int, mute: Sequence[int], taps: dict[str, Tap], life: ExitStack) -> None:
+        def rules(nftables: Nftables) -> None:
+            self._rules(nftables, self._boundary(), uid, mute, taps)
+
+        self._held(rules, life, "what QEMU and its guest may reach")
+        self.close()
+
+    def around_fetch(self, uid: int) -> None:
+        """Of the process that fetches images, which has QEMU's uid. They stay until QEMU's stand: what has broken
+        out of it may outlive its work.
+        """
+
+        def rules(nftables: Nftables) -> None:
+            called = label(self._plan.machine.vm, uid)
+            nftables.run(of_qemu(called, uid, (), self._of_fetch(), "fetch"))
+
+        if not self._fetching:
+            self._fetching = True
+            self._held(rules, self._fetch, "what the process that fetches images may reach")
+
+    def close(self) -> None:
+        self._fetch.close()
+        self._fetching = False
+
+    def _held(self, rules: Callable[[Nftables], None], life: ExitStack, what: str) -> None:
+        """Until the end of `life`."""
         if Capability.NET_ADMIN not in capability.effective():
             self._say(NO_RIGHT)
             return
         try:
-            self._around(uid, mute, taps, life)
+            with closing(Nftables()) as nftables:
+                for one in nftables.kept():
+                    life.callback(os.close, one)
+                rules(nftables)
         except (OSError, ValueError, HoldfastError) as error:
-            self._say(f"what QEMU and its guest may reach is not limited here: {error}")
-
-    def _around(
-        self, uid: int, mute: Sequence[int], taps: dict[str, Tap], life: ExitStack
-    ) -> None:
-        boundary = self._boundary()
-        with closing(Nftables()) as nftables:
-            for one in nftables.kept():
-                life.callback(os.close, one)
-            self._rules(nftables, boundary, uid, mute, taps)
+            self._say(f"{what} is not limited here: {error}")
 
     def _rules(
         self,
@@ -122,6 +144,13 @@ class Firewall:
             loopback=plan.ceph is not None and is_on_loopback(plan.ceph),
             answers=plan.adapted is not None or any(nic.ports for nic in plan.machine.nics),
         )
+
+    def _of_fetch(self) -> Boundary:
+        """It opens no disk. A server that the operator has named himself may be anywhere, as his proxies may."""
+        boundary = replace(self._boundary(), ceph=False, loopback=False, answers=False)
+        if any(disk.source is not None and disk.source.trusted for disk in self._plan.disks):
+            return replace(boundary, loopback=True, unreachable=())
+        return boundary
 
     def _addresses(self, endpoint: Endpoint) -> list[Address]:
         with suppress(ValueError):

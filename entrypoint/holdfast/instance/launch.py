@@ -67,6 +67,7 @@ class Launch:
         host: Host,
         who: Identity,
         rundir: RunDirectory,
+        firewall: "Firewall",
         vault: "Vault | None" = None,
     ) -> None:
         self._plan = plan
@@ -77,7 +78,7 @@ class Launch:
         self._kills = 0  # for want of memory, before QEMU was started
         self.helpers: list[Child] = []  # that serve devices of this QEMU
         self._made_ticket = ""
-        self._firewall: Firewall | None = None
+        self._firewall = firewall
         # Another than QEMU's, whose group may pass through the run directory.
         self._tpm_uid: int | None = None
 
@@ -258,9 +259,6 @@ class Launch:
 
     def _fence_off(self, wiring: Wiring, life: ExitStack) -> None:
         """Before QEMU is there: its options, too, may be a tenant's."""
-        from holdfast.instance.firewall import Firewall  # noqa: PLC0415 - nothing of it is in a mere plan
-
-        self._firewall = self._firewall or Firewall(self._plan)
         mute = [] if self._tpm_uid is None else [self._tpm_uid]
         self._firewall.around(self._who.uid, mute, dict(wiring.taps), life)
 

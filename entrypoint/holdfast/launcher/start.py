@@ -1,7 +1,8 @@
 """What comes before the first QEMU: predecessors shut out, volumes made, a directory of the VM's own."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from holdfast.system import capacity
 
 if TYPE_CHECKING:
     from holdfast.devices.tpm import Vault
+    from holdfast.instance.firewall import Firewall
     from holdfast.ownership.volumes import Inventory
 
 
@@ -44,15 +46,18 @@ def start(
         fencing.shut_out(events)
         fencing.admit_ourselves()
         fencing.admit_writes()
+    from holdfast.instance.firewall import Firewall  # noqa: PLC0415 - nothing of it is in a mere plan
+
     with ExitStack() as life:
         who = own_identity(plan, host, life)
-        see_to_volumes(plan, who, events, fencing, volumes)
+        firewall = life.enter_context(closing(Firewall(plan)))
+        see_to_volumes(plan, who, firewall, events, fencing, volumes)
         status = fencing.keepalive.status if fencing else described(plan, host)
         rundir = life.enter_context(RunDirectory(plan.machine.vm or "qemu", who))
         life.enter_context(status.shown_in(rundir.path))
         return Runs(
             plan=plan,
-            launch=Launch(plan, host, who, rundir, vault),
+            launch=Launch(plan, host, who, rundir, firewall, vault),
             rundir=rundir,
             accelerator=host.accelerator(plan.machine),
             status=status,
@@ -97,11 +102,12 @@ class Attention:
 def see_to_volumes(
     plan: Plan,
     who: Identity,
+    firewall: "Firewall",
     events: Events,
     fencing: Fencing | None,
     volumes: "Inventory | None",
 ) -> None:
-    make_volumes(plan, who, Attention(events, fencing.keepalive if fencing else None))
+    make_volumes(plan, who, firewall, Attention(events, fencing.keepalive if fencing else None))
     if fencing is not None:
         fencing.claim_made()
     if volumes is not None:
@@ -112,21 +118,20 @@ def see_to_volumes(
         place.mark_all(plan.disks)
 
 
-def make_volumes(plan: Plan, who: Identity, attend: Attention) -> None:
+def make_volumes(plan: Plan, who: Identity, firewall: "Firewall", attend: Attention) -> None:
     for disk in plan.disks:
-        if done := made(disk, plan, who, attend):
+        if done := made(disk, plan, who, firewall, attend):
             more = {} if disk.size is None else {"bytes": disk.size}
             log.info(f"disk {disk.name}: {done} {disk.backend}", **more)
         directory.keep_private(disk)
 
 
-def made(disk: Disk, plan: Plan, who: Identity, attend: Attention) -> str:
+def made(disk: Disk, plan: Plan, who: Identity, firewall: "Firewall", attend: Attention) -> str:
     if disk.source is not None:
         from holdfast.storage.volume import Workshop  # noqa: PLC0415 - few starts fetch an image
 
-        return Workshop(Path(plan.image_cache), who, plan.cluster, attend, plan.bounds).provide(
-            disk
-        )
+        cache, fence_off = Path(plan.image_cache), partial(firewall.around_fetch, who.uid)
+        return Workshop(cache, who, plan.cluster, attend, plan.bounds, fence_off).provide(disk)
     if plan.cluster is not None and isinstance(disk.backend, RbdImage):
         return plan.cluster.provide(disk)
     return directory.provide(disk, plan.bounds)

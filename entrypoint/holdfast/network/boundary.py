@@ -43,8 +43,10 @@ def label(vm: str, uid: int) -> str:
     return vm or f"uid.{uid}"
 
 
-def of_qemu(label: str, uid: int, mute: Collection[int], boundary: Boundary) -> str:
-    """`mute` are the uids of helpers that have no business on a network.
+def of_qemu(
+    label: str, uid: int, mute: Collection[int], boundary: Boundary, who: str = "qemu"
+) -> str:
+    """`mute` are the uids of helpers that have no business on a network. `who`: what has this uid meanwhile.
 
     Before anybody translates an address (priority -100): what is meant counts. Only what opens a
     connection is judged: a listener of QEMU's answers with SYN and ACK, from wherever it is asked.
@@ -59,7 +61,7 @@ def of_qemu(label: str, uid: int, mute: Collection[int], boundary: Boundary) -> 
         *(f"    {rule}" for rule in _qemu(boundary)),
         "  }",
     ]
-    return owned(f"inet holdfast-{label}.qemu", lines)
+    return owned(f"inet holdfast-{label}.{who}", lines)
 
 
 def _qemu(boundary: Boundary) -> Iterator[str]:

@@ -1,12 +1,22 @@
-"""Other processes at work for a start: what they say is read, and they end with whoever waits for them."""
+"""Other processes at work for a start: what they say is read, and they end with whoever waits for them, or when
+their time is over: they read what strangers wrote, and a VM's lock is held meanwhile.
+"""
 
 import os
 import selectors
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 
+from holdfast.errors import Unreachable
+
 LONGEST_LINE = 64 * 1024
+HOUR = 3600.0  # seconds
 Attend = Callable[[], None]  # raises what ends the work
+
+
+class Overdue(Unreachable):
+    """It is at work, or silent, for too long; another try may do better. The message goes behind a name."""
 
 
 def idle() -> None:
@@ -36,7 +46,9 @@ class Work:
         except BrokenPipeError:
             pass  # its status and last words say why
 
-    def lines(self, attend: Attend) -> Iterator[str]:
+    def lines(self, attend: Attend, *, whole: float, silent: float) -> Iterator[str]:
+        """For `whole` seconds at most; `silent`: from one word to the next. Raises Overdue."""
+        clock = _Clock(whole, silent)
         assert self._process.stdout  # noqa: S101 - for the type checker
         rest = b""
         try:
@@ -44,11 +56,13 @@ class Work:
                 selector.register(self._process.stdout, selectors.EVENT_READ)
                 while True:
                     attend()
+                    clock.look()
                     if not selector.select(0.05):
                         continue
                     data = os.read(self._process.stdout.fileno(), 65536)
                     if not data:
                         break
+                    clock.heard()
                     *lines, rest = (rest + data).split(b"\n")
                     rest = rest[
                         :LONGEST_LINE
@@ -69,3 +83,20 @@ class Work:
         assert self._process.stdout  # noqa: S101 - for the type checker
         self._process.stdout.close()
         return self._process.wait()
+
+
+class _Clock:
+    def __init__(self, whole: float, silent: float) -> None:
+        self._whole = whole
+        self._silent = silent
+        self._began = self._heard = time.monotonic()
+
+    def heard(self) -> None:
+        self._heard = time.monotonic()
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now - self._began > self._whole:
+            raise Overdue(f"has been at work for {self._whole / HOUR:.3g} hours")
+        if now - self._heard > self._silent:
+            raise Overdue(f"has said nothing for {self._silent / HOUR:.3g} hours")

@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from holdfast.errors import ConfigError, Fault
+from holdfast.errors import ConfigError, Fault, Unreachable
 from holdfast.machine import Disk, Format, RbdImage, RbdVolume, Source, Volume
 from holdfast.runtime.confinement import Identity
-from holdfast.runtime.worker import Attend
+from holdfast.runtime.worker import Attend, Overdue, idle
 from holdfast.storage import directory, hole, qcow2
 from holdfast.storage.ceph.cluster import Cluster
 from holdfast.storage.image import golden
@@ -21,16 +21,24 @@ SPARE = 1024**3  # what a format may need beside the data
 
 
 class Workshop:
-    """`who` is the uid that reads strangers' images; `attend` raises what ends the work; within `bounds` images lie."""
+    """`who` is the uid that reads strangers' images; `attend` raises what ends the work; within `bounds` images lie.
+    `fence_off` comes before a process of `who` speaks to a server.
+    """
 
     def __init__(
-        self, cache: Path, who: Identity, cluster: Cluster | None, attend: Attend, bounds: Bounds
+        self,
+        cache: Path,
+        who: Identity,
+        cluster: Cluster | None,
+        attend: Attend,
+        bounds: Bounds,
+        fence_off: Callable[[], None] = idle,
     ) -> None:
         self._who = who
         self._cluster = cluster
         self._attend = attend
         self._bounds = bounds
-        self._cache = Cache(cache, who, attend, bounds)
+        self._cache = Cache(cache, who, attend, bounds, fence_off)
 
     def provide(self, disk: Disk) -> str:
         """What was done, "" for nothing."""
@@ -180,9 +188,10 @@ def _naming(disk: Disk, place: str) -> Iterator[None]:
     """What qemu-img says of an image says neither which nor whose."""
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, Overdue) as error:
         key = "source/volume" if disk.source and disk.source.volume else "source/image"
-        raise _fault(disk, key, place, error.message) from error
+        fault = _fault(disk, key, place, error.message)
+        raise (fault if isinstance(error, ConfigError) else Unreachable(fault.message)) from error
 
 
 def _check_size(disk: Disk, place: str, size: int) -> None:

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from holdfast.dataclass import asdict, dataclass
@@ -19,7 +19,7 @@ from holdfast.errors import HostLacks
 from holdfast.grammar.url import shown
 from holdfast.machine import Format, Source
 from holdfast.runtime.confinement import Identity
-from holdfast.runtime.worker import Attend
+from holdfast.runtime.worker import Attend, idle
 from holdfast.storage import local
 from holdfast.storage.pathname import Bounds
 
@@ -56,11 +56,19 @@ class Order:
 
 
 class Cache:
-    def __init__(self, root: Path, who: Identity, attend: Attend, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        root: Path,
+        who: Identity,
+        attend: Attend,
+        bounds: Bounds,
+        fence_off: Callable[[], None] = idle,
+    ) -> None:
         self.root = root
         self._bounds = bounds
         self._who = who
         self._attend = attend
+        self._fence_off = fence_off
 
     def image(self, source: Source, *, key: str, limit: int) -> Cached:
         """The image of a source, fetched if it is not there. What is wrong names `key`."""
@@ -91,6 +99,8 @@ class Cache:
     def _fetch(self, order: "Order") -> Cached:
         from holdfast.storage.image.client import Errand  # noqa: PLC0415 - it needs this module
 
+        if order.source.is_url:
+            self._fence_off()
         new = self.partial(order.name, ".new")
         new.unlink(missing_ok=True)
         target = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)

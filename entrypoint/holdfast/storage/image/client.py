@@ -16,7 +16,7 @@ from holdfast.runtime import sandbox
 from holdfast.runtime.confinement import Identity, confined
 from holdfast.runtime.progress import Progress
 from holdfast.runtime.seccomp import Filter
-from holdfast.runtime.worker import Attend, Work
+from holdfast.runtime.worker import HOUR, Attend, Overdue, Work
 from holdfast.storage import image_head
 from holdfast.storage.image import qemu_img
 from holdfast.storage.image.cache import NOTHING, Cache, Cached, Order, place_of
@@ -25,6 +25,8 @@ from holdfast.storage.image.origin import digest
 LONGEST = 500  # characters of what the process says
 MOST = 2**63  # bytes
 ENDING = 5.0  # seconds
+WHOLE = 24 * HOUR  # of one errand; the next goes on where a download stopped
+SILENT = HOUR  # from one word to the next; a server has ten minutes (`fetch.deadline`)
 KINDS: dict[str, type[HoldfastError]] = {
     kind.__name__: kind for kind in (ConfigError, HostLacks, Unreachable)
 }
@@ -43,7 +45,13 @@ class Errand:
         self._attend = attend
 
     def run(self) -> Cached:
-        answer = self._ask(self._request())
+        try:
+            return self._run()
+        except Overdue as error:
+            raise Unreachable(str(self._fault(error.message))) from error
+
+    def _run(self) -> Cached:
+        answer = self._heard(self._request())
         self._keep_alone()
         if answer.get("unchanged") and self._order.known is not None:
             return self._order.known
@@ -82,20 +90,30 @@ class Errand:
             "whole": order.known.version if order.known else NOTHING,
         }
 
+    def _heard(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._ask(request)
+        except Overdue as error:
+            raise Overdue(f"the process that fetches {error.message}") from error
+
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         command = [sys.executable, "-P", "-m", "holdfast.storage.image.worker"]
         alone = Identity(uid=self._who.uid, gid=self._who.gid)
-        with sandbox.handed(Filter(network=True, processes=True)) as seccomp:
+        with sandbox.handed(Filter(network=bool(request["url"]), processes=True)) as seccomp:
             passed = [request["source"], request["target"], seccomp]
             work = Work(
                 confined(command, alone, os.getpid(), seccomp), passed, json.dumps(request)
             )
         last = ""
         with Progress(place_of(self._order.source)) as progress:
-            for line in work.lines(self._attend):
+            for line in work.lines(self._attend, whole=WHOLE, silent=SILENT):
                 match heard(line):
                     case {
-                        "progress": ["fetching" | "unpacking" as doing, int(done), int(total)]
+                        "progress": [
+                            "fetching" | "checking" | "unpacking" as doing,
+                            int(done),
+                            int(total),
+                        ]
                     } if 0 <= done <= MOST and 0 <= total <= MOST:
                         progress.tell(doing, done, total)
                     case {"started": {"etag": str(etag), "modified": str(modified)}}:

@@ -13,12 +13,13 @@ from holdfast.machine import Format
 from holdfast.runtime import sandbox
 from holdfast.runtime.confinement import Identity, confined
 from holdfast.runtime.seccomp import Filter
-from holdfast.runtime.worker import Attend, Work
+from holdfast.runtime.worker import HOUR, Attend, Overdue, Work
 
 MEMORY = 2 * 1024**3
 MOST_WORDS = 1024**2  # characters
 SECONDS_TO_LOOK = 10  # of CPU
 SECONDS_TO_CONVERT = 3600
+LONGEST = 24 * HOUR  # of the clock: storage may be slow
 LARGEST = 64 * 1024**4  # bytes; what claims more is no image that anybody wants
 
 
@@ -75,7 +76,10 @@ def _run(
     with sandbox.handed(Filter()) as seccomp:
         limited = confined(["prlimit", *limits, "--", *command], alone, os.getpid(), seccomp)
         work = Work(limited, [*descriptors, seccomp])
-    said = _words(work.lines(attend))
+    try:
+        said = _words(work.lines(attend, whole=LONGEST, silent=LONGEST))
+    except Overdue as error:
+        raise Overdue(f"cannot be read as an image: qemu-img {error.message}") from error
     if work.close():
         own = said.replace("qemu-img: ", "").strip().splitlines()
         reason = (

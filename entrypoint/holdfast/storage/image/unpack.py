@@ -39,12 +39,13 @@ DAMAGED = (
 )
 
 
-def digest(descriptor: int, algorithm: str) -> str:
+def digest(descriptor: int, algorithm: str, progress: Callable[[int], None]) -> str:
     # md5 is what some still publish; the key says so.
     found = hashlib.new(algorithm, usedforsecurity=False)
     with _reading(descriptor) as file:
         while data := file.read(CHUNK):
             found.update(data)
+            progress(file.tell())
     return found.hexdigest()
 
 

@@ -35,12 +35,14 @@ class Fetcher:
         if request["url"] and not self._download():
             return {"unchanged": True}
         sandbox.put_on(Filter(processes=True))  # zstd is a program
+        total = os.fstat(request["source"]).st_size
         if request["checksum"]:
             algorithm, _, wanted = request["checksum"].partition(":")
-            found = digest(request["source"], algorithm)
+            found = digest(
+                request["source"], algorithm, lambda done: self._tell("checking", done, total)
+            )
             if found != wanted:
                 return {"mismatch": f"{algorithm}:{found}"}
-        total = os.fstat(request["source"]).st_size
         unpack(
             request["source"],
             request["target"],
