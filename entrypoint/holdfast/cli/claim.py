@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
 from holdfast.config.settings import Settings
-from holdfast.errors import ConfigError, HoldfastError, LockHeld, UsageError, legible
+from holdfast.errors import HoldfastError, UsageError, legible
 from holdfast.etcd.record import Unreadable
 from holdfast.etcd.store import Store
-from holdfast.etcd.txn import Delete, Item, Range, Unchanged
-from holdfast.ownership.records import Claim, decode_claim
+from holdfast.etcd.txn import Item, Range
+from holdfast.ownership import override
+from holdfast.ownership.address_claim import is_address
+from holdfast.ownership.records import ImageKind, decode_claim, kind_of
 from holdfast.system.container import command
 
 if TYPE_CHECKING:
-    from holdfast.cli.image_claim import LeftImage
+    from holdfast.ownership.left_image import LeftImage
 
 GIVES_UP = """\
 {disk} belongs to VM {vm} (epoch {epoch}), which did not let go of it. Set free, it can be taken by any
@@ -80,10 +82,12 @@ def set_free(given: Namespace, config: Settings, store: Store) -> int:
         if item is not None:
             judge(item, given, store, then)
         if image and image.claimed:
-            image.judge(yes=given.yes, then=then)
+            from holdfast.cli import image_claim  # noqa: PLC0415 - likewise
+
+            image_claim.judge(image, yes=given.yes, then=then)
             image.set_free()
         if item is not None:
-            drop(item, store)
+            override.release(store, item)
     print(f"{given.disk} is free")
     return 0
 
@@ -92,7 +96,7 @@ def left(disk: str, config: Settings, stack: ExitStack, *, needed: bool) -> "Lef
     """Within a tree etcd's claim is enough: who takes the disk then goes by it, and shuts out whom the image names.
     So a machine without Ceph's configuration may set a disk free, too, unless the image alone has a claim.
     """
-    if not disk.startswith("rbd/"):
+    if kind_of(disk) is not ImageKind.rbd:
         return None
     from holdfast.cli.image_claim import left_image  # noqa: PLC0415 - for those who have a Ceph
 
@@ -106,32 +110,10 @@ def left(disk: str, config: Settings, stack: ExitStack, *, needed: bool) -> "Lef
 
 def judge(item: Item, given: Namespace, store: Store, then: str) -> None:
     """Raises LockHeld while the claimant is running, and UsageError without consent."""
-    claim = claim_of(item)
-    if store.read(Range(key=claim.lock)).items:
-        raise LockHeld(f"VM {claim.vm} is running: {given.disk} is in use")
+    claim = override.claim_of(item)
+    override.refuse_in_use(store, claim, given.disk)
     if not given.yes:
-        lost = BOTH_ANSWER if given.disk.startswith(("mac/", "address/")) else GIVES_UP
+        lost = BOTH_ANSWER if is_address(given.disk) else GIVES_UP
         raise UsageError(
             lost.format(disk=given.disk, vm=claim.vm, epoch=claim.epoch, command=then)
         )
-
-
-def drop(item: Item, store: Store) -> None:
-    claim = claim_of(item)
-    compare = [
-        Unchanged(key=claim.lock, revision=0),
-        Unchanged(key=item.key, revision=item.mod_revision),
-    ]
-    if not store.txn(compare, [Delete(key=item.key)]).succeeded:
-        raise LockHeld(f"VM {claim.vm} was started meanwhile; nothing was deleted")
-
-
-def claim_of(item: Item) -> Claim:
-    """Who has it, and so whether that VM is running, stands in the claim alone."""
-    try:
-        return decode_claim(item.value)
-    except Unreadable as error:
-        raise ConfigError(
-            f"{item.key} {error}",
-            hint=f"if no VM uses that disk for certain: etcdctl del {item.key}",
-        ) from error

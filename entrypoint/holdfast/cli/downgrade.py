@@ -4,14 +4,12 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 
 from holdfast.cli.arguments import Parser
-from holdfast.cli.fence import names_of, unused
+from holdfast.cli.fence import names_of
 from holdfast.cli.subject import connected
 from holdfast.config.settings import Settings
-from holdfast.errors import LockHeld, UsageError
+from holdfast.errors import UsageError
 from holdfast.etcd.store import Store
-from holdfast.etcd.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
-from holdfast.ownership import legacy
-from holdfast.ownership.names import Names
+from holdfast.ownership import override
 from holdfast.system.container import command
 
 GIVES_UP = """\
@@ -31,55 +29,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def give_back(given: Namespace, config: Settings, store: Store) -> int:
     names = names_of(config)
-    own = (names.lock, names.power, names.fence, *_places(names))
-    keys = (*own, names.legacy.fence, *_places(names.legacy))
-    seen = store.read(*(Range(key=key) for key in keys))
-    judge(seen, names, config)
+    seen = override.look_at_all(store, names)
+    override.refuse_downgrade(seen, names)
     if names.epoch not in seen.items:
         print(f"VM {config.vm} has no record that was moved: an older Holdfast may start it")
         return 0
     if not given.yes:
         then = command(f"holdfast downgrade {config.vm} --yes")
         raise UsageError(GIVES_UP.format(vm=config.vm, command=then))
-    compare = [Unchanged(key=key, revision=seen.revision_of(key)) for key in keys]
-    if not store.txn(compare, _back(seen, names)).succeeded:
-        raise LockHeld("the VM was taken meanwhile, or a record has changed; nothing was written")
+    override.downgrade(store, names, seen)
     print(f"an older Holdfast may start VM {config.vm} now, once its power is on")
     return 0
-
-
-def judge(seen: Reply, names: Names, config: Settings) -> None:
-    """Only while nobody can be running it, or start it: one who stands by would move the records again at once."""
-    unused(seen, names, config)
-    if legacy.fences(seen, names):
-        raise LockHeld(
-            f"the last owner of VM {config.vm} did not stop cleanly, and an older Holdfast could not read whom it names",
-            hint="start it here, and stop it; the command `fence show` names them",
-        )
-    power = seen.items.get(names.power)
-    if power is None or power.value.strip() != b"off":
-        raise UsageError(
-            f"VM {config.vm} is not switched off: whoever stands by would start it",
-            hint=f"etcdctl put {names.power} off",
-        )
-
-
-def _places(names: object) -> list[str]:
-    return [getattr(names, name) for name in ("epoch", "pinned", "tpm")]
-
-
-def _back(seen: Reply, names: Names) -> list[Operation]:
-    """One transaction. The epoch is raised, as by an owner: what one of this version still sends fails."""
-    epoch = legacy.epoch(seen, names) + 1
-    done: list[Operation] = [
-        Put(key=names.legacy.epoch, value=str(epoch).encode()),
-        Delete(key=names.legacy.fence),
-        Delete(key=names.epoch),
-    ]
-    for name in ("pinned", "tpm"):
-        item: Item | None = seen.items.get(getattr(names, name))
-        if item is None and name == "pinned":  # it was forgotten since
-            done.append(Delete(key=names.legacy.pinned))
-        if item is not None:
-            done += [Put(key=getattr(names.legacy, name), value=item.value), Delete(key=item.key)]
-    return done

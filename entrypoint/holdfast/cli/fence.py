@@ -7,14 +7,13 @@ from pathlib import Path
 from holdfast.cli.arguments import Parser
 from holdfast.cli.subject import connected
 from holdfast.config.settings import Settings
-from holdfast.errors import LockHeld, UsageError, legible
+from holdfast.errors import UsageError, legible
 from holdfast.etcd.record import Unreadable
 from holdfast.etcd.store import Store
-from holdfast.etcd.txn import Delete, Item, Put, Range, Reply, Unchanged
 from holdfast.log import plain
-from holdfast.ownership import legacy
+from holdfast.ownership import legacy, override
 from holdfast.ownership.names import Names
-from holdfast.ownership.records import FencingRecord, decode_fence, decode_lock
+from holdfast.ownership.records import FencingRecord, decode_fence
 from holdfast.system.container import command
 
 SHOWN = 400  # bytes of a record that cannot be read
@@ -43,7 +42,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def show(given: Namespace, config: Settings, store: Store) -> int:
-    left = legacy.fences(look(config, store), names_of(config))
+    names = names_of(config)
+    left = legacy.fences(override.look(store, names), names)
     if given.json:
         shown = [plain(one.value.decode(errors="backslashreplace")) for one in left] or ["null"]
     else:
@@ -52,16 +52,10 @@ def show(given: Namespace, config: Settings, store: Store) -> int:
     return 0
 
 
-def look(config: Settings, store: Store) -> Reply:
-    names = names_of(config)
-    keys = (names.lock, names.fence, names.legacy.fence, names.legacy.epoch)
-    return store.read(*(Range(key=key) for key in keys))
-
-
 def forget(given: Namespace, config: Settings, store: Store) -> int:
     names = names_of(config)
-    seen = look(config, store)
-    unused(seen, names, config)
+    seen = override.look(store, names)
+    override.refuse_running(seen, names)
     left = legacy.fences(seen, names)
     if not left:
         print("there is no record to forget")
@@ -69,22 +63,9 @@ def forget(given: Namespace, config: Settings, store: Store) -> int:
     records = "\n".join(readable(one.value) for one in left)
     if not given.yes:
         raise UsageError(_gives_up(config.vm, records))
-    compare = [
-        Unchanged(key=key, revision=seen.revision_of(key))
-        for key in (names.lock, names.legacy.epoch, *(one.key for one in left))
-    ]
-    if not store.txn(compare, [_forgotten(one, seen, names) for one in left]).succeeded:
-        raise LockHeld("the VM was taken meanwhile; nothing was deleted")
+    override.forget(store, names, seen)
     print(f"the record of VM {config.vm} is gone: {records}")
     return 0
-
-
-def _forgotten(item: Item, seen: Reply, names: Names) -> Put | Delete:
-    """Of a VM that was moved, no place stays empty that keeps older launchers off."""
-    mark = seen.items.get(names.legacy.epoch)
-    if item.key == names.legacy.fence and mark and mark.value == legacy.EPOCH:
-        return Put(key=item.key, value=legacy.FENCE)
-    return Delete(key=item.key)
 
 
 def shut_out(given: Namespace, config: Settings, store: Store) -> int:
@@ -111,11 +92,6 @@ def shut_out(given: Namespace, config: Settings, store: Store) -> int:
 def _gives_up(vm: str, records: str) -> str:
     then = command(f"holdfast fence forget {vm} --yes")
     return GIVES_UP.format(vm=vm, record=records, command=then)
-
-
-def unused(seen: Reply, names: Names, config: Settings) -> None:
-    if lock := seen.items.get(names.lock):
-        raise LockHeld(f"VM {config.vm} runs on {decode_lock(lock.value)}: its record is in use")
 
 
 def names_of(config: Settings) -> Names:

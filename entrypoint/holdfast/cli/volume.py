@@ -2,7 +2,7 @@
 
 import json
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,15 +10,15 @@ from holdfast.cli.arguments import Parser
 from holdfast.cli.fence import names_of
 from holdfast.cli.subject import Subject, connected, subject
 from holdfast.config.settings import Settings
-from holdfast.errors import HostLacks, LockHeld, UsageError
+from holdfast.errors import HostLacks, UsageError
 from holdfast.etcd.record import Unreadable
 from holdfast.etcd.store import Store
-from holdfast.etcd.txn import Delete, Item, Put, Range, Reply, Unchanged
+from holdfast.etcd.txn import Delete, Item, Range
 from holdfast.host import Host
 from holdfast.machine import Disk, RbdVolume, Volume
-from holdfast.ownership.records import decode_lock
+from holdfast.ownership import override
 from holdfast.storage import volume_record
-from holdfast.storage.volume_record import Found, VolumeRecord
+from holdfast.storage.volume_record import Found
 
 if TYPE_CHECKING:
     from holdfast.storage.ceph.cluster import Cluster
@@ -125,14 +125,14 @@ def amount(size: int) -> str:
 
 
 def forget(given: Namespace, config: Settings, store: Store, environ: Mapping[str, str]) -> int:
-    seen, key, record = look(given, config, store)
-    item = seen.items.get(key)
+    volume = override.look_at_volume(store, names_of(config), given.disk)
+    item = volume.item
     if item is None:
         print("there is no record to forget")
         return 0
     if not given.yes:
         raise UsageError(GIVES_UP.format(what=readable(item), vm=given.vm, disk=given.disk))
-    change(store, seen, key, locks(config, record), Delete(key=key))
+    override.change_volume(store, volume, Delete(key=volume.key))
     print(f"forgotten: {readable(item)}")
     return 0
 
@@ -144,7 +144,8 @@ def adopt(given: Namespace, config: Settings, store: Store, environ: Mapping[str
     from holdfast.ownership.volumes import Inventory  # noqa: PLC0415 - only this action looks at the host
     from holdfast.system.probe import probe  # noqa: PLC0415 - likewise
 
-    seen, key, record = look(given, config, store)
+    volume = override.look_at_volume(store, names_of(config), given.disk)
+    item, record = volume.item, volume.record
     about = subject(given.vm, None, environ)
     disk = disk_of(about, given.disk)
     host = probe(about.settings.host, make=False)
@@ -153,13 +154,12 @@ def adopt(given: Namespace, config: Settings, store: Store, environ: Mapping[str
             raise HostLacks(
                 f"{found.name} is not here", hint="mount its pool, or ask the host that has it"
             )
-        item = seen.items.get(key)
         if item and not given.yes and (record is None or record.id != found.id):
             raise UsageError(
                 ANOTHER.format(what=readable(item), name=found.name, vm=given.vm, disk=given.disk)
             )
-        put = Inventory(about.settings, host, seen).taken(disk, found, record, cluster)
-    change(store, seen, key, locks(config, record), put)
+        put = Inventory(about.settings, host, volume.seen).taken(disk, found, record, cluster)
+    override.change_volume(store, volume, put)
     print(f"{found.name} is disk {given.disk} of VM {given.vm} from now on")
     return 0
 
@@ -195,46 +195,6 @@ def reached(
 
 
 # -- both
-
-
-def look(
-    given: Namespace, config: Settings, store: Store
-) -> tuple[Reply, str, VolumeRecord | None]:
-    """The record, and that nobody runs the VM."""
-    key = volume_record.key(config.prefix, given.vm, given.disk)
-    lock = names_of(config).lock
-    seen = store.read(Range(key=key), Range(key=lock))
-    record = readable_record(seen.items.get(key))
-    if record and record.lock != lock:  # a launcher with a LOCK of its own has made it
-        other = store.read(Range(key=record.lock)).items.get(record.lock)
-        held = seen.items.get(lock) or other
-    else:
-        held = seen.items.get(lock)
-    if held:
-        raise LockHeld(f"VM {given.vm} runs on {decode_lock(held.value)}: its volumes are in use")
-    return seen, key, record
-
-
-def change(
-    store: Store, seen: Reply, key: str, locks: Iterable[str], operation: Put | Delete
-) -> None:
-    compare = [Unchanged(key=lock, revision=0) for lock in locks]
-    compare.append(Unchanged(key=key, revision=seen.revision_of(key)))
-    if not store.txn(compare, [operation]).succeeded:
-        raise LockHeld(
-            "the VM was taken meanwhile, or its record has changed; nothing was written in etcd"
-        )
-
-
-def locks(config: Settings, record: VolumeRecord | None) -> set[str]:
-    return {names_of(config).lock, *([record.lock] if record and record.lock else [])}
-
-
-def readable_record(item: Item | None) -> VolumeRecord | None:
-    try:
-        return volume_record.decoded(item.value) if item else None
-    except Unreadable:
-        return None
 
 
 def readable(item: Item) -> str:

@@ -21,6 +21,11 @@ class Address:
     id: str
 
 
+def is_address(claimed: str) -> bool:
+    """Tell the id of a claim on an address from that of a disk."""
+    return claimed.startswith(("mac/", "address/"))
+
+
 def addresses(nics: Iterable[Nic]) -> Iterator[Address]:
     """A MAC is unique in the tree, since VMs move; an address in its LAN: others may use it again."""
     for nic in nics:
