@@ -260,10 +260,10 @@ class Standby:
             raise Obstacle("; ".join(taken.values()))
 
     def _leave_others_disks(self, made: Plan, seen: Reply) -> None:
-        """What another VM has left is, under [vms] of host.toml, not everybody's to take."""
-        if not self._settings.host_config.limits_vms:
+        """Under [vms] of host.toml, what another VM has left. What arguments name is the operator's own word."""
+        if not self._settings.host_config.limits_vms or made.adapted is not None:
             return
-        from holdfast.instance.taking import withheld  # noqa: PLC0415 - for hosts with tenants
+        from holdfast.ownership.permission import withheld  # noqa: PLC0415 - for hosts with tenants
 
         claims = self._names.claims
         if found := withheld(self._settings, made, seen.items, claims):

@@ -6,23 +6,22 @@ from shlex import quote
 from holdfast.config.settings import Settings
 from holdfast.description.disk import ROOT
 from holdfast.etcd.txn import Item
-from holdfast.instance.plan import Plan
 from holdfast.machine.disk import key_of
 from holdfast.ownership import address_claim
 from holdfast.ownership.records import Image
-from holdfast.ownership.takeover import claims_of
+from holdfast.ownership.takeover import Disks, claims_of
 from holdfast.storage import image_claim
 from holdfast.system.container import command
 
 
 def withheld(
-    settings: Settings, made: Plan, claims: Mapping[str, Item], prefix: str
+    settings: Settings, made: Disks, claims: Mapping[str, Item], prefix: str
 ) -> dict[Image, str]:
-    """Those that are not ours to take, with what is to be said. `claims` are etcd's, below `prefix`; what
-    stands in the images is in the plan. What variables and arguments name is the operator's own word.
+    """Pick those that are not ours to take, with what is to be said. `claims` are etcd's, below `prefix`; what
+    stands in the images is in the plan. What variables name is the operator's own word.
     """
     limits = settings.host_config.disks
-    if made.adapted is not None or limits is None:
+    if limits is None:
         return {}
     named = {ROOT} if "rbd" in settings.overrides else set()
     vm, in_images = made.machine.vm, claims_of(made)
