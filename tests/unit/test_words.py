@@ -10,7 +10,7 @@ import pytest
 from describing import described, faults
 
 from holdfast import keys, log
-from holdfast.__main__ import told
+from holdfast.__main__ import report
 from holdfast.config.endpoint import Endpoint
 from holdfast.errors import FOLDER, ConfigError, HostLacks, UsageError, reason
 from holdfast.etcd.denied import explained
@@ -301,7 +301,7 @@ def test_what_etcd_did_not_allow() -> None:
 def test_a_line_of_the_log_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     log.warning("the tap device 246:1\n of a link", said="a\r\nb")
     assert capsys.readouterr().err.count("\n") == 1
-    told(UsageError("one\ntwo", hint="three"))
+    report(UsageError("one\ntwo", hint="three"))
     lines = capsys.readouterr().err.splitlines()
     assert [line.rpartition(" ")[2] for line in lines] == ["one", "two", "three"]
     assert all(line.startswith("holdfast ") for line in lines)

@@ -3,6 +3,7 @@
 from argparse import Action, ArgumentParser, Namespace
 from typing import Any, NoReturn
 
+from holdfast.cli.commands import COMMANDS
 from holdfast.errors import UsageError
 
 
@@ -20,7 +21,8 @@ class Once(Action):
 class Parser(ArgumentParser):
     """No abbreviations: `--fil` may be something else in the next version."""
 
-    def __init__(self, command: str, purpose: str) -> None:
+    def __init__(self, command: str) -> None:
+        purpose = COMMANDS[command].purpose
         super().__init__(prog=f"holdfast {command}", description=purpose, allow_abbrev=False)
         self.register("action", None, Once)
         self.register("action", "store", Once)

@@ -5,17 +5,18 @@ from collections.abc import Mapping, Sequence
 
 from holdfast import log
 from holdfast.cli.arguments import Parser
-from holdfast.cli.subject import read, subject
+from holdfast.cli.subject import subject
 from holdfast.dataclass import replace
 from holdfast.errors import UsageError
 from holdfast.host import Host, Kvm
+from holdfast.system.config_file import read
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     from holdfast.description import describe  # noqa: PLC0415 - `--help` needs no parsers of keys
     from holdfast.qemu import command_line, printable  # noqa: PLC0415 - likewise
 
-    parser = Parser("argv", "Print the QEMU command of a VM, an option with its value a line.")
+    parser = Parser("argv")
     parser.add_argument("vm", metavar="VM", nargs="?", help="default: the VM of the environment")
     parser.add_argument("--file", metavar="vm.yaml", help="its keys, instead of etcd's")
     parser.add_argument("--host-file", metavar="host.json", help="another host than this one")

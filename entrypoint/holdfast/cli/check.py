@@ -17,7 +17,7 @@ UNLIMITED = (
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    parser = Parser("check", "Print all that is wrong with a VM's keys; the status is 78 then.")
+    parser = Parser("check")
     parser.add_argument("vm", metavar="VM", nargs="?", help="default: the VM of the environment")
     parser.add_argument("--file", metavar="vm.yaml", help="its keys, instead of etcd's")
     parser.add_argument(

@@ -31,9 +31,7 @@ two guests will answer to it. Then: {command}"""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    parser = Parser(
-        "claim", "List the disks and addresses that VMs have claimed, or set one free."
-    )
+    parser = Parser("claim")
     parser.add_argument("action", choices=("ls", "release"))
     parser.add_argument("disk", metavar="DISK", nargs="?", help="as `claim ls` prints it")
     parser.add_argument("--yes", action="store_true", help="do it, knowing what is given up")

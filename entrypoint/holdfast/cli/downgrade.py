@@ -19,7 +19,7 @@ Then: {command}"""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    parser = Parser("downgrade", "Let launchers of an older Holdfast start a VM again.")
+    parser = Parser("downgrade")
     parser.add_argument("vm", metavar="VM")
     parser.add_argument("--yes", action="store_true", help="do it, knowing what is given up")
     given = parser.parse_args(arguments)

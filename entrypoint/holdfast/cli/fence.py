@@ -27,7 +27,7 @@ switched off or was started anew. Then: {command}"""
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    parser = Parser("fence", "Show or forget the record of a VM's last owner.")
+    parser = Parser("fence")
     parser.add_argument("action", choices=("show", "forget", "shut-out"))
     parser.add_argument("vm", metavar="VM")
     parser.add_argument("--address", help="whom to shut out, as Ceph lists it: IP:0/NONCE")

@@ -10,7 +10,6 @@ from typing import Any
 
 from holdfast import __version__
 from holdfast.cli.arguments import Parser
-from holdfast.cli.subject import host_toml
 from holdfast.dataclass import asdict
 from holdfast.errors import Fault, UsageError
 from holdfast.host import Host, Kvm, inventory, kvm_lack
@@ -18,6 +17,7 @@ from holdfast.machine.platform import FLASHES
 from holdfast.policy import host_config
 from holdfast.policy.host_config import HostConfig
 from holdfast.policy.pool import DirectoryPool, Pool
+from holdfast.system.config_file import host_toml
 from holdfast.system.probe import probe
 
 HUGEPAGES = Path("/sys/kernel/mm/hugepages")
@@ -31,7 +31,7 @@ PATIENCE = 20.0  # seconds for QEMU to print a list
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    parser = Parser("host", "Print what this host is and has.")
+    parser = Parser("host")
     parser.add_argument("--json", action="store_true", help="as --host-file of check and argv")
     given = parser.parse_args(arguments)
     faults: list[Fault] = []

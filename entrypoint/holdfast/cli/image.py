@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from holdfast.cli.arguments import Parser
-from holdfast.cli.subject import host_toml
 from holdfast.config import settings
 from holdfast.config.settings import Settings
 from holdfast.dataclass import dataclass
@@ -15,6 +14,7 @@ from holdfast.errors import UsageError
 from holdfast.grammar import Refused
 from holdfast.keys import image_source
 from holdfast.policy.pool import DirectoryPool, RbdPool
+from holdfast.system.config_file import host_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Row:
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    parser = Parser("image", "List, fetch or remove the images that volumes are made from.")
+    parser = Parser("image")
     parser.add_argument("action", choices=("ls", "fetch", "prune"))
     parser.add_argument("image", nargs="?", help="fetch: a path or a URL, as in source/image")
     parser.add_argument("--checksum", help="fetch: as in source/checksum")
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def ls(given: Namespace, config: Settings) -> int:
-    return told([*cached(config), *(row for row, _ in goldens(config))], given)
+    return print_rows([*cached(config), *(row for row, _ in goldens(config))], given)
 
 
 def fetch(given: Namespace, config: Settings) -> int:
@@ -70,7 +70,7 @@ def fetch(given: Namespace, config: Settings) -> int:
         who = claim("image-fetch", None, life)
         cache = Cache(Path(config.host_config.image_cache), who, idle, ANYWHERE)
         found = cache.image(source, key="image fetch", limit=MOST)
-    return told(
+    return print_rows(
         [Row(where="cache", name=found.name, size=found.size, users=0, place=found.place)], given
     )
 
@@ -79,7 +79,7 @@ def prune(given: Namespace, config: Settings) -> int:
     """The cache can be fetched again; a parent goes only when no volume sits on it."""
     rows = [row for row in cached(config) if remove_cached(config, row, given)]
     rows += [row for row, remove in goldens(config) if not row.users and remove(given)]
-    return told(rows, given)
+    return print_rows(rows, given)
 
 
 def cached(config: Settings) -> list[Row]:
@@ -172,7 +172,7 @@ def of_pool(pool: DirectoryPool | RbdPool, config: Settings) -> list[tuple[str, 
         ]
 
 
-def told(rows: Sequence[Row], given: Namespace) -> int:
+def print_rows(rows: Sequence[Row], given: Namespace) -> int:
     if given.json:
         print(json.dumps([vars(row) for row in rows]))
         return 0

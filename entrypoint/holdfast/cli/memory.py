@@ -13,7 +13,7 @@ from holdfast.system.probe import probe
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     from holdfast.description import describe  # noqa: PLC0415 - `--help` needs no parsers of keys
 
-    parser = Parser("memory", "Print the limit of memory for a VM's container, in MiB.")
+    parser = Parser("memory")
     parser.add_argument("vm", metavar="VM", nargs="?", help="default: the VM of the environment")
     parser.add_argument("--file", metavar="vm.yaml", help="its keys, instead of etcd's")
     parser.add_argument("--host-file", metavar="host.json", help="another host than this one")

@@ -2,20 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.config import settings
 from holdfast.config.settings import Settings
 from holdfast.dataclass import dataclass
-from holdfast.errors import UsageError, reason
+from holdfast.errors import UsageError
+from holdfast.system.config_file import host_toml, vm_file
 
 if TYPE_CHECKING:
     from holdfast.etcd.store import Store
 
 Raw = Mapping[str, bytes]
-# A host's /etc/holdfast, mounted into a container, would hide a file of the image there.
-HOST_TOMLS = ("/etc/holdfast/host.toml", "/usr/lib/holdfast/host.toml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +35,7 @@ def subject(vm: str | None, file: str | None, environ: Mapping[str, str]) -> Sub
         known.pop("INSTANCE", None)
     config = settings.parse(known, host_toml=host_toml(environ))
     if config.vm_file:
-        return Subject(settings=config, own=from_file(config.vm_file), defaults={})
+        return Subject(settings=config, own=vm_file(config.vm_file), defaults={})
     if not config.endpoints:
         raise UsageError("no VM is named", hint="Name one, or give its keys with --file vm.yaml.")
     return from_etcd(config)
@@ -54,29 +52,6 @@ def connected(vm: str | None, environ: Mapping[str, str]) -> "Iterator[tuple[Set
     config = settings.parse({**known, **named}, host_toml=host_toml(environ))
     with connect(config) as store:
         yield config, store
-
-
-def host_toml(environ: Mapping[str, str]) -> str | None:
-    """The one that is named; else the host's own; else the one that came with an image."""
-    if named := environ.get("HOLDFAST_CONFIG"):
-        return read(named, "HOLDFAST_CONFIG")
-    found = next((path for path in HOST_TOMLS if Path(path).is_file()), None)
-    return read(found, "host.toml") if found else None
-
-
-def from_file(path: str) -> Raw:
-    from holdfast.keys.vm_file import raw_from_file  # noqa: PLC0415 - for a VM without etcd
-
-    return raw_from_file(read(path, "the file of keys"))
-
-
-def read(path: str, what: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{what}: {path}: {reason(error)}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{what}: {path}: is not UTF-8 text") from error
 
 
 def from_etcd(config: Settings) -> Subject:

@@ -38,9 +38,7 @@ the VM goes on with what is in it, and the old one is never used again. Then: ho
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    parser = Parser(
-        "volume", "List the volumes that were made, forget one, or take what is here for it."
-    )
+    parser = Parser("volume")
     parser.add_argument("action", choices=("ls", "forget", "adopt"))
     parser.add_argument("vm", metavar="VM", nargs="?", help="ls: default is all VMs")
     parser.add_argument(

@@ -1,12 +1,14 @@
-"""`holdfast run`: alone, under a lock, or not at all (EXEC)."""
+"""`holdfast run`: a VM under its lock, without etcd, or as a mere QEMU (EXEC)."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import log, qemu
+from holdfast.config import settings as environment
 from holdfast.config.settings import Settings
+from holdfast.dataclass import replace
 from holdfast.description import describe
 from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld, UsageError
 from holdfast.host import CONTAINERS_NAME, Host, is_container_id
@@ -15,15 +17,65 @@ from holdfast.instance.plan import Plan
 from holdfast.launcher import preflight
 from holdfast.machine import Firmware, Machine, NicMode, Power, Tpm
 from holdfast.policy.pool import DirectoryPool
+from holdfast.runtime import outlet, stdin
 from holdfast.runtime.events import Events, Stopped
+from holdfast.system import probe
+from holdfast.system.config_file import host_toml, vm_file
 
 if TYPE_CHECKING:
     from holdfast.launcher.standby import Standby
 
 SERVED = "Unset EXEC, or leave that out: Holdfast makes it, and serves it while QEMU runs."
+NAME_IT = (
+    "With its keys in etcd: `docker run -e VM=<name> -e ETCD_ENDPOINTS=http://<etcd>:2379 ...`; "
+    "without etcd: `-e VM_FILE=<vm.yaml>`. `holdfast help` tells more."
+)
 
 
-def replaced(settings: Settings, host: Host, raw: Mapping[str, bytes]) -> int:
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run a VM: settings first, then the host, then under the lock or without one. Returns the exit status."""
+    settings = read_settings(*named(arguments, environ))
+    log.configure(level=settings.log_level, as_json=settings.log_format == "json")
+    typed = stdin.is_connected()  # before a closed one's number is given to something else
+    if not settings.exec_:  # QEMU would inherit the `cat` that may stand behind it
+        log.through(outlet.outlet(2))
+    with Events() as events:
+        host = probe.probe(settings.host)
+        settings = replace(settings, arch=host.arch)
+        raw = vm_file(settings.vm_file) if settings.vm_file else {}
+        if events.stop_asked():
+            log.info("stopped before anything was begun")
+            return 0
+        if settings.exec_:
+            return exec_qemu(settings, host, raw)
+        if typed:
+            log.info(stdin.advice(settings.vm))
+        if settings.endpoints:
+            return run_locked(settings, host, events)
+        return run_unlocked(settings, host, events, raw)
+
+
+def read_settings(options: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Raises UsageError where the environment is wrong, or names no VM."""
+    settings = environment.parse(environ, host_toml=host_toml(environ), options=options)
+    if not settings.vm and not settings.options:
+        raise UsageError("no VM is named", hint=NAME_IT)
+    return settings
+
+
+def named(
+    arguments: Sequence[str], environ: Mapping[str, str]
+) -> tuple[Sequence[str], Mapping[str, str]]:
+    """QEMU's options, or the VM's name as the one argument."""
+    if not arguments or arguments[0].startswith("-"):
+        return arguments, environ
+    if len(arguments) > 1:
+        given = " ".join(arguments)
+        raise UsageError(f"run takes one VM, not {given}", hint="usage: holdfast run [VM]")
+    return (), {**environ, "VM": arguments[0]}
+
+
+def exec_qemu(settings: Settings, host: Host, raw: Mapping[str, bytes]) -> int:
     """EXEC=yes: no lock, no confinement, no graceful stop. QEMU takes this process over."""
     machine = describe(settings, raw, {}).machine
     refuse_to_wait(machine, host)
@@ -60,7 +112,7 @@ def refuse_to_wait(machine: Machine, host: Host) -> None:
         )
 
 
-def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, bytes]) -> int:
+def run_unlocked(settings: Settings, host: Host, events: Events, raw: Mapping[str, bytes]) -> int:
     """Without etcd: nobody else is to know of this VM, so nothing is locked."""
     from holdfast.devices.tpm import Shelf  # noqa: PLC0415 - for those without etcd
     from holdfast.launcher.start import start  # noqa: PLC0415 - python-etcd3 stays out of `exec`
@@ -76,9 +128,9 @@ def alone(settings: Settings, host: Host, events: Events, raw: Mapping[str, byte
     try:
         refuse_claimed(made)
         if made.machine.tpm is Tpm.off:
-            return told(start(made, host, events))
+            return report(start(made, host, events))
         with Shelf(shelf(settings), settings.host_config.state_key) as kept:
-            return told(start(made, host, events, vault=kept.vault))
+            return report(start(made, host, events, vault=kept.vault))
     finally:
         made.close()
 
@@ -115,7 +167,7 @@ def shelf(settings: Settings) -> Path:
     return state
 
 
-def exclusively(settings: Settings, host: Host, events: Events) -> int:
+def run_locked(settings: Settings, host: Host, events: Events) -> int:
     """Under the lock, again and again while STAY asks for it."""
     from holdfast.etcd.store import connect  # noqa: PLC0415 - for those who have an etcd
     from holdfast.launcher.standby import Standby  # noqa: PLC0415 - likewise
@@ -136,7 +188,7 @@ def exclusively(settings: Settings, host: Host, events: Events) -> int:
                 return 0
             off = ending is not None and (ending.how in OFF or ending.how is How.switched_off)
             if ending and (ending.asked or not (settings.stay and off)):
-                return told(ending)
+                return report(ending)
 
 
 def load_the_rest() -> None:
@@ -171,7 +223,7 @@ def one_turn(standby: "Standby", settings: Settings, host: Host, events: Events)
     return ending
 
 
-def told(ending: Ending) -> int:
+def report(ending: Ending) -> int:
     if ending.crashed:
         log.error(str(ending))
     return ending.status

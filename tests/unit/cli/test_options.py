@@ -96,7 +96,7 @@ def test_the_parsers_were_found() -> None:
 @pytest.mark.parametrize("default", [None, ""])
 def test_an_option_is_taken_once(default: str | None) -> None:
     """Whatever stands in its place without it."""
-    parser = Parser("x", "y")
+    parser = Parser("host")
     parser.add_argument("--member", default=default)
     assert parser.parse_args([]).member == default
     assert parser.parse_args(["--member", "a"]).member == "a"
