@@ -24,9 +24,18 @@ from processes import netns
 
 from holdfast.devices import tpm_record
 from holdfast.machine import Accelerator, Disk, Format, LocalPath, RbdImage
-from holdfast.qemu import console
+from holdfast.qemu import BARE, console, parts
 from holdfast.qemu.argv.adapt import adapt, serve
-from holdfast.qemu.option import keyed
+from holdfast.qemu.spelling import (
+    Chardev,
+    Device,
+    Part,
+    Pluggable,
+    Setting,
+    arguments,
+    keyed,
+    words,
+)
 from holdfast.qemu.wiring import Ceph, Wiring
 from holdfast.storage.local import open_for_qemu
 from holdfast.storage.pathname import ANYWHERE
@@ -87,14 +96,20 @@ class Qemu:
             pytest.fail(f"QEMU ended: {self.process.communicate()[1]}")
         self.ask("qmp_capabilities")
 
-    def ask(self, command: str) -> object:
-        self._channel.sendall(json.dumps({"execute": command}).encode())
+    def ask(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
+        request = {"execute": command, "arguments": arguments or {}}
+        self._channel.sendall(json.dumps(request).encode())
         for line in self._reply:
             reply = json.loads(line)
             if "event" not in reply:
-                assert "return" in reply, reply
+                assert "return" in reply, (request, reply)
                 return reply["return"]
         pytest.fail(f"QEMU ended: {self.process.communicate()[1]}")
+
+    def listed(self, path: str) -> list[Mapping[str, object]]:
+        found = self.ask("qom-list", {"path": path})
+        assert isinstance(found, list)
+        return found
 
     def quit(self) -> str:
         self.ask("quit")
@@ -278,12 +293,24 @@ def bzimage() -> bytes:
 
 
 def as_on_this_machine(case: Case, tmp_path: Path) -> list[str]:
-    text = case.launched.read_text(encoding="utf-8").replace(
-        f"/run/holdfast/{case.name}/", f"{tmp_path}/"
-    )
-    words = shlex.split(text.replace("\\\n", ""))
-    words[0] = shutil.which(Path(words[0]).name) or words[0]
-    return [swapped(word) for word in words]
+    text = case.launched.read_text(encoding="utf-8")
+    return as_here(shlex.split(text.replace("\\\n", "")), case, tmp_path)
+
+
+def as_here(argv: Sequence[str], case: Case, tmp_path: Path) -> list[str]:
+    """The command with this machine's emulator, files and devices."""
+    run = f"/run/holdfast/{case.name}/"
+    emulator = shutil.which(Path(argv[0]).name) or argv[0]
+    return [emulator, *(swapped(word.replace(run, f"{tmp_path}/")) for word in argv[1:])]
+
+
+# For devices as JSON: who stands in, and what it does not know. As `key=value`, see below.
+STAND_INS = {
+    "scsi-block": ("scsi-hd", ()),
+    "usb-host": ("usb-mouse", ("hostdevice",)),
+    "vfio-pci": ("virtio-rng-pci", ("fd", "iommufd")),
+    "vhost-user-fs-pci": ("virtio-rng-pci", ("chardev", "tag")),
+}
 
 
 def swapped(word: str) -> str:
@@ -296,6 +323,10 @@ def swapped(word: str) -> str:
         return json.dumps({key: value for key, value in json.loads(word).items() if key in kept})
     if '"type":"tap"' in word:
         return json.dumps({"type": "user", "id": json.loads(word)["id"]})
+    if word.startswith('{"driver":') and (driver := json.loads(word)["driver"]) in STAND_INS:
+        other, gone = STAND_INS[driver]
+        known = {key: value for key, value in json.loads(word).items() if key not in gone}
+        return json.dumps({**known, "driver": other})
     # A file stands in for the block device, an address of this machine for the one of another.
     word = word.replace('"driver":"host_device"', '"driver":"file"').replace(
         "scsi-block,", "scsi-hd,"
@@ -327,10 +358,125 @@ def complaints(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if not due.search(line)]
 
 
+# Together they have every property of every device, node, network and object that is in any golden.
+IN_JSON = [
+    "aarch64-shares", "aarch64-watchdog", "arch-aarch64", "boot-order", "disk-buses", "disk-buses-pc", "disk-cache",
+    "disk-chained", "disk-limits", "disk-lun", "disk-pool-rbd-far", "disk-read-only", "disk-root-nvme",
+    "disk-root-scsi", "disk-root-usb", "hostdevs", "hostdevs-pc", "hugepages-ram-max", "nic-e1000-pc", "nic-macvtap",
+    "nic-models", "nic-user-ports", "spice-on-ipv6", "spice-video-virtio", "tpm-aarch64", "tpm-on-pc", "vnc-aarch64",
+    "vnc-tls",
+]  # fmt: skip
+
+
+def described(case: Case) -> list[Part]:
+    return parts(case.machine, case.host, wiring(case.machine))
+
+
+def properties(
+    cases: Sequence[Case], told: Callable[[Case], Sequence[Part]] = described
+) -> set[tuple[str, str, str, type]]:
+    """By command, type and name: of which type a value is."""
+    pluggable = (part for case in cases for part in told(case) if isinstance(part, Pluggable))
+    return {
+        (part.add, part.type, name, type(value))
+        for part in pluggable
+        for name, value in arguments(part).items()
+    }
+
+
+def test_every_property_is_in_a_case_that_is_tried_in_json() -> None:
+    assert properties([Case(name) for name in IN_JSON]) == properties(CASES)
+
+
+@pytest.mark.parametrize("name", IN_JSON)
+def test_qemu_takes_in_json_what_it_takes_as_words(
+    name: str, stack: ExitStack, start: Start, tmp_path: Path
+) -> None:
+    """What can be plugged comes by QMP, all else at the start. In JSON QEMU wants each value of its own type."""
+    case, descriptors = Case(name), Descriptors(stack)
+    hand_over(case, descriptors, tmp_path)
+    there, plugged = as_plugged(described(case))
+    argv = [case.argv()[0], *words(there, late=True), *case.machine.extra_flags]
+    qemu = start(as_here(argv, case, tmp_path), descriptors)
+    for part in plugged:
+        spelled = as_here(["", json.dumps(arguments(part), separators=(",", ":"))], case, tmp_path)
+        qemu.ask(part.add, json.loads(spelled[1]))
+    ids = {dict(part.properties).get("id") for part in there + plugged if isinstance(part, Device)}
+    assert {one["name"] for one in qemu.listed("/machine/peripheral")} >= ids - {None}
+    assert read_only(qemu.ask("query-named-block-nodes")) == {
+        f"disk-{disk.name}": not disk.writable for disk in case.machine.storage
+    }
+    assert complaints(qemu.quit()) == []
+
+
+def as_plugged(all_: Sequence[Part]) -> tuple[list[Part], list[Pluggable]]:
+    """What is there from the start, and what can come later: devices on a bus that takes them, and what nobody but
+    them speaks of.
+    """
+    there = [part for part in all_ if not (isinstance(part, Device) and takes_more(part))]
+    for part in reversed(all_):  # who is spoken of stands before
+        if not isinstance(part, Setting | Chardev | Device):
+            rest = [spoken for spoken in there if spoken is not part]
+            if not any(f"{name(part)}" in leaves(spoken) for spoken in rest):
+                there = rest
+    return there, [part for part in all_ if isinstance(part, Pluggable) and part not in there]
+
+
+def takes_more(device: Device) -> bool:
+    bus = str(device.properties.get("bus", ""))
+    return bus in ("scsi.0", "usb.0") or (
+        bus.startswith("port-") and device.type != "pcie-root-port"
+    )
+
+
+def name(part: Pluggable) -> object:
+    return part.properties.get("id", part.properties.get("node-name"))
+
+
+def leaves(part: Part) -> set[str]:
+    """All words of which a part may name another by one."""
+    found = [word for text in words([part]) for word in re.split(r'[",=:{}]+', text)]
+    return set(found)
+
+
+@pytest.mark.parametrize("emulator", [QEMU, "qemu-system-aarch64"])
+def test_qemu_knows_every_property_by_its_type(
+    emulator: str, stack: ExitStack, start: Start
+) -> None:
+    """Also of those for which something else stands in above, and of what a person pastes."""
+    argv = [emulator, "-nodefaults", "-display", "none", "-S", "-machine", "none"]
+    qemu = start([*argv, *words(console.qmp(Wiring(qmp=QMP)))], Descriptors(stack))
+    cases = [case for case in CASES if case.argv()[0].endswith(emulator)]
+    given = properties(cases) | properties(
+        cases, lambda case: parts(case.machine, case.host, BARE)
+    )
+    asked = {"device_add": "device-list-properties", "object-add": "qom-list-properties"}
+    known: dict[str, dict[str, str]] = {}
+    for add, type_, property_, kind in given:
+        if add not in asked or property_ in ("driver", "id", "bus", "qom-type"):
+            continue
+        if type_ not in known:
+            listed = qemu.ask(asked[add], {"typename": type_})
+            assert isinstance(listed, list)
+            known[type_] = {one["name"]: one["type"] for one in listed}
+        assert is_of(kind, known[type_][property_]), (type_, property_, known[type_][property_])
+    assert len(known) > 10
+
+
+def is_of(kind: type, name: str) -> bool:
+    """Whether Python's type is QEMU's by that name, in JSON."""
+    if kind is bool:
+        return name == "bool"
+    number = re.fullmatch(r"u?int(\d+)?|size", name) is not None
+    if issubclass(kind, int):
+        return number
+    return kind is not str or not (number or name == "bool")
+
+
 @pytest.mark.parametrize("value", [",", ",,", "a,,b=c", "x,guest=y", " '\"\\ ", "=on,", "€, {}"])
 def test_qemu_reads_back_what_was_escaped(value: str, stack: ExitStack, start: Start) -> None:
     argv = [QEMU, "-nodefaults", "-display", "none", "-S", "-machine", "none"]
-    named = ["-name", keyed("", guest=value), *console.qmp(Wiring(qmp=QMP))]
+    named = words([Setting("name", keyed("", guest=value)), *console.qmp(Wiring(qmp=QMP))])
     qemu = start([*argv, *named], Descriptors(stack))
     assert qemu.ask("query-name") == {"name": value}
 

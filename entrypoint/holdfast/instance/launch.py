@@ -19,7 +19,7 @@ from holdfast.instance.plan import Plan
 from holdfast.machine import Accelerator, Machine, RbdImage, Spice, Vnc
 from holdfast.network import ports
 from holdfast.ownership.fencing import Fencing
-from holdfast.qemu import system
+from holdfast.qemu import spelling, system
 from holdfast.qemu.wiring import Ceph, Tap, Wiring
 from holdfast.qmp.client import Disconnected, Mute, Qmp, QmpError
 from holdfast.runtime.child import Child
@@ -121,7 +121,8 @@ class Launch:
             from holdfast.qemu.argv.adapt import serve  # noqa: PLC0415 - few VMs are described by these
 
             accelerator = self._host.accelerator(self._plan.machine)
-            own = system.actions(self._plan.machine)  # the user's own words come later, and win
+            # The user's own words come later, and win.
+            own = spelling.words([system.actions(self._plan.machine)])
             return [self._host.qemu, *own, *serve(self._plan.adapted, wiring, accelerator)]
         return qemu.command_line(self._plan.machine, self._host, wiring)
 

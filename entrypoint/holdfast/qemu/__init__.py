@@ -19,19 +19,29 @@ from holdfast.qemu import (
     netdev,
     share,
     slots,
+    spelling,
     system,
     tpm,
     usb,
 )
+from holdfast.qemu.spelling import Part, Setting
 from holdfast.qemu.wiring import Wiring
 
 BARE = Wiring()
 
 
 def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[str]:
-    """The whole command, `argv[0]` included. On `pc` the order of devices is that of their PCI slots."""
+    """Spell the whole command, `argv[0]` included."""
     return [
         host.emulator(machine.arch),
+        *spelling.words(parts(machine, host, wiring)),
+        *machine.extra_flags,
+    ]
+
+
+def parts(machine: Machine, host: Host, wiring: Wiring) -> list[Part]:
+    """All that Holdfast says to QEMU. On `pc` the order of devices is that of their PCI slots."""
+    return [
         *system.system(machine, host, wiring),
         *fdsets(wiring),
         *console.qmp(wiring),
@@ -51,19 +61,16 @@ def command_line(machine: Machine, host: Host, wiring: Wiring = BARE) -> list[st
         *blockdev.seed(
             wiring.seed, slots.plugged(machine, "seed", 0)
         ),  # last: with or without it, no other device moves
-        *machine.extra_flags,
     ]
 
 
-def fdsets(wiring: Wiring) -> list[str]:
+def fdsets(wiring: Wiring) -> list[Part]:
     """Files the launcher opened; QEMU opens them again by the name /dev/fdset/N."""
     named = (wiring.disks, wiring.parents, wiring.usb)
     single = (wiring.seed, wiring.console, wiring.console_input)
     files = [*(end for ends in named for end in ends.values()), *single]
-    command = []
-    for number in sorted({number for number in files if number is not None}):
-        command += ["-add-fd", f"fd={number},set={number}"]
-    return command
+    numbers = sorted({number for number in files if number is not None})
+    return [Setting("add-fd", f"fd={number},set={number}") for number in numbers]
 
 
 def printable(argv: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from holdfast.host import Host
 from holdfast.machine import Aio, Disk, Format, Machine, RbdImage
 from holdfast.qemu import boot, slots
 from holdfast.qemu import disk as guest
-from holdfast.qemu.option import as_json, keyed
+from holdfast.qemu.spelling import Blockdev, Device, Object, Part
 from holdfast.qemu.wiring import Ceph, Wiring
 
 CEPH_KEY = "ceph-key"
@@ -13,45 +13,41 @@ NO_CONF = "/dev/null"  # without one, librados looks for /etc/ceph/ceph.conf
 BLOCK = "virtio-blk-pci"
 
 
-def disks(machine: Machine, host: Host, wiring: Wiring) -> list[str]:
-    command = ceph_secret(machine, wiring.ceph)
+def disks(machine: Machine, host: Host, wiring: Wiring) -> list[Part]:
+    command: list[Part] = ceph_secret(machine, wiring.ceph)
     for disk in machine.disks:
         command += [*limits(disk), *nodes(disk, host, wiring)]
     command += guest.controllers(machine)
     for disk in machine.disks:
-        command += [
-            "-device",
-            guest.device(machine, disk, boot.index(machine, f"disk-{disk.name}")),
-        ]
+        bootindex = boot.index(machine, f"disk-{disk.name}")
+        command.append(guest.device(machine, disk, bootindex))
     return command
 
 
-def ceph_secret(machine: Machine, ceph: Ceph) -> list[str]:
+def ceph_secret(machine: Machine, ceph: Ceph) -> list[Part]:
     """The cephx key by file: in an argument everybody on the host could read it."""
     wanted = ceph.key_file and any(isinstance(disk.backend, RbdImage) for disk in machine.storage)
-    return ["-object", secret(ceph)] if wanted else []
+    return [secret(ceph)] if wanted else []
 
 
-def secret(ceph: Ceph) -> str:
-    properties = {"qom-type": "secret", "id": CEPH_KEY, "format": "base64", "file": ceph.key_file}
-    return as_json(properties)
+def secret(ceph: Ceph) -> Object:
+    return Object("secret", {"id": CEPH_KEY, "format": "base64", "file": ceph.key_file})
 
 
-def limits(disk: Disk) -> list[str]:
+def limits(disk: Disk) -> list[Part]:
     """An object of its own, so that limits can be changed while the guest runs."""
     if not is_limited(disk):
         return []
-    given = {"iops-total": disk.iops, "bps-total": disk.bps}
-    properties = {key: value for key, value in given.items() if value is not None}
-    group = {"qom-type": "throttle-group", "id": f"limits-{disk.name}", "limits": properties}
-    return ["-object", as_json(group)]
+    both = {"iops-total": disk.iops, "bps-total": disk.bps}
+    given = {key: value for key, value in both.items() if value is not None}
+    return [Object("throttle-group", {"id": f"limits-{disk.name}", "limits": given})]
 
 
 def is_limited(disk: Disk) -> bool:
     return disk.iops is not None or disk.bps is not None
 
 
-def nodes(disk: Disk, host: Host, wiring: Wiring) -> list[str]:
+def nodes(disk: Disk, host: Host, wiring: Wiring) -> list[Part]:
     """The guest's device sits on `disk-<name>`, whatever lies below it."""
     shared = {
         "read-only": not disk.writable,
@@ -60,25 +56,24 @@ def nodes(disk: Disk, host: Host, wiring: Wiring) -> list[str]:
     }
     backend = disk.backend
     if isinstance(backend, RbdImage):
-        protocol = rbd(backend, wiring.ceph)
+        driver, protocol = "rbd", rbd(backend, wiring.ceph)
     else:
-        protocol = local(disk, backend.path, host, wiring)
+        driver, protocol = local(disk, backend.path, host, wiring)
     name = f"disk-{disk.name}"
     image = f"img-{disk.name}" if is_limited(disk) else name
     parent = f"gold-{disk.name}" if disk.name in wiring.parents else None
-    top = {"driver": disk.format.value, "node-name": image, **shared, "file": f"file-{disk.name}"}
-    filter_ = {"driver": "throttle", "node-name": name, "throttle-group": f"limits-{disk.name}"}
-    # fmt: off
+    file = f"file-{disk.name}"
+    top = {"node-name": image, **shared, "file": file, "backing": parent}
+    filter_ = {"node-name": name, "throttle-group": f"limits-{disk.name}", **shared, "file": image}
     return [
-        "-blockdev", as_json({**protocol, "node-name": f"file-{disk.name}", **shared}),
-        *(["-blockdev", as_json(golden(disk, host, wiring, parent))] if parent else []),
-        "-blockdev", as_json({**top, "backing": parent}),
-        *(["-blockdev", as_json({**filter_, **shared, "file": image})] if is_limited(disk) else []),
+        Blockdev(driver, {**protocol, "node-name": file, **shared}),
+        *([golden(disk, host, wiring, parent)] if parent else []),
+        Blockdev(disk.format.value, top),
+        *([Blockdev("throttle", filter_)] if is_limited(disk) else []),
     ]
-    # fmt: on
 
 
-def golden(disk: Disk, host: Host, wiring: Wiring, name: str) -> dict[str, object]:
+def golden(disk: Disk, host: Host, wiring: Wiring, name: str) -> Blockdev:
     """The parent of a chained volume. Said here, QEMU does not look for it where the header says."""
     file = {
         "driver": "file",
@@ -87,20 +82,19 @@ def golden(disk: Disk, host: Host, wiring: Wiring, name: str) -> dict[str, objec
         "aio": aio(disk, host).value,
         "cache": {"direct": disk.direct, "no-flush": False},
     }
-    return {
-        "driver": Format.qcow2.value,
+    properties = {
         "node-name": name,
         "read-only": True,
         "cache": {"direct": disk.direct, "no-flush": False},
         "file": {**file, "read-only": True},
     }
+    return Blockdev(Format.qcow2.value, properties)
 
 
 def rbd(image: RbdImage, ceph: Ceph) -> dict[str, object]:
     """Where host.toml names the monitors, no ceph.conf is read: this host's may be another cluster's."""
     servers = [{"host": one.host, "port": str(one.port)} for one in image.access.monitors]
     return {
-        "driver": "rbd",
         "pool": image.pool,
         "namespace": image.namespace or None,
         "image": image.image,
@@ -111,11 +105,11 @@ def rbd(image: RbdImage, ceph: Ceph) -> dict[str, object]:
     }
 
 
-def local(disk: Disk, path: str, host: Host, wiring: Wiring) -> dict[str, object]:
+def local(disk: Disk, path: str, host: Host, wiring: Wiring) -> tuple[str, dict[str, object]]:
     """A regular file or a block device; `locking` on, not auto: no lock, no start."""
     number = wiring.disks.get(disk.name)
-    return {
-        "driver": "host_device" if is_block_device(disk, path, wiring) else "file",
+    driver = "host_device" if is_block_device(disk, path, wiring) else "file"
+    return driver, {
         "filename": path if number is None else f"/dev/fdset/{number}",
         "locking": "on",
         "aio": aio(disk, host).value,
@@ -137,17 +131,13 @@ def is_block_device(disk: Disk, path: str, wiring: Wiring) -> bool:
     return path.startswith("/dev/") and not path.startswith("/dev/shm/")  # noqa: S108 - a path is judged, none made
 
 
-def seed(number: int | None, place: slots.Place | None = None, *, late: bool = False) -> list[str]:
-    """The NoCloud image, which cloud-init finds by its label. `late`: QEMU makes it after all others."""
+def seed(number: int | None, place: slots.Place | None = None) -> list[Part]:
+    """The NoCloud image, which cloud-init finds by its label."""
     if number is None:
         return []
-    protocol = {"driver": "file", "node-name": "file-seed", "filename": f"/dev/fdset/{number}"}
-    raw = {"driver": Format.raw.value, "node-name": "seed", "read-only": True, "file": "file-seed"}
-    device = {"id": "seed", "drive": "seed", **(place or {})}
-    # fmt: off
+    file = {"node-name": "file-seed", "filename": f"/dev/fdset/{number}", "read-only": True}
     return [
-        "-blockdev", as_json({**protocol, "read-only": True}),
-        "-blockdev", as_json(raw),
-        "-device", as_json({"driver": BLOCK, **device}) if late else keyed(BLOCK, **device),
+        Blockdev("file", file),
+        Blockdev(Format.raw.value, {"node-name": "seed", "read-only": True, "file": "file-seed"}),
+        Device(BLOCK, {"id": "seed", "drive": "seed", **(place or {})}),
     ]
-    # fmt: on

@@ -1,9 +1,11 @@
 """The guest's side of a disk: a device on a bus, and the controllers that have to be there for it."""
 
+from collections.abc import Mapping
+
 from holdfast.machine import Bus, Cache, Disk, DiskKind, Machine
 from holdfast.machine.board import bus_of, is_i440fx, on_bus, on_port
 from holdfast.qemu import slots
-from holdfast.qemu.option import Value, as_json, keyed
+from holdfast.qemu.spelling import Device, Object, Part, Value
 
 DRIVERS = {
     Bus.virtio: "virtio-blk-pci",
@@ -27,15 +29,14 @@ def is_threaded(machine: Machine, disk: Disk) -> bool:
     return not is_i440fx(machine) if disk.iothread is None else disk.iothread
 
 
-def controllers(machine: Machine) -> list[str]:
+def controllers(machine: Machine) -> list[Part]:
     """Threads, and what the disks are plugged into."""
-    command = []
-    for name in dict.fromkeys(thread(machine, disk) for disk in machine.disks):
-        command += ["-object", as_json({"qom-type": "iothread", "id": name})] if name else []
+    threads = dict.fromkeys(thread(machine, disk) for disk in machine.disks)
+    command: list[Part] = [Object("iothread", {"id": name}) for name in threads if name]
     if scsi := on_bus(machine, Bus.scsi):
         own = next(filter(None, (thread(machine, disk) for disk in scsi)), None)
         place = slots.fixed(machine, "scsi")
-        command += ["-device", keyed("virtio-scsi-pci", id="scsi", **place, iothread=own)]
+        command.append(Device("virtio-scsi-pci", {"id": "scsi", **place, "iothread": own}))
     return command
 
 
@@ -46,19 +47,19 @@ def thread(machine: Machine, disk: Disk) -> str:
     return "iothread-scsi" if bus_of(machine, disk) is Bus.scsi else f"iothread-{disk.name}"
 
 
-def device(machine: Machine, disk: Disk, bootindex: Value) -> str:
+def device(machine: Machine, disk: Disk, bootindex: int | None) -> Device:
     """An error of the storage pauses a writer: the guest must not see it, and may be resumed."""
     bus = bus_of(machine, disk)
     name = f"disk-{disk.name}"
-    return keyed(
-        driver(bus, disk),
-        id=name,
-        drive=name,
+    told = {
+        "id": name,
+        "drive": name,
         **place(machine, disk),
         **properties(machine, disk, bus),
-        bootindex=bootindex,
-        serial=None if disk.kind is DiskKind.lun else serial(machine, disk, bus),
-    )
+        "bootindex": bootindex,
+        "serial": None if disk.kind is DiskKind.lun else serial(machine, disk, bus),
+    }
+    return Device(driver(bus, disk), told)
 
 
 def driver(bus: Bus, disk: Disk) -> str:
@@ -76,7 +77,7 @@ def properties(machine: Machine, disk: Disk, bus: Bus) -> dict[str, Value]:
     threaded = bus is Bus.virtio and is_threaded(machine, disk)
     return {
         "iothread": thread(machine, disk) if threaded else None,
-        "write_cache": False if through else None,
+        "write-cache": "off" if through else None,  # to QEMU no switch: there is `auto`, too
         "werror": stop,
         "rerror": stop,
     }
@@ -88,16 +89,16 @@ def serial(machine: Machine, disk: Disk, bus: Bus) -> str | None:
     return named or (f"{machine.vm}-{disk.name}"[-SERIAL_LENGTH:] if bus is Bus.nvme else None)
 
 
-def place(machine: Machine, disk: Disk) -> slots.Place:
+def place(machine: Machine, disk: Disk) -> Mapping[str, Value]:
     bus = bus_of(machine, disk)
     number = on_bus(machine, bus).index(disk)
     match bus:
         case Bus.sata:
-            return {"bus": f"ide.{number}", "unit": "0"}
+            return {"bus": f"ide.{number}", "unit": 0}
         case Bus.ide:
-            return {"bus": f"ide.{number // 2}", "unit": str(number % 2)}
+            return {"bus": f"ide.{number // 2}", "unit": number % 2}
         case Bus.scsi:
-            return {"bus": "scsi.0", "scsi_id": str(number)}
+            return {"bus": "scsi.0", "scsi-id": number}
         case Bus.usb:
             return {"bus": "usb.0"}
         case _:

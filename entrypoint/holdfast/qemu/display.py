@@ -3,7 +3,7 @@
 from holdfast.machine import Arch, Machine, Spice, Video, Vnc
 from holdfast.machine.board import is_i440fx
 from holdfast.qemu import slots
-from holdfast.qemu.option import as_json, keyed
+from holdfast.qemu.spelling import Device, Object, Part, Setting, keyed
 from holdfast.qemu.system import ORIGIN_VIDEO
 from holdfast.qemu.wiring import Wiring
 
@@ -17,8 +17,8 @@ ADAPTERS = {Video.std: "VGA", Video.virtio: "virtio-vga", Video.qxl: "qxl-vga"}
 WITHOUT_VGA = {Video.std: "bochs-display", Video.virtio: "virtio-gpu-pci", Video.qxl: "qxl"}
 
 
-def display(machine: Machine, wiring: Wiring) -> list[str]:
-    command = ["-display", "none"]
+def display(machine: Machine, wiring: Wiring) -> list[Part]:
+    command: list[Part] = [Setting("display", "none")]
     if machine.spice is not None:
         command += spice(machine.spice, wiring.spice_password_file, wiring.screen_tls)
     if machine.vnc is not None:
@@ -26,13 +26,13 @@ def display(machine: Machine, wiring: Wiring) -> list[str]:
     return [*command, *adapter(machine)]
 
 
-def adapter(machine: Machine) -> list[str]:
+def adapter(machine: Machine) -> list[Part]:
     video = machine.video or default_video(machine)
     if video is Video.none:
         return []
     driver = ADAPTERS if machine.arch is Arch.x86_64 else WITHOUT_VGA
     place = {"addr": ORIGIN_VIDEO} if is_i440fx(machine) else slots.fixed(machine, "video")
-    return ["-device", keyed(driver[video], id="video", **place)]
+    return [Device(driver[video], {"id": "video", **place})]
 
 
 def default_video(machine: Machine) -> Video:
@@ -44,7 +44,7 @@ def default_video(machine: Machine) -> Video:
     return Video.qxl if machine.spice else Video.std
 
 
-def spice(server: Spice, path: str, folder: str) -> list[str]:
+def spice(server: Spice, path: str, folder: str) -> list[Part]:
     """With neither ticketing disabled nor a secret, SPICE lets nobody in: so it is when pasted. With TLS it
     has no other port.
     """
@@ -58,10 +58,10 @@ def spice(server: Spice, path: str, folder: str) -> list[str]:
         disable_ticketing=True if free else None,
         password_secret=SPICE_PASSWORD if path and not free else None,
     )
-    return [*secret(SPICE_PASSWORD, path, free=free), "-spice", listen]
+    return [*secret(SPICE_PASSWORD, path, free=free), Setting("spice", listen)]
 
 
-def vnc(server: Vnc, path: str, folder: str) -> list[str]:
+def vnc(server: Vnc, path: str, folder: str) -> list[Part]:
     """With a password wanted and none set, VNC lets nobody in: so it is when pasted."""
     free = server.password is None
     host = f"[{server.addr}]" if ":" in server.addr else server.addr
@@ -72,16 +72,14 @@ def vnc(server: Vnc, path: str, folder: str) -> list[str]:
         tls_creds=SCREEN_TLS if server.tls else None,
     )
     proof = credentials(folder or server.tls) if server.tls else []
-    return [*secret(VNC_PASSWORD, path, free=free), *proof, "-vnc", listen]
+    return [*secret(VNC_PASSWORD, path, free=free), *proof, Setting("vnc", listen)]
 
 
-def credentials(folder: str) -> list[str]:
+def credentials(folder: str) -> list[Part]:
     """The server's only: who looks is known by the password."""
     whose = {"dir": folder, "endpoint": "server", "verify-peer": False}
-    return ["-object", as_json({"qom-type": "tls-creds-x509", "id": SCREEN_TLS, **whose})]
+    return [Object("tls-creds-x509", {"id": SCREEN_TLS, **whose})]
 
 
-def secret(name: str, path: str, *, free: bool) -> list[str]:
-    if free or not path:
-        return []
-    return ["-object", as_json({"qom-type": "secret", "id": name, "file": path})]
+def secret(name: str, path: str, *, free: bool) -> list[Part]:
+    return [] if free or not path else [Object("secret", {"id": name, "file": path})]

@@ -2,48 +2,44 @@
 
 from holdfast.machine import Machine, PciDevice, UsbDevice
 from holdfast.qemu import slots
-from holdfast.qemu.option import as_json, keyed
+from holdfast.qemu.spelling import Device, Hex, Object, Part, Value
 from holdfast.qemu.wiring import Wiring
 
 IOMMUFD = "iommufd"
-Property = dict[str, str | int]
+Properties = dict[str, Value]
 
 
-def usb(machine: Machine, wiring: Wiring) -> list[str]:
-    command = []
-    for device in machine.usb:
-        end = usb_end(device, wiring)
-        command += ["-device", keyed("usb-host", id=f"usb-{device.name}", bus="usb.0", **end)]
-    return command
+def usb(machine: Machine, wiring: Wiring) -> list[Part]:
+    return [
+        Device("usb-host", {"id": f"usb-{one.name}", "bus": "usb.0", **usb_end(one, wiring)})
+        for one in machine.usb
+    ]
 
 
-def usb_end(device: UsbDevice, wiring: Wiring) -> Property:
+def usb_end(device: UsbDevice, wiring: Wiring) -> Properties:
     """A node that is already open: QEMU's user has no right to it, and sees no other device."""
     number = wiring.usb.get(device.name)
     if number is not None:
         return {"hostdevice": f"/dev/fdset/{number}"}
     vendor, _, product = device.id.partition(":")
-    return {"vendorid": f"0x{vendor}", "productid": f"0x{product}"}
+    return {"vendorid": Hex(vendor, 16), "productid": Hex(product, 16)}
 
 
-def pci(machine: Machine, wiring: Wiring) -> list[str]:
+def pci(machine: Machine, wiring: Wiring) -> list[Part]:
     command = iommufd(wiring)
     for number, device in enumerate(machine.pci):
         end, place = pci_end(device, wiring), slots.plugged(machine, "pci", number)
-        command += ["-device", keyed("vfio-pci", id=f"pci-{device.name}", **end, **place)]
+        command.append(Device("vfio-pci", {"id": f"pci-{device.name}", **end, **place}))
     return command
 
 
-def iommufd(wiring: Wiring) -> list[str]:
+def iommufd(wiring: Wiring) -> list[Part]:
     """Only with it does vfio take descriptors. One serves all devices."""
     if wiring.iommu is None:
         return []
-    return [
-        "-object",
-        as_json({"qom-type": "iommufd", "id": IOMMUFD, "fd": str(wiring.iommu)}),
-    ]
+    return [Object("iommufd", {"id": IOMMUFD, "fd": str(wiring.iommu)})]
 
 
-def pci_end(device: PciDevice, wiring: Wiring) -> Property:
+def pci_end(device: PciDevice, wiring: Wiring) -> Properties:
     number = wiring.pci.get(device.name)
-    return {"host": device.address} if number is None else {"fd": number, "iommufd": IOMMUFD}
+    return {"host": device.address} if number is None else {"fd": str(number), "iommufd": IOMMUFD}

@@ -2,18 +2,17 @@
 
 from holdfast.machine import Machine
 from holdfast.qemu import slots
-from holdfast.qemu.option import as_json, keyed
+from holdfast.qemu.spelling import Device, Object, Part, Setting, keyed
 
 MIB = 1024**2
 RAM = "ram"
 PLUGGED = "memory-plugged"
 
 
-def memory(machine: Machine) -> list[str]:
-    command = ["-m", keyed(size(machine.ram), maxmem=machine.ram_max and size(machine.ram_max))]
-    if has_backend(machine):
-        command += ["-object", backend(machine, RAM, machine.ram)]
-    return command
+def memory(machine: Machine) -> list[Part]:
+    most = machine.ram_max and size(machine.ram_max)
+    there = Setting("m", keyed(size(machine.ram), maxmem=most))
+    return [there, *([backend(machine, RAM, machine.ram)] if has_backend(machine) else [])]
 
 
 def has_backend(machine: Machine) -> bool:
@@ -26,51 +25,47 @@ def size(number: int) -> str:
     return f"{number // MIB}M" if number % MIB == 0 else f"{number}B"
 
 
-def backend(machine: Machine, name: str, number: int, *, reserve: bool | None = None) -> str:
+def backend(machine: Machine, name: str, number: int, *, reserve: bool | None = None) -> Object:
     """Huge pages come from the kernel's pool by the system call: no file system has to be mounted."""
     pages = machine.hugepages
-    return as_json(
-        {
-            "qom-type": "memory-backend-memfd",
-            "id": name,
-            "size": number,
-            "share": True if machine.shares else None,  # virtiofsd reads and writes it, too
-            "reserve": reserve,
-            "hugetlb": None if pages is None else True,
-            "hugetlbsize": pages or None,
-        }
-    )
+    properties = {
+        "id": name,
+        "size": number,
+        "share": True if machine.shares else None,  # virtiofsd reads and writes it, too
+        "reserve": reserve,
+        "hugetlb": None if pages is None else True,
+        "hugetlbsize": pages or None,
+    }
+    return Object("memory-backend-memfd", properties)
 
 
-def devices(machine: Machine) -> list[str]:
+def devices(machine: Machine) -> list[Part]:
     return [*plugged(machine), *balloon(machine)]
 
 
-def plugged(machine: Machine) -> list[str]:
+def plugged(machine: Machine) -> list[Part]:
     """virtio-mem: empty at the start, filled while the guest runs. What is not filled costs nothing."""
     if machine.ram_max is None:
         return []
-    device = keyed(
-        "virtio-mem-pci",
-        id="memory",
-        memdev=PLUGGED,
-        requested_size=0,
-        prealloc=None if machine.hugepages is None else True,  # too few pages: an error, no SIGBUS
+    device = {
+        "id": "memory",
+        "memdev": PLUGGED,
+        "requested-size": 0,
+        # Too few pages: an error, no SIGBUS.
+        "prealloc": None if machine.hugepages is None else True,
         **slots.fixed(machine, "memory"),
-    )
+    }
     rest = backend(machine, PLUGGED, machine.ram_max - machine.ram, reserve=False)
-    return ["-object", rest, "-device", device]
+    return [rest, Device("virtio-mem-pci", device)]
 
 
-def balloon(machine: Machine) -> list[str]:
+def balloon(machine: Machine) -> list[Part]:
     """It also tells the host at once which memory the guest has freed."""
     if not has_balloon(machine):
         return []
     place = slots.fixed(machine, "balloon")
-    return [
-        "-device",
-        keyed("virtio-balloon-pci", id="balloon", free_page_reporting=True, **place),
-    ]
+    told = {"id": "balloon", "free-page-reporting": True, **place}
+    return [Device("virtio-balloon-pci", told)]
 
 
 def has_balloon(machine: Machine) -> bool:

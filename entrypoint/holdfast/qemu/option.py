@@ -1,44 +1,12 @@
-"""How QEMU's options are spelled, and read back: `key=value` with doubled commas, and JSON."""
+"""QEMU's options as a user spells them, read: `key=value` with doubled commas, or JSON."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from holdfast.dataclass import dataclass
 from holdfast.errors import UsageError, shortened
-
-Value = str | int | bool | None
-
-
-def escaped(value: str) -> str:
-    """A value that cannot end its place: QEMU reads two commas as one."""
-    return value.replace(",", ",,")
-
-
-def spelled(value: str | int | bool) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return escaped(str(value))
-
-
-def keyed(head: str, /, **properties: Value) -> str:
-    """`head,key=value,...` in the order given; None leaves a property out.
-
-    QEMU's own `-` is `_` here, as Python wants it: no option of ours has a key with `_`.
-    """
-    given = [(key.replace("_", "-"), value) for key, value in properties.items()]
-    pairs = [f"{key}={spelled(value)}" for key, value in given if value is not None]
-    return ",".join([escaped(head), *pairs] if head else pairs)
-
-
-def keyed_pairs(pairs: Sequence[tuple[str, str]]) -> str:
-    return ",".join(f"{key}={escaped(value)}" for key, value in pairs)
-
-
-def as_json(properties: Mapping[str, object]) -> str:
-    """The JSON form, in the order given; None leaves a member out."""
-    given = {key: value for key, value in properties.items() if value is not None}
-    return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+from holdfast.qemu.spelling import spelled
 
 
 def split(text: str, head: str = "") -> list[tuple[str, str]]:

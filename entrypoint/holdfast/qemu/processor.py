@@ -3,7 +3,7 @@
 from holdfast.errors import ConfigError, Fault
 from holdfast.host import X86, Host
 from holdfast.machine import Accelerator, Machine
-from holdfast.qemu.option import keyed
+from holdfast.qemu.spelling import Part, Setting, keyed
 
 # All that Windows profits from and every KVM since Linux 5.0 has; each needs some of those before it.
 # Left out: what binds a VM to one maker's CPUs (evmcs, avic), and what is for debuggers.
@@ -23,8 +23,8 @@ HYPERV: dict[str, str | bool] = {
 }
 
 
-def processor(machine: Machine, host: Host) -> list[str]:
-    return ["-cpu", cpu(machine, host), "-smp", smp(machine)]
+def processor(machine: Machine, host: Host) -> list[Part]:
+    return [Setting("cpu", cpu(machine, host)), Setting("smp", smp(machine))]
 
 
 def cpu(machine: Machine, host: Host) -> str:

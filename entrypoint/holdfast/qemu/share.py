@@ -2,21 +2,20 @@
 
 from holdfast.machine import Machine, Share
 from holdfast.qemu import slots
-from holdfast.qemu.option import keyed
+from holdfast.qemu.spelling import Chardev, Device, Part
 from holdfast.qemu.wiring import Wiring
 
 
-def shares(machine: Machine, wiring: Wiring) -> list[str]:
-    command = []
+def shares(machine: Machine, wiring: Wiring) -> list[Part]:
+    command: list[Part] = []
     for number, share in enumerate(machine.shares):
         name = f"share-{share.name}"
         place = slots.together(machine, "shares", number)
-        # fmt: off
+        told = {"id": name, "chardev": name, "tag": share.name, **place}
         command += [
-            "-chardev", keyed("socket", id=name, **server(machine, share, wiring)),
-            "-device", keyed("vhost-user-fs-pci", id=name, chardev=name, tag=share.name, **place),
+            Chardev("socket", {"id": name, **server(machine, share, wiring)}),
+            Device("vhost-user-fs-pci", told),
         ]
-        # fmt: on
     return command
 
 

@@ -8,7 +8,7 @@ in the order of the command, as it always did.
 
 from holdfast.machine import Machine
 from holdfast.machine.board import on_port
-from holdfast.qemu.option import keyed
+from holdfast.qemu.spelling import Device, Part
 
 Place = dict[str, str]
 
@@ -64,7 +64,7 @@ def port(family: str, number: int) -> str:
     return f"port-{family}-{number}"
 
 
-def ports(machine: Machine, *, seed: bool = False) -> list[str]:
+def ports(machine: Machine, *, seed: bool = False) -> list[Part]:
     """The root ports, before all that sits on them."""
     if not has_pcie(machine):
         return []
@@ -74,21 +74,19 @@ def ports(machine: Machine, *, seed: bool = False) -> list[str]:
         "pci": len(machine.pci),
         "seed": int(seed),
     }
-    command: list[str] = []
-    for family, count in there.items():
-        for number in range(count):
-            command += ["-device", root_port(family, number)]
-    return command
+    return [
+        root_port(family, number) for family, count in there.items() for number in range(count)
+    ]
 
 
-def root_port(family: str, number: int) -> str:
+def root_port(family: str, number: int) -> Device:
     first = FAMILIES[family]
     slot, function = divmod(number, FUNCTIONS)
-    return keyed(
-        "pcie-root-port",
-        id=port(family, number),
-        bus=BUS,
-        addr=f"{first + slot:#x}.{function}",
-        multifunction=True if function == 0 else None,
-        chassis=FUNCTIONS * (first - LOWEST) + number + 1,
-    )
+    told = {
+        "id": port(family, number),
+        "bus": BUS,
+        "addr": f"{first + slot:#x}.{function}",
+        "multifunction": True if function == 0 else None,
+        "chassis": FUNCTIONS * (first - LOWEST) + number + 1,
+    }
+    return Device("pcie-root-port", told)

@@ -13,8 +13,8 @@ from holdfast.machine import (
 )
 from holdfast.machine.board import is_i440fx, is_q35, lacks_ahci
 from holdfast.qemu import memory, slots
-from holdfast.qemu.option import as_json, keyed
 from holdfast.qemu.processor import processor
+from holdfast.qemu.spelling import Device, Object, Part, Setting, keyed
 from holdfast.qemu.wiring import Wiring
 
 FIRMWARE = "firmware"  # the node with the code of a UEFI
@@ -29,32 +29,31 @@ ORIGIN_VIDEO = "0x2"
 ORIGIN_NIC = "0x3"
 
 
-def system(machine: Machine, host: Host, wiring: Wiring) -> list[str]:
+def system(machine: Machine, host: Host, wiring: Wiring) -> list[Part]:
     accelerator = host.accelerator(machine)
     refuse_foreign_kvm(machine, host)
-    # fmt: off
     return [
-        "-nodefaults", "-no-user-config",
-        "-name", keyed("", guest=machine.vm, process=f"qemu-{machine.vm}"),
-        "-uuid", machine.uuid,
-        "-machine", board(machine),
-        "-accel", accel(accelerator),
+        Setting("nodefaults"),
+        Setting("no-user-config"),
+        Setting("name", keyed("", guest=machine.vm, process=f"qemu-{machine.vm}")),
+        Setting("uuid", machine.uuid),
+        Setting("machine", board(machine)),
+        Setting("accel", accel(accelerator)),
         *processor(machine, host),
         *memory.memory(machine),
-        "-rtc", keyed("", base=machine.rtc.value),
-        *actions(machine),
+        Setting("rtc", keyed("", base=machine.rtc.value)),
+        actions(machine),
         *direct_boot(machine, wiring),
         *launched(wiring),
     ]
-    # fmt: on
 
 
-def actions(machine: Machine) -> list[str]:
+def actions(machine: Machine) -> Setting:
     """Said, not left to QEMU: the supervisor reads the reason of a SHUTDOWN event."""
     reboot = "shutdown" if machine.on_reboot is OnReboot.stop else "reset"
     panic = "pause" if machine.on_crash is OnCrash.pause else "shutdown"
     chosen = keyed("", reboot=reboot, shutdown="poweroff", panic=panic, watchdog=bite(machine))
-    return ["-action", chosen]
+    return Setting("action", chosen)
 
 
 def board(machine: Machine) -> str:
@@ -95,49 +94,47 @@ def bite(machine: Machine) -> str | None:
     return None if machine.watchdog is Watchdog.off else machine.watchdog.value
 
 
-def direct_boot(machine: Machine, wiring: Wiring) -> list[str]:
+def direct_boot(machine: Machine, wiring: Wiring) -> list[Part]:
     if not machine.kernel:
         return []
-    initrd = wiring.initrd or machine.initrd
-    # fmt: off
-    return [
-        "-kernel", wiring.kernel or machine.kernel,
-        *(["-initrd", initrd] if initrd else []),
-        *(["-append", machine.cmdline] if machine.cmdline else []),
-    ]
-    # fmt: on
+    given = {
+        "kernel": wiring.kernel or machine.kernel,
+        "initrd": wiring.initrd or machine.initrd,
+        "append": machine.cmdline,
+    }
+    return [Setting(name, value) for name, value in given.items() if value]
 
 
-def launched(wiring: Wiring) -> list[str]:
+def launched(wiring: Wiring) -> list[Part]:
     """What only the launcher adds: the guest waits for `cont`, and QEMU is confined."""
-    sandbox = ["-sandbox", SANDBOX] if wiring.confined else []
-    return [*sandbox, *(["-S"] if wiring.paused else [])]
+    sandbox = [Setting("sandbox", SANDBOX)] if wiring.confined else []
+    return [*sandbox, *([Setting("S")] if wiring.paused else [])]
 
 
-def pvpanic(machine: Machine) -> str:
+def pvpanic(machine: Machine) -> Device:
     """On the ISA bus where there is one: that is one PCI device less, which the firmware sets up for 4 ms (TCG)."""
     if is_i440fx(machine) or is_q35(machine):
-        return keyed("pvpanic", id="pvpanic")
-    return keyed("pvpanic-pci", id="pvpanic", **slots.fixed(machine, "pvpanic"))
+        return Device("pvpanic", {"id": "pvpanic"})
+    return Device("pvpanic-pci", {"id": "pvpanic", **slots.fixed(machine, "pvpanic")})
 
 
-def helpers(machine: Machine) -> list[str]:
+def helpers(machine: Machine) -> list[Part]:
     """Small devices every guest has: a way to say that it panicked, and a source of entropy."""
-    rng = as_json({"qom-type": "rng-builtin", "id": "rng"})
-    # fmt: off
     return [
-        "-device", pvpanic(machine),
-        *(["-object", rng, "-device", keyed("virtio-rng-pci", id="rng", rng="rng",
-                                            **slots.fixed(machine, "rng"))]
-          if machine.rng else []),
+        pvpanic(machine),
+        *(entropy(machine) if machine.rng else []),
         *memory.devices(machine),
         *watchdog(machine),
     ]
-    # fmt: on
 
 
-def watchdog(machine: Machine) -> list[str]:
+def entropy(machine: Machine) -> list[Part]:
+    device = {"id": "rng", "rng": "rng", **slots.fixed(machine, "rng")}
+    return [Object("rng-builtin", {"id": "rng"}), Device("virtio-rng-pci", device)]
+
+
+def watchdog(machine: Machine) -> list[Part]:
     """The one that every board takes and Linux has had a driver for since 2.6. It sleeps until asked."""
     if machine.watchdog is Watchdog.off:
         return []
-    return ["-device", keyed("i6300esb", id="watchdog", **slots.fixed(machine, "watchdog"))]
+    return [Device("i6300esb", {"id": "watchdog", **slots.fixed(machine, "watchdog")})]

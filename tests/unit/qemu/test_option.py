@@ -7,7 +7,8 @@ import pytest
 
 from holdfast.errors import UsageError
 from holdfast.qemu import printable
-from holdfast.qemu.option import Option, as_json, escaped, keyed, nested, parsed, scan, split
+from holdfast.qemu.option import Option, nested, parsed, scan, split
+from holdfast.qemu.spelling import as_json, escaped, keyed
 
 ALPHABET = ",,,,==. -'\"\\:/@{}[]%$`\té€x"
 ROUNDS = 2000

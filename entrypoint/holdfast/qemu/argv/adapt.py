@@ -9,7 +9,7 @@ from typing import Protocol
 
 from holdfast.dataclass import dataclass, field
 from holdfast.machine import Accelerator, Disk
-from holdfast.qemu import blockdev, console, fdsets, system
+from holdfast.qemu import blockdev, console, fdsets, spelling, system
 from holdfast.qemu.argv.bridge import Bridge, bridge
 from holdfast.qemu.argv.device import device
 from holdfast.qemu.argv.drive import drive, is_drive
@@ -19,6 +19,7 @@ from holdfast.qemu.argv.refused import refuse
 from holdfast.qemu.argv.renamed import renamed
 from holdfast.qemu.argv.stdio import stdio
 from holdfast.qemu.option import Option, scan
+from holdfast.qemu.spelling import Setting
 from holdfast.qemu.wiring import Wiring
 
 
@@ -128,20 +129,34 @@ def serve(adapted: Adapted, wiring: Wiring, accelerator: Accelerator | None = No
     Our devices are JSON here, unlike in a command of our own: QEMU makes those last, so that each
     device of the user stays in its slot.
     """
-    chosen = accelerator is not None and not adapted.names_accelerator
-    # fmt: off
+    chosen = None if adapted.names_accelerator else accelerator
     return [
-        *(["-accel", system.accel(accelerator)] if chosen and accelerator else []),
+        *spelling.words(before(adapted, wiring, chosen)),
+        *(word for each in adapted.parts for word in each.words(wiring)),
+        *spelling.words(after(adapted, wiring), late=True),
+    ]
+
+
+def before(
+    adapted: Adapted, wiring: Wiring, accelerator: Accelerator | None
+) -> list[spelling.Part]:
+    """What is ours before the user's options, some of which name it."""
+    return [
+        *([Setting("accel", system.accel(accelerator))] if accelerator else []),
         *system.launched(wiring),
         *fdsets(wiring),
         *console.qmp(wiring),
-        *(["-object", blockdev.secret(wiring.ceph)] if adapted.rbd and wiring.ceph.key_file else []),
-        *(word for each in adapted.parts for word in each.words(wiring)),
-        # The default one would let whoever sees the display `cont` a VM that is not ours yet.
-        "-monitor", "none",
-        # And QEMU would open VNC to everybody on this host.
-        *([] if adapted.has_display else ["-display", "none"]),
-        *(console.first_serial(wiring) if not adapted.has_serial else []),
-        *blockdev.seed(wiring.seed, late=True),
+        *([blockdev.secret(wiring.ceph)] if adapted.rbd and wiring.ceph.key_file else []),
     ]
-    # fmt: on
+
+
+def after(adapted: Adapted, wiring: Wiring) -> list[spelling.Part]:
+    """What is ours where the user has said nothing."""
+    return [
+        # The default one would let whoever sees the display `cont` a VM that is not ours yet.
+        Setting("monitor", "none"),
+        # And QEMU would open VNC to everybody on this host.
+        *([] if adapted.has_display else [Setting("display", "none")]),
+        *(console.first_serial(wiring) if not adapted.has_serial else []),
+        *blockdev.seed(wiring.seed),
+    ]

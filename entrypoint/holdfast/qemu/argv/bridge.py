@@ -2,7 +2,8 @@
 
 from holdfast.dataclass import dataclass
 from holdfast.errors import UsageError
-from holdfast.qemu.option import Option, as_json, keyed_pairs, parsed
+from holdfast.qemu.option import Option, parsed
+from holdfast.qemu.spelling import as_json, keyed_pairs
 from holdfast.qemu.wiring import Wiring
 
 DEFAULT_BRIDGE = "br0"  # QEMU's own

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 
 from holdfast.qemu.argv.drive import stop_on_error
-from holdfast.qemu.option import Option, as_json, keyed_pairs, parsed
+from holdfast.qemu.option import Option, parsed
+from holdfast.qemu.spelling import as_json, keyed_pairs
 
 DISKS = re.compile(r"virtio-blk(-pci(-(non-)?transitional)?)?|scsi-hd|ide-hd")
 

@@ -13,7 +13,8 @@ from holdfast.qemu.argv.images import (
     rbd_members,
     rbd_url,
 )
-from holdfast.qemu.option import IMAGE, Option, keyed_pairs
+from holdfast.qemu.option import IMAGE, Option
+from holdfast.qemu.spelling import keyed_pairs
 from holdfast.qemu.wiring import Wiring
 
 Pairs = tuple[tuple[str, str], ...]

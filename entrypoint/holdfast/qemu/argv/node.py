@@ -6,7 +6,8 @@ from holdfast.dataclass import dataclass
 from holdfast.machine import Disk
 from holdfast.qemu.argv.drive import OFF
 from holdfast.qemu.argv.images import LOCAL_DRIVERS, Images, ceph_members, path_of, rbd_members
-from holdfast.qemu.option import Option, as_json, as_text, flattened, keyed_pairs, nested, parsed
+from holdfast.qemu.option import Option, as_text, flattened, nested, parsed
+from holdfast.qemu.spelling import as_json, keyed_pairs
 from holdfast.qemu.wiring import Wiring
 
 

@@ -2,9 +2,10 @@
 becomes the launcher's console, whose reader gets every byte of the guest's.
 """
 
-from holdfast.dataclass import dataclass
+from holdfast.dataclass import dataclass, replace
 from holdfast.qemu.console import console_chardev
-from holdfast.qemu.option import Option, keyed_pairs
+from holdfast.qemu.option import Option
+from holdfast.qemu.spelling import Setting, words
 from holdfast.qemu.wiring import Wiring
 
 
@@ -17,11 +18,10 @@ class Stdio:
     def words(self, wiring: Wiring) -> list[str]:
         if wiring.console is None:
             return self.option.words()
-        chardev = ",".join(
-            [console_chardev(wiring, self.name), *filter(None, [keyed_pairs(self.rest)])]
-        )
-        port = ["-serial", f"chardev:{self.name}"] if self.option.name == "serial" else []
-        return ["-chardev", chardev, *port]
+        chardev = console_chardev(wiring, self.name)
+        whole = replace(chardev, properties={**chardev.properties, **dict(self.rest)})
+        port = [Setting("serial", f"chardev:{self.name}")] if self.option.name == "serial" else []
+        return words([whole, *port])
 
 
 def stdio(option: Option) -> Stdio | None:
