@@ -14,10 +14,11 @@ from golden.case import CASES
 from unit.keys.test_keys import GOOD
 
 from holdfast import keys
+from holdfast.dataclass import replace
 from holdfast.devices import tpm_record
 from holdfast.keys import extra_flags
 from holdfast.keys.vm_file import raw_from_file
-from holdfast.ownership import records
+from holdfast.ownership import legacy, records
 from holdfast.ownership.records import Claim, FencingRecord, Image, ImageKind
 from holdfast.storage import image_claim
 from holdfast.storage.image_claim import ImageClaim
@@ -44,6 +45,8 @@ IMAGE_CLAIM = ImageClaim(
     tree="t", prefix="/kvm", vm="7", lock="/kvm/7/lock", epoch=3, host="a", clients=FENCE.clients
 )
 CLAIM = Claim(vm="7", lock="/kvm/7/lock", epoch=3, machine_id="m")
+HEARD = records.encode(replace(FENCE, heard=("10.0.0.3:0/9",)))
+MOVED = {"old_epoch": legacy.EPOCH, "old_fence": legacy.FENCE}
 HEADER = b'"header":{"cluster_id":"1","revision":"7"}'
 # Merge keys copy: these 500 bytes would be a billion nodes.
 BOMB = b"a0: &a0 {b: 1}\n" + b"".join(
@@ -103,6 +106,20 @@ CORPORA: dict[str, Sequence[bytes]] = {
         records.encode(FENCE), records.encode(CLAIM), image_claim.encode(IMAGE_CLAIM).encode(), tpm_record.pack(b"abc", ""), b"7", b"[" * 5000, b'{"host":"a"}', *NESTED,
         b'{"machine":"q35","cpu":"max"}', b'["10.0.0.1:0/7"]', b'{"state":"crashed","keys":"k"}',
     ],
+    "moved": [
+        joined({"epoch": b"5", "fence": records.encode(FENCE), **MOVED}), joined({"old_epoch": b"4", "old_fence": records.encode(FENCE), "old_pinned": b"{}"}),
+        joined({"epoch": b"5", "fence": HEARD, "old_epoch": b"6", "old_fence": records.encode(FENCE), "tpm": b"t", "old_tpm": b"u"}),
+        joined({"lock": b'{"host":"a"}', "last": b'{"state":"crashed","keys":"k"}', "tree": b"t", "old_epoch": b"9" * 19}),
+    ],
+    "claims": [
+        image_claim.encode(IMAGE_CLAIM).encode(), APART.join([image_claim.encode(IMAGE_CLAIM).encode()] * 3), b"[" * 5000, *NESTED,
+        records.encode(CLAIM),
+    ],
+    "fetcher": [
+        b'{"progress":["fetching",1,2]}\n{"answer":{"missing":""}}', b'{"answer":{"mismatch":"md5:0"}}', b'{"answer":{"unchanged":true}}',
+        b'{"started":{"etag":"a","modified":"b"}}\n{"progress":["unpacking",9223372036854775808,1]}', b"Traceback\x1b[2J", b"[" * 5000,
+        b'{"fault":{"kind":"HostLacks","message":"disks/r/source/image: a\\nb","hint":"c\\u001b[2J\\nd"}}', *NESTED,
+    ],
     "yaml": [b"a: 1\nb: [x, {c: d}]\n", BOMB, b"ram: 1G\ndisks: {root: {path: /a}}\n", b"a: &a [*a]"],
     "url": [b"http://a/b?c#d", b"https://u:p@[::1]:80/", b"http://2130706433/", b"file:///x"],
     "gateway": [
@@ -139,6 +156,9 @@ WORDS: dict[str, Sequence[bytes]] = {
         b"-netdev ",
     ],
     "grammars": NAMES,
+    "moved": [APART, b"old_epoch=", b"old_fence=", b"fence=", b"/kvm/7/", b'"clients":["10.0.0.9:0/0"]', legacy.EPOCH, legacy.FENCE],
+    "claims": [APART, b'"tree":"u"', b'"epoch":1e999', b'"vm":"../x"', b"\\u001b[2J", b'"clients":["10.0.0.9:0/0"]'],
+    "fetcher": [b"\n", b'{"answer":', b'{"fault":', b"true", b"\\u001b[2J", b"\\ud800", b"99999999999999999999", b"\\n" * 99],
     "agent": [b'\xff{"return":NUMBER}\n'],
     "archives": [b"PK\x05\x06", b"PK\x01\x02", b"ustar", b"\x1f\x8b\x08\x00", b"\xff" * 8, b"99999999999\x00"],
     "http": [b"Content-Length: ", b"Transfer-Encoding: chunked\r\n", b"ffffffff\r\n", b"-1", b"HTTP/1.1 100 x\r\n\r\n"],

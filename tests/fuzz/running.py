@@ -4,8 +4,9 @@ import time
 from dataclasses import dataclass, field
 from itertools import islice
 
+from fuzz.inputs import OURS
 from fuzz.mutation import mutations
-from fuzz.targets import OURS, Target
+from fuzz.targets import Target
 
 from holdfast import log
 

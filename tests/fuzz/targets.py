@@ -1,42 +1,33 @@
 """What reads other people's words, each with what it may say to them: a fault of ours, and nothing else."""
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from describing import HOST_TOML
 from fuzz.agents import Agent
 from fuzz.corpus import CORPORA, MEMBER, WORDS
+from fuzz.fetched import fetcher
+from fuzz.inputs import OURS, SCRATCH, pairs, text
+from fuzz.kept import claims, moved, records
 
 from holdfast import keys
 from holdfast.cloudinit import document
 from holdfast.config import settings
-from holdfast.description import describe, pinned
+from holdfast.description import describe
 from holdfast.description.template import rendered
-from holdfast.devices import tpm_record
 from holdfast.errors import HoldfastError
-from holdfast.etcd import message, record, response
-from holdfast.etcd.message import Refusal
-from holdfast.etcd.record import Unreadable
-from holdfast.etcd.store import NoAnswer
-from holdfast.etcd.txn import Item
-from holdfast.grammar import Refused
+from holdfast.etcd import message, response
 from holdfast.grammar.url import Target as Url
 from holdfast.keys import args_allowlist, extra_flags
 from holdfast.keys.vm_file import raw_from_file
 from holdfast.network import agent
-from holdfast.ownership import last_run
-from holdfast.ownership.records import decode_claim, decode_fence, decode_lock, number
 from holdfast.policy.host_config import HostConfig
 from holdfast.qmp.client import Qmp
 from holdfast.qmp.monitor import Monitor
-from holdfast.storage import image_claim, image_head, qcow2, volume_record
+from holdfast.storage import image_head, qcow2
 from holdfast.storage.image import unpack
-
-OURS = (HoldfastError, Refused, Unreadable, NoAnswer, Refusal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +39,6 @@ class Target:
     run: Callable[[bytes], object]
     words: Sequence[bytes] = ()
     weight: int = 10
-
-
-def text(data: bytes) -> str:
-    return data.decode(errors="surrogateescape")
-
-
-def pairs(data: bytes) -> dict[str, bytes]:
-    """A description: a key a line, its value behind the first =."""
-    found = {}
-    for line in data.split(b"\x1e"):
-        name, _, value = line.partition(b"=")
-        found[name.decode(errors="replace")] = value
-    return found
 
 
 CONFIG = settings.parse({"VM": "7", "HOSTNAME": "a"}, host_toml=HOST_TOML)
@@ -119,26 +97,6 @@ def grammars(data: bytes) -> None:
     row = keys.KEYS.get(name.decode(errors="replace"))
     if row is not None:
         row.parse(value.decode())
-
-
-def records(data: bytes) -> None:
-    item = Item(key="/kvm/7/x", value=data, mod_revision=1)
-    for read in (decode_fence, decode_claim, pinned.decode, _tpm):
-        with suppress(*OURS):
-            read(data)
-    with suppress(*OURS):
-        image_claim.decode_claim(text(data))
-    with suppress(*OURS):
-        volume_record.decoded(data)
-    decode_lock(data)
-    last_run.crash(item, "k")
-    with suppress(*OURS):
-        number(item)
-    record.decode_copies({"7": [text(data)], text(data[:20]): ["[]"]})
-
-
-def _tpm(data: bytes) -> object:
-    return tpm_record.unpack(data, b"")
 
 
 def yaml(data: bytes) -> None:
@@ -212,9 +170,6 @@ def guest(data: bytes) -> None:
         agent.parsed(json.loads(data))
 
 
-SCRATCH = Path(tempfile.mkdtemp(prefix="holdfast-fuzz-"))
-
-
 def header(data: bytes) -> None:
     disk = SCRATCH / "disk.qcow2"
     disk.write_bytes(data)
@@ -250,6 +205,9 @@ RUNS: dict[str, tuple[int, Callable[[bytes], object]]] = {
     "extra_flags": (10, flags),
     "grammars": (40, grammars),
     "records": (10, records),
+    "moved": (10, moved),
+    "claims": (10, claims),
+    "fetcher": (10, fetcher),
     "yaml": (1, yaml),
     "url": (20, url),
     "gateway": (10, gateway),

@@ -17,7 +17,7 @@ VERSION = 1
 LONGEST = 256 * 1024  # bytes of a record: 20 disks and a thousand storage clients have less
 LONGEST_TEXT = 4096
 MOST_STRINGS = 4096
-CLIENT = re.compile(r"[][0-9A-Fa-f.:]{2,64}:\d{1,5}/0*[1-9]\d{0,19}")
+CLIENT = re.compile(r"[][0-9A-Fa-f.:]{2,64}:[0-9]{1,5}/([1-9][0-9]{0,9})")
 
 
 class Unreadable(ValueError):
@@ -89,12 +89,17 @@ def strings(data: object) -> tuple[str, ...]:
 
 def clients(data: object) -> tuple[str, ...]:
     """Storage clients as Ceph lists them, IP:PORT/NONCE. Nonce 0 is a whole host in Ceph's blocklist
-    (OSDMap::is_blocklisted), and no client's.
+    (OSDMap::is_blocklisted), and no client's; it has 32 bits there, so 2^32 may be taken for it.
     """
     found = strings(data)
-    if wrong := [one for one in found if not CLIENT.fullmatch(one)]:
+    if wrong := [one for one in found if not _is_client(one)]:
         raise Damaged(f"{wrong[0][:64]!r} is no address of one client of Ceph")
     return found
+
+
+def _is_client(text: str) -> bool:
+    found = CLIENT.fullmatch(text)
+    return found is not None and int(found[1]) < 2**32
 
 
 def decode_copies(copies: Mapping[str, list[str]]) -> dict[int, tuple[str, ...]]:

@@ -113,6 +113,9 @@ DAMAGED = [
     changed(FENCE, clients=[1]), changed(FENCE, addresses="x"), changed(FENCE, host=7), changed(FENCE, epoch="3"), changed(FENCE, epoch=-1),
     changed(FENCE, epoch=10**30), changed(FENCE, host="a\n\x1b[31m"), changed(FENCE, clients=["a\nb"]),
     changed(FENCE, clients=["10.0.0.11:0/0", "10.0.0.12:0/0"]),  # whole hosts
+    changed(FENCE, clients=["10.0.0.11:0/4294967296"]),  # the same in 32 bits
+    changed(FENCE, clients=["10.0.0.11:0/08"]),  # or to who reads octal
+    changed(FENCE, clients=["10.0.0.11:0/\u0667"]),  # an Arabic digit, which Ceph does not read
     changed(FENCE, clients=["a"] * 5000), changed(FENCE, host="a" * 5000), b"[" * 200_000,
     b'{"version":1,"x":' + b"[" * 200_000, changed(FENCE, boot_id="b" * 300_000),
     changed(FENCE, images=[{"disk": "d", "kind": "rbd", "id": "x"}]),

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from holdfast.config import proxy
@@ -104,9 +105,12 @@ class Errand:
             work = Work(
                 confined(command, alone, os.getpid(), seccomp), passed, json.dumps(request)
             )
+        return self._answer(work.lines(self._attend, whole=WHOLE, silent=SILENT))
+
+    def _answer(self, lines: Iterable[str]) -> dict[str, Any]:
         last = ""
         with Progress(place_of(self._order.source)) as progress:
-            for line in work.lines(self._attend, whole=WHOLE, silent=SILENT):
+            for line in lines:
                 match heard(line):
                     case {
                         "progress": [
@@ -139,9 +143,9 @@ class Errand:
         kind = KINDS.get(fault["kind"], ConfigError)
         if kind is not Unreachable:
             self._cache.forget(self._order.name)  # what is there is no good beginning
-        if fault["message"].startswith(self._order.key):
-            return kind(fault["message"], hint=fault["hint"])
-        return kind(str(self._fault(fault["message"])), hint=fault["hint"])
+        message, hint = (legible(fault[word], LONGEST) for word in ("message", "hint"))
+        named = message.startswith(self._order.key)
+        return kind(message if named else str(self._fault(message)), hint=hint)
 
     def _judged(self, answer: dict[str, Any]) -> Cached:
         """What it says of the image is looked at again: by its sha256 other VMs know it, and by its name root."""
