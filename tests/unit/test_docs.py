@@ -62,6 +62,31 @@ def test_each_line_that_starts_a_vm_keeps_its_disks() -> None:
     assert [run for run in starts(text(ROOT / "README.md")) if POOL not in run] == []
 
 
+TEST = re.compile(r"\b((?:\w+/)*test_\w+\.py)(?:::(test_\w+))?")
+TESTS = [path.relative_to(ROOT) for path in ROOT.glob("tests/**/test_*.py")]
+
+
+def named(document: Path) -> list[tuple[list[Path], str]]:
+    """The files that each name of a test may mean, and the function."""
+    names = TEST.findall(text(document))
+    return [
+        ([path for path in TESTS if f"/{path}".endswith(f"/{name}")], one) for name, one in names
+    ]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_test_that_a_document_names_is_there(document: Path) -> None:
+    for files, function in named(document):
+        assert files, TEST.findall(text(document))
+        assert not function or any(f"def {function}" in text(ROOT / path) for path in files)
+
+
+def test_what_security_rests_on_is_one_test_each() -> None:
+    found = named(ROOT / "docs" / "security.md")
+    assert len(found) > 50
+    assert [files for files, _ in found if len(files) > 1] == []
+
+
 # -- docs/from-nomad.md
 
 # Every option that the three drivers have: 2015's, today's `qemu`, and nomad-driver-virt with its plugin's own.
