@@ -5,13 +5,16 @@ VENV := .venv/bin
 PYTHON_CODE := entrypoint tests
 CONFIG := entrypoint/pyproject.toml
 
-.PHONY: help demo demo-down test test-unit chaos fuzz bench model lint image guests
+.PHONY: help demo demo-failover demo-down test test-unit chaos fuzz bench model lint image guests
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## etcd and one VM in containers, from nothing (STORAGE=rbd, GUEST=debian, ENGINE=none, NO_INSTALL=1)
 	@tests/demo/demo
+
+demo-failover: ## two hosts, three etcds and a Ceph in containers; the plug is pulled on one of the hosts
+	@tests/demo/failover
 
 demo-down: ## remove all that the demo made
 	@tests/demo/down

@@ -22,6 +22,9 @@ PARTS = (
 )
 
 
+PULLED = r"(?s)(host-.) has it.*boot=1\n== the plug.*owns it.*page is back, from (host-.): .*boot=2\n"
+
+
 class Demo:
     def __init__(self, clone: Path, environ: dict[str, str]) -> None:
         self.clone = clone
@@ -49,9 +52,10 @@ class Demo:
 
     def left(self) -> str:
         """What the engine still has of it."""
-        label = f"--filter=label=com.docker.compose.project={self.project}"
+        label = "--filter=label=com.docker.compose.project"
         kinds = (["ps", "--all"], ["volume", "ls"], ["network", "ls"])
-        return "".join(docker(*kind, "--quiet", label) for kind in kinds)
+        labels = [f"{label}={self.project}", f"{label}={self.project}-failover"]
+        return "".join(docker(*kind, "--quiet", only) for kind in kinds for only in labels)
 
 
 @pytest.fixture(
@@ -89,3 +93,18 @@ def test_demo(demo: Demo) -> None:
     demo.down()
     assert demo.left() == ""
     assert not (demo.clone / ".demo").exists()
+
+
+@pytest.mark.parametrize("demo", [{}], indirect=True)
+def test_a_pulled_plug(demo: Demo) -> None:
+    shown = demo.shell("tests/demo/failover")
+    hosts = re.search(PULLED, shown)
+    assert hosts, shown
+    assert hosts[1] != hosts[2]
+    tried = re.findall(r"(?m)^     \$ (.+)$", shown.partition("to try next")[2])
+    assert len(tried) == 3
+    said = [demo.shell(command) for command in tried]
+    assert "boot=2" in said[1], "the guest runs on without etcd"
+    assert "shut out of Ceph" in said[2]
+    demo.down()
+    assert demo.left() == ""
