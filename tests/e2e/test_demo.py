@@ -22,7 +22,9 @@ PARTS = (
 )
 
 
-PULLED = r"(?s)(host-.) has it.*boot=1\n== the plug.*owns it.*page is back, from (host-.): .*boot=2\n"
+PULLED = (
+    r"(?s)(host-.) has it.*boot=1\n== the plug.*owns it.*page is back, from (host-.): .*boot=2\n"
+)
 
 
 class Demo:
