@@ -16,7 +16,6 @@ LARGE = {
     "instance/launch.py": 380,
     "instance/supervisor.py": 300,
     "launcher/preflight.py": 310,
-    "launcher/standby.py": 400,
     "ownership/fencing.py": 380,
     "ownership/keepalive.py": 280,
     "ownership/lock.py": 490,

@@ -57,7 +57,7 @@ def connected(vm: str | None, environ: Mapping[str, str]) -> "Iterator[tuple[Set
 def from_etcd(config: Settings) -> Subject:
     from holdfast.etcd.store import connect  # noqa: PLC0415 - for those who have an etcd
     from holdfast.etcd.txn import Range  # noqa: PLC0415 - likewise
-    from holdfast.ownership import legacy  # noqa: PLC0415 - likewise
+    from holdfast.launcher.eligibility import Look  # noqa: PLC0415 - likewise
     from holdfast.ownership.names import Names  # noqa: PLC0415 - likewise
 
     prefixes = (config.vm_prefix, config.defaults_prefix)
@@ -65,12 +65,5 @@ def from_etcd(config: Settings) -> Subject:
     ranges = [Range(key=prefix, prefix=True) for prefix in prefixes]
     with connect(config) as store:
         seen = store.read(*ranges, Range(key=names.epoch), Range(key=names.pinned))
-    own, defaults = (
-        {
-            key.removeprefix(prefix): item.value
-            for key, item in seen.items.items()
-            if key.startswith(prefix)
-        }
-        for prefix in prefixes
-    )
-    return Subject(settings=config, own=legacy.keys(own, seen, names), defaults=defaults)
+    look = Look.of(seen, config, names)
+    return Subject(settings=config, own=look.own, defaults=look.defaults)

@@ -10,7 +10,7 @@ from holdfast.host import Host
 from holdfast.instance.launch import ImageInUse
 from holdfast.instance.outcome import OFF, Ending, How
 from holdfast.instance.plan import Plan
-from holdfast.launcher.standby import Ours
+from holdfast.launcher.contender import Ours
 from holdfast.launcher.start import described, start
 from holdfast.ownership.fencing import Fencing
 from holdfast.ownership.keepalive import KeepAlive

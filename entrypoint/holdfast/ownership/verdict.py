@@ -3,6 +3,7 @@
 The protocol is in docs/ownership.md; its compares are all needed.
 """
 
+from collections.abc import Sequence
 from enum import Enum, auto
 
 from holdfast.dataclass import dataclass, field
@@ -107,10 +108,18 @@ def _older(reply: Reply, names: Names) -> int:
 
 class Obstacle(Exception):
     """Why the VM is not for us now, and after how many seconds to look again at the latest. `lock_wait`: the time
-    counts as waiting for the VM.
+    counts as waiting for the VM. `keys`: of others, that are in the way, and whose change lifts it.
     """
 
-    def __init__(self, why: str, seconds: float = LOOK_AGAIN, *, lock_wait: bool = True) -> None:
+    def __init__(
+        self,
+        why: str,
+        seconds: float = LOOK_AGAIN,
+        *,
+        lock_wait: bool = True,
+        keys: Sequence[str] = (),
+    ) -> None:
         super().__init__(why)
         self.seconds = seconds
         self.lock_wait = lock_wait
+        self.keys = keys
