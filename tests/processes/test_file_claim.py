@@ -2,24 +2,21 @@
 
 import errno
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from interruptions import interruptions
 
 from holdfast.errors import LockHeld, Unreachable
 from holdfast.etcd.record import Unreadable
-from holdfast.storage import image_claim, shared
+from holdfast.storage import image_claim
 from holdfast.storage.file_claim import ClaimsBeside, claim_of, mark_of
 from holdfast.storage.image_claim import ImageClaim
 
 pytestmark = pytest.mark.processes
-
-# What is raised before a call that looks at the file system or changes it (docs.python.org, Audit events table).
-CALLS = frozenset({"open", "os.link", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.scandir"})  # fmt: skip
 
 
 def claim(tree: str, epoch: int) -> str:
@@ -29,35 +26,6 @@ def claim(tree: str, epoch: int) -> str:
 
 
 FIRST, SECOND, THIRD, ANOTHER_TREES = (claim("a", 1), claim("a", 2), claim("a", 3), claim("b", 1))
-
-
-class Interruptions:
-    """Audit hooks stay for ever: one for all, which does nothing while nobody counts."""
-
-    def __init__(self) -> None:
-        self.over = False  # before it came to this number
-        self._left = -1
-        self._what: Callable[[], object] = lambda: None
-        sys.addaudithook(self._hook)
-
-    def _hook(self, event: str, _: object) -> None:
-        if self._left < 0 or event not in CALLS:
-            return
-        self._left -= 1
-        if self._left < 0:
-            self._what()
-
-    @contextmanager
-    def before(self, number: int, what: Callable[[], object]) -> Iterator[None]:
-        """`what` comes before the call of this number, as another host's that was quicker."""
-        self._left, self._what = number, what
-        try:
-            yield
-        finally:
-            self.over, self._left = self._left >= 0, -1
-
-
-interruptions = Interruptions()
 
 
 def held(claims: ClaimsBeside, text: str) -> bool:
@@ -190,14 +158,7 @@ def test_what_a_claim_is_a_link_to_is_not_shown(tmp_path: Path) -> None:
     secret.write_text("secret")
     mark_of(disk).mkdir()
     (mark_of(disk) / "one").symlink_to(secret)
-    with pytest.raises(Unreachable, match="cannot be read"):
-        claim_of(disk)
-
-
-def test_a_fifo_in_place_of_the_folders_name_holds_nobody_up(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / shared.FOLDER_ID)
-    with pytest.raises(Exception, match="must hold a UUID"):
-        shared.folder_id(tmp_path)
+    assert claim_of(disk) == "no file"
 
 
 @pytest.mark.parametrize("number", range(12))

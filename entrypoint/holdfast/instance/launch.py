@@ -27,7 +27,7 @@ from holdfast.runtime.confinement import Identity, confined
 from holdfast.runtime.outlet import outlet
 from holdfast.runtime.rundir import RunDirectory
 from holdfast.runtime.uid_claim import claim
-from holdfast.storage import local, shared
+from holdfast.storage import local
 from holdfast.system import capacity, cgroup, rlimit
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Launch:
             argv = self._argv(wiring)
             command = confined(argv, self._who, os.getpid())
             if fencing is not None:
-                fencing.admit_opening()
+                fencing.admit_opening(wiring.disks)
             self._kills = cgroup.oom_kills()
             with capacity.on_cpus(machine.cpu_set):
                 child = Child("qemu", command, passed(wiring), timezone=machine.guest.timezone)
@@ -265,13 +265,11 @@ class Launch:
 
     def _disks(self, descriptors: ExitStack) -> dict[str, int]:
         opened = {}
-        claimed = {image.disk: image.id for image in self._plan.images}
         for disk in self._plan.disks:
             if not isinstance(disk.backend, RbdImage):
                 opened[disk.name] = number = local.open_for_qemu(disk, self._plan.bounds)
                 descriptors.callback(os.close, number)
-                if disk.name in claimed:
-                    shared.refuse_another(disk, number, claimed[disk.name])
+                self._plan.identities.refuse_another(disk, number)
         return opened
 
     def _parents(self, descriptors: ExitStack) -> dict[str, int]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from holdfast.qemu.argv.adapt import Adapted
     from holdfast.storage.ceph.cluster import Cluster
     from holdfast.storage.ceph.keyring import Keyring
+    from holdfast.storage.identity import Identities
     from holdfast.storage.pathname import Bounds
     from holdfast.storage.volume_record import Found
     from holdfast.storage.writers import Written
@@ -36,6 +37,7 @@ class Plan:
     unknown: tuple[str, ...]
     disks: tuple[Disk, ...]
     images: tuple[Image, ...]
+    identities: "Identities"
     addresses: tuple[Address, ...]
     ceph: "Keyring | None"
     cluster: "Cluster | None"

@@ -3,7 +3,7 @@
 Nothing is made here but device nodes. A launcher that fails here has disturbed nobody.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from holdfast.machine.platform import FLASHES
 from holdfast.network import ports
 from holdfast.ownership.address_claim import addresses
 from holdfast.ownership.records import images
-from holdfast.storage import aio, local, pathname, shared
+from holdfast.storage import aio, identity, local, pathname
 from holdfast.system import capability, capacity
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from holdfast.qemu.argv.adapt import Adapted
     from holdfast.storage.ceph.cluster import Cluster, Inspection
     from holdfast.storage.ceph.keyring import Keyring
+    from holdfast.storage.identity import Identities
     from holdfast.storage.pathname import Bounds
 
 SWTPM = "/usr/bin/swtpm"
@@ -80,8 +81,8 @@ def make(
     check_files(present, booted, bounds, formats=adapted is None)
     check_shares(machine, share_bounds)
     check_ports(machine)
-    in_common = check_shared(disks, settings)
-    check_unlocked([*disks, *read_only(booted, disks)], host, in_common)
+    known = check_claimed(present, bounds, settings)
+    check_unlocked([*disks, *read_only(booted, disks)], host, known)
     uring = adapted is None and aio.check(disks)
     documents = documents_of(machine, settings) if machine.has_seed else None
     ceph = find_keyring(disks, adapted, settings.ceph_conf)
@@ -91,16 +92,17 @@ def make(
         unknown=described.unknown,
         disks=tuple(present),
         images=images(
-            disks,
+            present,
             machine_id=host.machine_id,
             fsid=found.fsid if found else "",
-            files=local.identities(disks),
-            shared=in_common,
+            files=known.files,
+            shared=known.shared,
         ),
+        identities=known,
         addresses=tuple(addresses(machine.nics)),
         ceph=ceph,
         cluster=cluster,
-        claims={**(found.by_id if found else {}), **claims_beside(disks, in_common)},
+        claims={**(found.by_id if found else {}), **claims_beside(known)},
         copies=found.copies if found else {},
         volumes=found.volumes if found else (),
         written=found.written if found else (),
@@ -246,30 +248,24 @@ def read_only(booted: "Machine | Adapted", disks: Sequence[Disk]) -> list[Disk]:
     ]
 
 
-def check_shared(disks: Sequence[Disk], settings: Settings) -> dict[str, str]:
-    """The disks that other hosts may write to as well, with what all hosts know them by."""
-    found = shared.identities(disks, settings.host_config)
-    if found:
+def check_claimed(disks: Sequence[Disk], bounds: "Bounds", settings: Settings) -> "Identities":
+    """What the disks that may be written are claimed as: opened, and judged by that."""
+    known = identity.identities(disks, bounds, settings.host_config)
+    if known.shared:
         from holdfast.ownership import time_fence  # noqa: PLC0415 - for those who have one
 
-        if faults := time_fence.faults(settings, found):
+        if faults := time_fence.faults(settings, known.shared):
             raise ConfigError(faults)
-    return found
+    return known
 
 
-def claims_beside(disks: Sequence[Disk], shared_disks: Mapping[str, str]) -> dict[str, str]:
+def claims_beside(known: "Identities") -> dict[str, str]:
     """The claims that stand beside files which several hosts reach, by the id of the file."""
-    if not shared_disks:
+    if not known.beside:
         return {}
     from holdfast.storage.file_claim import claim_of  # noqa: PLC0415 - for those who share a folder
 
-    paths = {disk.name: Path(str(disk.backend)).resolve() for disk in disks}
-    files = {
-        name: identity
-        for name, identity in shared_disks.items()
-        if not paths[name].is_block_device()
-    }
-    return {f"shared/{identity}": claim_of(paths[name]) for name, identity in files.items()}
+    return {f"shared/{known.shared[name]}": claim_of(path) for name, path in known.beside.items()}
 
 
 def check_ports(machine: Machine) -> None:
@@ -279,16 +275,16 @@ def check_ports(machine: Machine) -> None:
             ports.claim(machine.vm, wanted, stack)
 
 
-def check_unlocked(disks: Sequence[Disk], host: Host, in_common: Mapping[str, str]) -> None:
+def check_unlocked(disks: Sequence[Disk], host: Host, known: "Identities") -> None:
     for disk in disks:
         if local.in_use(disk):
             from holdfast.ownership.holder import in_use  # noqa: PLC0415 - hardly ever needed
 
             owned = replace(disk, read_only=False, kind=DiskKind.disk)  # as its claim has it
-            shared = {name: one for name, one in in_common.items() if name == disk.name}
-            files = local.identities([owned])
+            in_common = {name: one for name, one in known.shared.items() if name == disk.name}
+            files = {disk.name: local.identity(disk)}
             (image,) = images(
-                [owned], machine_id=host.machine_id, fsid="", files=files, shared=shared
+                [owned], machine_id=host.machine_id, fsid="", files=files, shared=in_common
             )
             raise in_use(disk, image.id)
 

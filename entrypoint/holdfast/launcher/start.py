@@ -131,10 +131,11 @@ def made(disk: Disk, plan: Plan, who: Identity, firewall: "Firewall", attend: At
         from holdfast.storage.volume import Workshop  # noqa: PLC0415 - few starts fetch an image
 
         cache, fence_off = Path(plan.image_cache), partial(firewall.around_fetch, who.uid)
-        return Workshop(cache, who, plan.cluster, attend, plan.bounds, fence_off).provide(disk)
+        workshop = Workshop(cache, who, plan.cluster, attend, plan.bounds, fence_off)
+        return workshop.provide(disk, plan.identities)
     if plan.cluster is not None and isinstance(disk.backend, RbdImage):
         return plan.cluster.provide(disk)
-    return directory.provide(disk, plan.bounds)
+    return directory.provide(disk, plan.bounds, known=plan.identities)
 
 
 def own_identity(plan: Plan, host: Host, life: ExitStack) -> Identity:

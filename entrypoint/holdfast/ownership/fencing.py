@@ -9,8 +9,8 @@ administrator's `rbd map`, the old image's QEMU. It is waited for, named, and ne
 
 import contextlib
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import log
@@ -173,9 +173,14 @@ class Fencing:
         if self._hold.timed and self.keepalive.in_doubt():
             raise OwnershipLost("the lease could not be renewed while the VM was being started")
 
-    def admit_opening(self) -> None:
-        """Before QEMU is started."""
+    def admit_opening(self, opened: Mapping[str, int]) -> None:
+        """Before QEMU is started with these descriptors of its disks, by name. Raises LockHeld where our claim does not
+        stand beside one of them.
+        """
         self.admit_writes()
+        if self._beside:
+            for name, path in self._plan.identities.beside.items():
+                self._beside.require(path, opened[name])
         self._opened = True
 
     def guarded(self, pid: int, events: Events, stack: ExitStack) -> None:
@@ -344,18 +349,13 @@ class Fencing:
 
 
 def beside(plan: Disks) -> "ClaimsBeside | None":
-    claims = of_kind(ImageKind.shared, plan.claims)
-    if not claims:
+    paths = plan.identities.beside
+    if not paths:
         return None
     from holdfast.storage.file_claim import ClaimsBeside  # noqa: PLC0415 - for those who share a folder
 
-    paths = {
-        image.id: Path(str(disk.backend)).resolve()
-        for image in plan.images
-        for disk in plan.disks
-        if disk.name == image.disk
-    }
-    return ClaimsBeside({paths[image]: text for image, text in claims.items()})
+    claims = {image.disk: plan.claims.get(image.id, "") for image in plan.images}
+    return ClaimsBeside({path: claims[name] for name, path in paths.items()})
 
 
 def _strangers(vm: str, addresses: frozenset[str]) -> Strangers:

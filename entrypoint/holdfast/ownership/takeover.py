@@ -32,6 +32,7 @@ from holdfast.storage.image_claim import ImageClaim
 if TYPE_CHECKING:
     from holdfast.storage.ceph.cluster import Cluster
     from holdfast.storage.ceph.keyring import Keyring
+    from holdfast.storage.identity import Identities
 
 SOON = 10.0  # seconds: nobody tells when a claim in Ceph goes
 
@@ -45,6 +46,8 @@ class Disks(Protocol):
     def disks(self) -> tuple[Disk, ...]: ...
     @property
     def images(self) -> tuple[Image, ...]: ...
+    @property
+    def identities(self) -> "Identities": ...
     @property
     def claims(self) -> Mapping[str, str]: ...
     @property

@@ -12,13 +12,19 @@ from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.machine import Disk, Format, RbdImage, Volume, aligned
 from holdfast.runtime.confinement import kept
 from holdfast.storage import local, mark, pathname, qcow2
+from holdfast.storage.identity import UNCLAIMED, Identities
 from holdfast.storage.pathname import Bounds, Unfit
 
 Fill = Callable[[Path, Disk], None]
 
 
-def provide(disk: Disk, bounds: Bounds, fill: Fill | None = None) -> str:
-    """See to it that a volume is there and has its size. Returns what was done, "" for nothing."""
+def provide(
+    disk: Disk, bounds: Bounds, fill: Fill | None = None, known: Identities = UNCLAIMED
+) -> str:
+    """See to it that a volume is there and has its size. Returns what was done, "" for nothing.
+
+    Raises LockHeld where it is another one than `known` has it.
+    """
     if isinstance(disk.backend, RbdImage):
         return ""
     if create(disk, fill or allocate):
@@ -26,6 +32,7 @@ def provide(disk: Disk, bounds: Bounds, fill: Fill | None = None) -> str:
     path = disk.backend.path
     try:
         with pathname.found(path, local.bounds_of(disk, bounds), writable=disk.writable) as place:
+            known.refuse_another(disk, place.descriptor)
             return "grown" if grow(disk, Path(place.path), place.descriptor) else ""
     except Unfit as unfit:
         raise ConfigError([Fault(key=disk.key, value=path, rule=str(unfit))]) from unfit
@@ -117,12 +124,17 @@ def _taken(lock: int) -> bool | None:
 
 
 def keep_private(disk: Disk) -> None:
-    """What was made before volumes were root's alone."""
+    """Take from others what was made before volumes were root's alone, and from nobody what a link leads to."""
     if isinstance(disk.backend, Volume):
-        with suppress(OSError):  # another owner's, on a server that knows no root
-            mode = stat.S_IMODE(Path(disk.backend.path).stat().st_mode)
-            if mode & 0o077:
-                Path(disk.backend.path).chmod(mode & 0o700)
+        # OSError: another owner's, on a server that knows no root
+        with suppress(OSError, Unfit), pathname.found(disk.backend.path, _pool(disk)) as place:
+            mode = stat.S_IMODE(place.stat.st_mode)
+            if mode & 0o077 and place.is_file:
+                Path(place.path).chmod(mode & 0o700)
+
+
+def _pool(disk: Disk) -> Bounds:
+    return local.bounds_of(disk, pathname.ANYWHERE)
 
 
 def _sync(path: Path) -> None:

@@ -13,16 +13,17 @@ step is one call of the kernel's that fails where the claim has changed since it
 import contextlib
 import errno
 import os
-import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from holdfast import log
 from holdfast.errors import LockHeld, Unreachable
 from holdfast.etcd.record import Unreadable
 from holdfast.storage.image_claim import decode_claim
+from holdfast.storage.pathname import Place, Site, Unfit, regular, site
 
 LONGEST = 64 * 1024  # bytes; more was not written by us, and is shown as damaged
 MOST = 64  # claims in one folder; one is what there should be
@@ -37,12 +38,40 @@ class ClaimsBeside:
     def __init__(self, found: Mapping[Path, str]) -> None:
         self._found = dict(found)
         self._name = str(uuid.uuid4())
+        self._standing: set[Path] = set()
 
     def put(self, claim: str) -> None:
-        """Raises LockHeld where somebody else was quicker."""
+        """Raises LockHeld where somebody else was quicker.
+
+        Where root may not write beside the disk there is no claim, and the log says what that leaves open.
+        """
         for path, old in self._found.items():
-            if not _put(mark_of(path), self._name, old, claim):
+            try:
+                won = _put(mark_of(path), self._name, old, claim)
+            except OSError as error:
+                _refused(mark_of(path), error)
+                continue
+            if not won:
                 raise LockHeld(f"{path} was claimed meanwhile: {mark_of(path)} says by whom")
+            self._standing.add(path)
+
+    def require(self, path: Path, descriptor: int) -> None:
+        """Raise LockHeld where our claim does not stand beside what was opened, wherever its path leads by now: a
+        folder can be swapped, and its `.holdfast-id` copied.
+        """
+        if path not in self._standing:
+            return
+        try:
+            with site(Place(descriptor)) as opened:
+                stands = _stands(opened, self._name)
+        except Unfit:
+            stands = False
+        if not stands:
+            raise LockHeld(
+                f"{path} was claimed, and what was opened there is another file, or its claim {mark_of(path)} was taken "
+                "away",
+                hint="What is there now is claimed at the next try.",
+            )
 
     def drop(self) -> None:
         """Only what is ours."""
@@ -84,7 +113,9 @@ def _texts(mark: Path) -> dict[str, str]:
 
 def _texts_in(there: int) -> dict[str, str]:
     found = {}
-    for name in sorted(os.listdir(there))[:MOST]:
+    with os.scandir(there) as entries:
+        names = [entry.name for entry in islice(entries, MOST)]
+    for name in sorted(names):
         with contextlib.suppress(FileNotFoundError):
             found[name] = _text(name, there)
     return found
@@ -94,14 +125,13 @@ def _text(name: str, there: int) -> str:
     """Who may write to the folder may have put anything there: a FIFO would hold us for ever, and what a link
     leads to would be shown.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=there)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return "no file"
-        return os.read(descriptor, LONGEST).decode(errors="replace") or "empty"
-    finally:
-        os.close(descriptor)
+        with regular(name, there) as file:
+            return os.read(file, LONGEST).decode(errors="replace") or "empty"
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return "no file"
 
 
 @contextmanager
@@ -115,20 +145,30 @@ def _opened(mark: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _put(mark: Path, name: str, old: str, new: str) -> bool:
-    """Whether the claim is ours. Where root may not write beside the disk there is none, and the log says what that
-    leaves open.
-    """
+def _stands(opened: Site, name: str) -> bool:
+    """Neither the folder of the claims nor the claim is reached by a link."""
+    if opened.folder is None:
+        return False
     try:
-        return _replace(mark, name, old, new) if old else _begin(mark, name, new)
-    except OSError as error:
-        if error.errno not in MAY_NOT:
-            raise Unreachable(f"{mark} cannot be written: {error.strerror}") from error
-        log.warning(
-            f"{mark} cannot be written ({error.strerror}): nothing keeps another etcd, or another tree of "
-            "keys, from this disk"
-        )
-        return True
+        with _opened(mark_of(Path(opened.folder.path, opened.name))) as there:
+            os.stat(name, dir_fd=there, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _put(mark: Path, name: str, old: str, new: str) -> bool:
+    """Whether the claim is ours."""
+    return _replace(mark, name, old, new) if old else _begin(mark, name, new)
+
+
+def _refused(mark: Path, error: OSError) -> None:
+    if error.errno not in MAY_NOT:
+        raise Unreachable(f"{mark} cannot be written: {error.strerror}") from error
+    log.warning(
+        f"{mark} cannot be written ({error.strerror}): nothing keeps another etcd, or another tree of "
+        "keys, from this disk"
+    )
 
 
 def _begin(mark: Path, name: str, new: str) -> bool:

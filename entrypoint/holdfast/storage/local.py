@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,7 +86,7 @@ def _check(disk: Disk, backend: LocalPath | Volume, bounds: Bounds, *, formats: 
             _check_new(disk, bounds)
             return
     with pathname.found(backend.path, bounds_of(disk, bounds), writable=disk.writable) as place:
-        _check_storage(place)
+        check_storage(place)
         content.check(disk, place, formats=formats)
 
 
@@ -104,7 +103,7 @@ def _check_regular(place: Place) -> None:
         raise Unfit(FOLDER if place.is_folder else "is not a regular file")
 
 
-def _check_storage(place: Place) -> None:
+def check_storage(place: Place) -> None:
     if place.is_folder:
         raise Unfit(FOLDER)
     if not (place.is_file or place.is_block_device):
@@ -116,24 +115,15 @@ def _check_pool(volume: Volume) -> None:
         raise Unfit(f"the pool's directory {volume.directory} does not exist on this host")
 
 
-def identities(disks: Sequence[Disk]) -> dict[str, str]:
-    """What the kernel knows each file by: device and inode. A volume that is not made yet has its
-    folder's, and its name.
-    """
-    return {
-        disk.name: _identity(Path(disk.backend.path))
-        for disk in disks
-        if isinstance(disk.backend, LocalPath | Volume) and disk.writable
-    }
-
-
-def _identity(path: Path) -> str:
-    if not path.exists():
-        return f"{_identity(path.parent)}/{path.name}"
-    found = path.stat()
-    if stat.S_ISBLK(found.st_mode):
-        return f"block-{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
-    return f"inode-{os.major(found.st_dev)}:{os.minor(found.st_dev)}-{found.st_ino}"
+def identity(disk: Disk) -> str:
+    """Ask what the kernel knows a file or device by that is not opened for a claim, "" where nothing is there."""
+    if isinstance(disk.backend, RbdImage):
+        return ""
+    try:
+        with pathname.found(disk.backend.path, pathname.ANYWHERE) as place:
+            return place.identity
+    except Unfit:
+        return ""
 
 
 def locked(disk: Disk) -> bool:
@@ -194,10 +184,19 @@ def open_parent(disk: Disk) -> int | None:
     parent = qcow2.parent(Path(disk.backend.path))
     if parent is None:
         return None
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(parent, flags | (os.O_DIRECT if disk.direct else 0))
+    link = os.open(parent, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        refuse_written(disk.key, str(parent), descriptor)
+        return _opened_parent(disk, str(parent), Place(link))
+    finally:
+        os.close(link)
+
+
+def _opened_parent(disk: Disk, path: str, place: Place) -> int:
+    if not place.is_file:
+        raise ConfigError([Fault(key=disk.key, rule=f"sits on {path}, which is no regular file")])
+    descriptor = place.opened(os.O_RDONLY | (os.O_DIRECT if disk.direct else 0))
+    try:
+        refuse_written(disk.key, path, descriptor)
     except BaseException:
         os.close(descriptor)
         raise
@@ -213,7 +212,7 @@ def open_for_qemu(disk: Disk, bounds: Bounds) -> int:
         flags |= os.O_DIRECT
     try:
         with pathname.found(path, bounds_of(disk, bounds), writable=disk.writable) as place:
-            _check_storage(place)
+            check_storage(place)
             if place.is_block_device and disk.writable:
                 flags |= (
                     os.O_EXCL

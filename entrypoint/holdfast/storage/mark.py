@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from holdfast.errors import HostLacks
+from holdfast.storage.pathname import regular
 
 SUFFIX = ".id"
 FOLDER = ".holdfast-pool"
@@ -36,8 +37,8 @@ def folder(path: Path) -> str:
 
 def _id(path: Path) -> str:
     try:
-        with path.open(encoding="ascii") as file:
-            return str(uuid.UUID(file.read(2 * LENGTH).strip()))
+        with regular(path) as file:
+            return str(uuid.UUID(os.read(file, 2 * LENGTH).decode("ascii").strip()))
     except (OSError, ValueError):
         return ""
 

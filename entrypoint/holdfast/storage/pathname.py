@@ -5,6 +5,7 @@ is opened first, in a way that has no effect on what it leads to (O_PATH); the d
 it lies; and all that reads or writes it is opened by that descriptor (/proc/self/fd), never by the path again.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,10 @@ from pathlib import Path
 from holdfast.dataclass import dataclass, replace
 from holdfast.policy.host_config import HostConfig
 
+MOVED = "was moved while it was looked at, or something else was put in its place"
+FOLDER_ID = (
+    ".holdfast-id"  # in a folder that several hosts reach: what they all know it by (`shared`)
+)
 MOST_LINKS = 40  # as the kernel's own walk has it (path_resolution(7))
 
 
@@ -82,13 +87,97 @@ class Place:
     def opened(self, flags: int) -> int:
         return os.open(self.path, flags | os.O_CLOEXEC)
 
+    @property
+    def identity(self) -> str:
+        """What the kernel of this machine knows it by: a device's number; device and inode of anything else."""
+        if self.is_block_device:
+            return f"block-{_number(self.stat.st_rdev)}"
+        return f"inode-{_number(self.stat.st_dev)}-{self.stat.st_ino}"
+
     @contextmanager
     def reading(self) -> Iterator[int]:
-        descriptor = self.opened(os.O_RDONLY)
+        """A file that somebody has a lease on (fcntl(2)) is not waited for."""
+        descriptor = self.opened(os.O_RDONLY | (os.O_NONBLOCK if self.is_file else 0))
         try:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+class Site:
+    """Where a file lies, or is going to: the folder as it was opened, and the file's name in it.
+
+    `file` is None for a volume that is still to be made; a device has a `file` only.
+    """
+
+    def __init__(self, file: Place | None, folder: Place | None = None, name: str = "") -> None:
+        self.file = file
+        self.folder = folder
+        self.name = name
+
+    @property
+    def place(self) -> Place:
+        """The file; the folder of one that is still to be made."""
+        place = self.file or self.folder
+        assert place is not None  # noqa: S101 - one of them is given
+        return place
+
+    def has(self, name: str) -> bool:
+        """Whether something of that name lies beside it."""
+        if self.folder is None:
+            return False
+        try:
+            os.stat(name, dir_fd=self.folder.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _number(device: int) -> str:
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
+@contextmanager
+def site(place: Place) -> Iterator[Site]:
+    """Open the folder of what was opened. Raises Unfit where it does not lie there any more."""
+    if place.is_block_device:
+        yield Site(place)
+        return
+    folder, name = os.path.split(where(place.descriptor))
+    try:
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unfit(f"{MOVED} ({error.strerror})") from error
+    try:
+        _check_there(place, name, descriptor)
+        yield Site(place, Place(descriptor), name)
+    finally:
+        os.close(descriptor)
+
+
+def _check_there(place: Place, name: str, folder: int) -> None:
+    try:
+        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        raise Unfit(f"{MOVED} ({error.strerror})") from error
+    if not os.path.samestat(there, place.stat):
+        raise Unfit(MOVED)
+
+
+@contextmanager
+def regular(name: str | Path, folder: int | None = None, *, follow: bool = False) -> Iterator[int]:
+    """Open a file to be read, where others may write to the folder: a FIFO or a device in its place is not opened, nor
+    what a link leads to unless `follow` says so. Raises OSError, for what is no file (EINVAL), too.
+    """
+    flags = os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(name, flags, dir_fd=folder)
+    try:
+        if not (place := Place(descriptor)).is_file:
+            raise OSError(errno.EINVAL, "Not a regular file", str(name))
+        with place.reading() as file:
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """Where the volumes of directory pools are, as this machine sees it now."""
 
 import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
 from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.machine import Disk, Volume
 from holdfast.storage import mark
-from holdfast.storage.shared import FOLDER_ID
+from holdfast.storage.pathname import FOLDER_ID
+from holdfast.storage.shared import read_id
 from holdfast.storage.volume_record import Found
 from holdfast.system import mounts
 from holdfast.system.probe import CONTAINER_MARKS
@@ -71,8 +71,7 @@ def mark_all(disks: Iterable[Disk]) -> None:
 def of(directory: Path, machine_id: str) -> tuple[str, str]:
     """Of a pool: its place for all who reach it, and the folder's id where only this machine does."""
     try:
-        shared = (directory / FOLDER_ID).read_text(encoding="ascii").strip()
-        return f"shared/{uuid.UUID(shared)}", ""
+        return f"shared/{read_id(directory / FOLDER_ID)}", ""
     except (OSError, ValueError):  # what is wrong with it is said by whoever needs it
         return f"file/{machine_id}", mark.folder(directory)
 

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 from holdfast.dataclass import dataclass
+from holdfast.storage.pathname import regular
 
 MAGIC = b"QFI\xfb"
 # magic, version, backing_file_offset, backing_file_size, cluster_bits, size, crypt_method
@@ -53,7 +54,8 @@ def read(descriptor: int) -> Header | None:
 
 def parent(path: Path) -> Path | None:
     """The golden image beside a volume, on which it sits."""
-    found = header(path)
+    with regular(path, follow=True) as file:
+        found = read(file)
     return parent_of(path, found) if found else None
 
 

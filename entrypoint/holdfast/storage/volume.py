@@ -12,6 +12,7 @@ from holdfast.runtime.confinement import Identity
 from holdfast.runtime.worker import Attend, Overdue, idle
 from holdfast.storage import directory, hole, qcow2
 from holdfast.storage.ceph.cluster import Cluster
+from holdfast.storage.identity import UNCLAIMED, Identities
 from holdfast.storage.image import golden
 from holdfast.storage.image.cache import Cache, Cached
 from holdfast.storage.pathname import Bounds
@@ -40,16 +41,16 @@ class Workshop:
         self._bounds = bounds
         self._cache = Cache(cache, who, attend, bounds, fence_off)
 
-    def provide(self, disk: Disk) -> str:
-        """What was done, "" for nothing."""
+    def provide(self, disk: Disk, known: Identities = UNCLAIMED) -> str:
+        """What was done, "" for nothing. `known` is what the disks are claimed as."""
         if isinstance(disk.backend, RbdImage):
             return self._in_ceph(disk, self._cluster) if self._cluster else ""
         if disk.source is None or not isinstance(disk.backend, Volume):
-            return directory.provide(disk, self._bounds)
+            return directory.provide(disk, self._bounds, known=known)
         with contextlib.ExitStack() as stack:
             if disk.chained and not os.path.lexists(disk.backend.path):
                 stack.enter_context(golden.in_use(Path(disk.backend.directory), self._attend))
-            return directory.provide(disk, self._bounds, self._fill)
+            return directory.provide(disk, self._bounds, self._fill, known)
 
     # -- in a directory
 

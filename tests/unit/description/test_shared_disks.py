@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from holdfast.config import settings
-from holdfast.errors import ConfigError, LockHeld
+from holdfast.errors import ConfigError
 from holdfast.machine import Cache, Disk, LocalPath
 from holdfast.ownership import time_fence
-from holdfast.ownership.records import Image, ImageKind
 from holdfast.policy.host_config import HostConfig
-from holdfast.storage import shared
+from holdfast.storage import device_name, pathname, shared
+from holdfast.storage.identity import UNCLAIMED, identities
+from holdfast.storage.pathname import ANYWHERE, FOLDER_ID
 from holdfast.system import mounts
 
 DEVICE = os.makedev(8, 17)
@@ -31,7 +32,7 @@ DEVICE = os.makedev(8, 17)
 )
 def test_a_device_has_one_name(name: str, partition: str, expected: str) -> None:
     """By whatever path it is reached: a disk's, a multipath's, a partition's."""
-    assert shared.one_name(name, partition) == expected
+    assert device_name.one_name(name, partition) == expected
 
 
 def test_the_kernel_says_what_a_device_is_called(tmp_path: Path) -> None:
@@ -42,39 +43,19 @@ def test_the_kernel_says_what_a_device_is_called(tmp_path: Path) -> None:
     (disk / "sdb1" / "partition").write_text("1\n")
     (tmp_path / "8:17").symlink_to(disk / "sdb1")
     (tmp_path / "8:16").symlink_to(disk)
-    assert shared.device_name(os.makedev(8, 16), tmp_path) == "naa.6001405a"
-    assert shared.device_name(DEVICE, tmp_path) == "naa.6001405a-part1"
+    assert device_name.device_name(os.makedev(8, 16), tmp_path) == "naa.6001405a"
+    assert device_name.device_name(DEVICE, tmp_path) == "naa.6001405a-part1"
 
 
-@pytest.mark.parametrize(
-    ("image", "same"),
-    [
-        (Image(disk="root", kind=ImageKind.file, id="file/m/block-8:17"), True),
-        (Image(disk="root", kind=ImageKind.file, id="file/m/block-8:1"), False),
-        (Image(disk="root", kind=ImageKind.file, id="file/m/block-18:17"), False),
-        (Image(disk="root", kind=ImageKind.shared, id="shared/naa.6001405a-part1"), True),
-        (Image(disk="root", kind=ImageKind.shared, id="shared/naa.6001405a"), False),
-    ],
-)
-def test_the_device_is_the_one_that_was_claimed(
-    image: Image, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A link of udev's may lead to another one by the time that it is opened."""
-    found = os.stat_result((0o060600, 1, 5, 1, 0, 6, 0, 0, 0, 0), {"st_rdev": os.makedev(8, 17)})
-    monkeypatch.setattr(os, "fstat", lambda _: found)
-    monkeypatch.setattr(shared, "device_name", lambda _: "naa.6001405a-part1")
-    disk = Disk(name="root", backend=LocalPath(path="/dev/disk/by-id/x"))
-    if same:
-        shared.refuse_another(disk, 0, image.id)
-        return
-    with pytest.raises(LockHeld, match="another device than the one that was claimed"):
-        shared.refuse_another(disk, 0, image.id)
+def folder_id(folder: Path) -> str:
+    with pathname.found(str(folder), ANYWHERE) as place:
+        return shared.folder_id(place)
 
 
 def test_a_folder_is_named_once(tmp_path: Path) -> None:
-    first = shared.folder_id(tmp_path)
-    assert shared.folder_id(tmp_path) == first
-    assert [path.name for path in tmp_path.iterdir()] == [shared.FOLDER_ID]
+    first = folder_id(tmp_path)
+    assert folder_id(tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER_ID]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +106,7 @@ def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
 def judged(path: Path, config: HostConfig = CONSENT, cache: Cache = Cache.none) -> str:
     disk = Disk(name="root", backend=LocalPath(path=str(path)), cache=cache)
     try:
-        return shared.identities([disk], config)["root"]
+        return identities([disk], ANYWHERE, config).shared["root"]
     except ConfigError as error:
         (line,) = error.lines()
         return line
@@ -144,9 +125,9 @@ def test_a_shared_file_needs_consent_and_no_cache(tmp_path: Path) -> None:
         "ownership.md",
     ):
         assert word in refusal
-    assert not (tmp_path / shared.FOLDER_ID).exists()
+    assert not (tmp_path / FOLDER_ID).exists()
     assert "disks/root/cache must be none" in judged(path, cache=Cache.writeback)
-    assert judged(path) == f"{shared.folder_id(tmp_path)}/disk.raw"
+    assert judged(path) == f"{folder_id(tmp_path)}/disk.raw"
     (tmp_path / "link").symlink_to("disk.raw")
     assert judged(tmp_path / "link") == judged(path)
 
@@ -156,8 +137,8 @@ def test_a_folder_that_this_host_serves_to_others(tmp_path: Path) -> None:
     path = tmp_path / "disk.raw"
     path.write_bytes(bytes(4096))
     disk = Disk(name="root", backend=LocalPath(path=str(path)))
-    assert shared.identities([disk], HostConfig()) == {}
-    name = shared.folder_id(tmp_path)
+    assert not identities([disk], ANYWHERE, HostConfig()).shared
+    name = folder_id(tmp_path)
     assert "a folder that other hosts use too, as its .holdfast-id says" in judged(
         path, HostConfig()
     )
@@ -170,9 +151,9 @@ def test_a_shared_file_has_one_name(tmp_path: Path) -> None:
     path.write_bytes(bytes(4096))
     path.with_name("again").hardlink_to(path)
     assert "has a second name (hard link)" in judged(path)
-    shared.folder_id(tmp_path)
-    assert "is the folder's name, not a disk" in judged(tmp_path / shared.FOLDER_ID)
-    (tmp_path / shared.FOLDER_ID).write_text("me")
+    folder_id(tmp_path)
+    assert "is the folder's name, not a disk" in judged(tmp_path / FOLDER_ID)
+    (tmp_path / FOLDER_ID).write_text("me")
     path.with_name("again").unlink()
     assert "must hold a UUID" in judged(path)
 
@@ -180,4 +161,5 @@ def test_a_shared_file_has_one_name(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("foreign")
 def test_a_disk_that_is_only_read_needs_nothing(tmp_path: Path) -> None:
     backend = LocalPath(path=str(tmp_path / "iso"))
-    assert shared.identities([Disk(name="a", backend=backend, read_only=True)], HostConfig()) == {}
+    disk = Disk(name="a", backend=backend, read_only=True)
+    assert identities([disk], ANYWHERE, HostConfig()) == UNCLAIMED

@@ -8,6 +8,7 @@ import pytest
 
 from holdfast.ownership.fencing import Fencing
 from holdfast.storage.ceph.cluster import Clients
+from holdfast.storage.identity import UNCLAIMED
 from holdfast.storage.image_claim import ImageClaim
 
 IMAGE = "rbd/f51d/vms/7-root"
@@ -37,7 +38,9 @@ def claim(clients: frozenset[str]) -> ImageClaim:
 
 
 def test_of_its_own_claims_the_one_that_stands_is_remembered() -> None:
-    plan: Any = SimpleNamespace(images=(), cluster=None, claims={}, copies={})
+    plan: Any = SimpleNamespace(
+        images=(), cluster=None, claims={}, identities=UNCLAIMED, copies={}
+    )
     hold: Any = SimpleNamespace(suspects=frozenset(), heard=frozenset(), image_claim=claim)
     keepalive: Any = SimpleNamespace()
     fencing = Fencing(plan, hold, keepalive, hold_on=True)
@@ -80,7 +83,9 @@ def test_who_was_only_heard_of_is_shut_out_where_an_image_knows_him(
     watchers: set[str], lockers: set[str], copies: dict[int, tuple[str, ...]], shut: set[str]
 ) -> None:
     """A tenant may write any address where older launchers kept their record."""
-    plan: Any = SimpleNamespace(images=(), cluster=None, claims={}, copies=copies)
+    plan: Any = SimpleNamespace(
+        images=(), cluster=None, claims={}, identities=UNCLAIMED, copies=copies
+    )
     hold: Any = SimpleNamespace(suspects=frozenset({SUSPECT}), heard=frozenset({HEARD}))
     keepalive: Any = SimpleNamespace(confirm=lambda: None)
     ceph: Any = Asked(watchers, lockers)

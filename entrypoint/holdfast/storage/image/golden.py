@@ -16,6 +16,7 @@ from holdfast.runtime.worker import Attend, idle
 from holdfast.storage import directory, local, qcow2
 from holdfast.storage.image import qemu_img
 from holdfast.storage.image.cache import Cached, taken
+from holdfast.storage.pathname import regular
 
 LOCK = ".golden.lock"
 
@@ -30,7 +31,8 @@ class Golden:
 @contextmanager
 def in_use(pool: Path, attend: Attend) -> Iterator[None]:
     """From the look at a parent until its child has a name, nobody may take the parent away."""
-    lock = os.open(pool / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    lock = os.open(pool / LOCK, flags, 0o600)
     try:
         while not taken(lock):
             attend()
@@ -92,7 +94,7 @@ def found(pool: Path) -> list[Golden]:
             children=tuple(children.get(path.name, ())),
         )
         for path in sorted(pool.glob("golden-*.qcow2"))
-        if qcow2.GOLDEN.fullmatch(path.name)
+        if qcow2.GOLDEN.fullmatch(path.name) and path.is_file()
     ]
 
 
@@ -110,5 +112,5 @@ def remove(pool: Path, name: str) -> bool:
 
 
 def is_open(path: Path) -> bool:
-    with path.open("rb") as file:
-        return local.held(file.fileno())
+    with regular(path) as file:
+        return local.held(file)

@@ -14,6 +14,7 @@ from holdfast.storage import directory, local, qcow2
 from holdfast.storage.hole import CHUNK, copy
 from holdfast.storage.image import qemu_img
 from holdfast.storage.image.cache import NOTHING, Cached
+from holdfast.storage.pathname import regular
 
 
 @contextmanager
@@ -21,12 +22,9 @@ def still(key: str, path: Path) -> Iterator[int]:
     """One descriptor from the look at its lock to the last byte. The lock is looked at, not taken: taking it would
     end an owner that holds on without etcd. So look again, for a QEMU that came meanwhile, when all is read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
+    with regular(path) as descriptor:
         refuse_held(key, path, descriptor)
         yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def refuse_held(key: str, path: Path, descriptor: int) -> None:
