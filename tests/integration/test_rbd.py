@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -351,6 +352,39 @@ def test_a_first_start_does_not_wait_for_ever(launch: Launch, site: Site, tmp_pa
     launcher.says("waiting: Ceph does not answer")
     refused(launcher, 69, "error: Ceph does not answer")
     site.assert_untouched()
+
+
+def test_a_placement_group_that_answers_nobody(launch: Launch, site: Site, tmp_path: Path) -> None:
+    """Monitors and all other groups do: the image's header can be read. Who may wait for the VM waits for that, too."""
+    pool, image = f"data-{site.vm}", f"{site.image}-apart"
+    site.ceph.ceph("osd", "pool", "create", pool, "1")
+    site.ceph.rbd("import", "--no-progress", f"--data-pool={pool}", site.guest / "disk.raw", image)
+    caps = ("mon", "profile rbd", "osd", f"profile rbd pool=rbd, profile rbd pool={pool}")
+    conf = site.ceph.etc(tmp_path / "both", site.ceph.user(f"both-{site.vm}", *caps))
+    site.put(ram="192", rbd=image)
+    environ = {**site.host, "CEPH_CONF": str(conf)}
+    first = launch(environ)
+    first.ready()
+    second = launch({**environ, "HOSTNAME": "host-b"})
+    second.says("waiting: the VM runs on")
+    with replicas_missing(site.ceph, pool):
+        first.signal(signal.SIGKILL)
+        assert gone(first.qemu())
+        second.says("waiting: .*no OSD serves its pool")
+        late = launch({**environ, "HOSTNAME": "host-c", "LOCK_WAIT": "0"})
+        refused(late, 69, f"{image}: no OSD serves its pool")
+        assert second.process.poll() is None
+    assert second.ready(RESTART)["boot"] == "2"
+
+
+@contextmanager
+def replicas_missing(ceph: Ceph, pool: str) -> Iterator[None]:
+    """The one OSD has not the copies that there must be: the groups of this pool serve nobody."""
+    for name in ("size", "min_size"):
+        ceph.ceph("osd", "pool", "set", pool, name, "2")
+    yield
+    ceph.ceph("osd", "pool", "set", pool, "size", "1", "--yes-i-really-mean-it")
+    ceph.ceph("osd", "pool", "set", pool, "min_size", "1")
 
 
 def refused(launcher: Launcher, status: int, said: str) -> None:
