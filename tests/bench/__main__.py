@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import costs, density, disk, image, launch, report, takeover
+from bench import costs, density, disk, firewall, image, launch, report, takeover
 from bench.lab import built, machine
 from bench.ways import libvirtd
 
@@ -22,6 +22,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 RAW = DOCS / "benchmarks" / "raw.json"
 PARTS: dict[str, Callable[[Any], Any]] = {
     "launch": launch.measure,
+    "firewall": firewall.measure,
     "costs": costs.measure,
     "takeover": takeover.measure,
     "disk": disk.measure,

@@ -9,6 +9,7 @@ import jinja2
 from bench import plots
 from bench.costs import STARTS
 from bench.disk import JOBS, ROUNDS, SIZE
+from bench.firewall import WITH, WITHOUT
 from bench.lab import RAM
 from bench.spread import Spread, quartiles, ratio, slope
 
@@ -41,6 +42,7 @@ def page(raw: Raw) -> str:
         raw=raw,
         launch={kind: compared(ways) for kind, ways in raw["launch"].items()},
         budgets=budgets(raw),
+        firewall={what: fenced(raw["firewall"][what]) for what in ("times", "work")},
         growth=growth(raw["density"]),
         disk={kind: rates(ways) for kind, ways in raw["disk"].items()},
         jobs=list(JOBS),
@@ -65,6 +67,12 @@ def compared(ways: Mapping[str, list[float]]) -> dict[str, tuple[Spread, Spread]
     }
 
 
+def fenced(ways: Mapping[str, list[float]]) -> tuple[Spread, Spread]:
+    """What the firewall takes of a launch: in milliseconds, and the ratio to one without."""
+    more = [1000 * (one - other) for one, other in zip(ways[WITH], ways[WITHOUT], strict=True)]
+    return quartiles(more), ratio(ways[WITH], ways[WITHOUT])
+
+
 def budgets(raw: Raw) -> list[tuple[str, str, str, bool]]:
     """What, the limit, what was measured, whether it is kept."""
     launch = {kind: compared(ways) for kind, ways in raw["launch"].items()}
@@ -83,6 +91,7 @@ def budgets(raw: Raw) -> list[tuple[str, str, str, bool]]:
             launch["Ceph"]["docker run of Holdfast"][1].middle,
             "x",
         ),
+        ("the firewall, of a launch", 10.0, fenced(raw["firewall"]["times"])[0].middle, "ms"),
         (f"memory beside QEMU, {many['vms']} VMs", 20.0, many["beside"], "MiB"),
         ("requests to etcd for a start", 8, raw["costs"]["start"]["requests to etcd"], ""),
         ("takeover after a clean stop", 1.0, max(raw["takeover"]["stopped"]), "s at the most"),

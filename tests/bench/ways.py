@@ -27,6 +27,7 @@ class Start:
 
     began: float  # the command
     ran: float  # the guest's first instruction
+    pid: int = 0  # of the command, where the launch is its work
 
     @property
     def seconds(self) -> float:
@@ -67,7 +68,7 @@ class Way(ABC):
         try:
             assert process.stdout
             ran = first_instruction(process.stdout.fileno(), Path(log.name))
-            yield Start(began=began, ran=ran)
+            yield Start(began=began, ran=ran, pid=process.pid)
         finally:
             end(process)
 
