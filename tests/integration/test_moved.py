@@ -29,7 +29,9 @@ from holdfast.ownership import legacy
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.names import Names
 from holdfast.ownership.records import Claim, Image, ImageKind, decode_fence, encode
+from holdfast.ownership.takeover import take_over
 from holdfast.ownership.verdict import Verdict
+from holdfast.storage.image_claim import ImageClaim
 
 pytestmark = pytest.mark.integration
 
@@ -302,6 +304,35 @@ def test_a_claim_that_lies_about_the_lock_takes_nothing_from_who_runs(
     with pytest.raises(ConfigError, match="is in use by VM 8"):
         take(store, names)
     assert values(store, names)[theirs.epoch] == b"4"
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_the_lock_that_a_claim_hides_is_known_from_another_disks(
+    store: Store, names: Names, alive: bool
+) -> None:
+    """`LOCK` has put it elsewhere; a claim in etcd, which launchers alone write, says where."""
+    prefix = names.tree.removesuffix("/_id")
+    hidden = f"{prefix}-locks/8"
+    claim = Claim(vm="8", lock=hidden, epoch=4, machine_id="m1")
+    theirs = Names.of(prefix, "8", hidden)
+    store.txn(
+        success=[
+            Put(key=f"{names.claims}file/m1/inode-1", value=encode(claim)),
+            Put(key=f"{names.claims}file/m1/inode-2", value=b"of a later version"),
+            Put(key=theirs.epoch, value=b"4"),
+            *([Put(key=hidden, value=b"{}")] if alive else []),
+        ]
+    )
+    forged = ImageClaim(
+        tree="t", prefix=prefix, vm="8", lock=f"{prefix}/nothing", epoch=4, host="h"
+    )
+    if alive:
+        with pytest.raises(ConfigError, match="is in use by VM 8"):
+            take_over(store, names, HERE, DISK, forged)
+    else:
+        assert take_over(store, names, HERE, DISK, forged).puts == [
+            Put(key=theirs.epoch, value=b"5")
+        ]
 
 
 # -- with launchers of both versions

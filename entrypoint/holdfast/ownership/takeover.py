@@ -1,5 +1,6 @@
 """A disk that another VM has claimed: refused while that VM is there, taken from it when it is not."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from shlex import quote
@@ -77,8 +78,10 @@ def take_over(
     """
     key = key_of(image.disk)
     theirs = Names.of(names.prefix, owner.vm, owner.lock)
-    # A claim that stands in an image or beside a file may be forged, and with it where its lock is.
-    living = (theirs.lock, f"{theirs.keys}lock")
+    # A claim that stands in an image or beside a file may be forged, and with it where its lock is: those in etcd,
+    # on its other disks, know one that `LOCK` has put elsewhere.
+    elsewhere = _locks_of(store, names, owner.vm) if isinstance(owner, ImageClaim) else ()
+    living = (theirs.lock, f"{theirs.keys}lock", *elsewhere)
     records = (theirs.epoch, theirs.fence, theirs.legacy.epoch, theirs.legacy.fence)
     judged = tuple(dict.fromkeys((*living, *records)))
     reply = store.read(*(Range(key=one) for one in judged))
@@ -99,6 +102,15 @@ def take_over(
         heard=legacy.heard(reply, theirs),
         outlast=any(map(left_to_time, fences)),
     )
+
+
+def _locks_of(store: Store, names: Names, vm: str) -> list[str]:
+    found = set()
+    for item in store.read(Range(key=names.claims, prefix=True)).items.values():
+        with contextlib.suppress(Unreadable):  # nobody's, as far as can be told
+            claim = decode_claim(item.value)
+            found |= {claim.lock} if claim.vm == vm else set()
+    return sorted(found)
 
 
 def _left_barred(key: str, owner: str, fault: Fault) -> Fault:
