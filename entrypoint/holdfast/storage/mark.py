@@ -24,18 +24,19 @@ def beside(volume: Path) -> Path:
 
 def read(volume: Path) -> str:
     """The id, "" where there is none, or none that can be read: nobody knows the volume then."""
-    return _id(beside(volume))
+    return uuid_in(beside(volume))
 
 
 def folder(path: Path) -> str:
     """The folder's id, "" before a volume was made there. A copy of the folder is another one: its file
     has another inode.
     """
-    named = _id(path / FOLDER)
+    named = uuid_in(path / FOLDER)
     return f"{named}/{(path / FOLDER).stat().st_ino}" if named else ""
 
 
-def _id(path: Path) -> str:
+def uuid_in(path: Path) -> str:
+    """Read a UUID, "" where none can be read."""
     try:
         with regular(path) as file:
             return str(uuid.UUID(os.read(file, 2 * LENGTH).decode("ascii").strip()))

@@ -8,7 +8,6 @@ from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.machine import Disk, Volume
 from holdfast.storage import mark
 from holdfast.storage.pathname import FOLDER_ID
-from holdfast.storage.shared import read_id
 from holdfast.storage.volume_record import Found
 from holdfast.system import mounts
 from holdfast.system.probe import CONTAINER_MARKS
@@ -70,10 +69,10 @@ def mark_all(disks: Iterable[Disk]) -> None:
 
 def of(directory: Path, machine_id: str) -> tuple[str, str]:
     """Of a pool: its place for all who reach it, and the folder's id where only this machine does."""
-    try:
-        return f"shared/{read_id(directory / FOLDER_ID)}", ""
-    except (OSError, ValueError):  # what is wrong with it is said by whoever needs it
-        return f"file/{machine_id}", mark.folder(directory)
+    # What is wrong with one that cannot be read is said by whoever needs it.
+    if shared := mark.uuid_in(directory / FOLDER_ID):
+        return f"shared/{shared}", ""
+    return f"file/{machine_id}", mark.folder(directory)
 
 
 def named(directory: Path, machine_id: str) -> tuple[str, str]:
