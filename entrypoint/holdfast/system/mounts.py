@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from holdfast.dataclass import dataclass
@@ -25,16 +25,17 @@ class Mount:
 
 
 def holding(path: str) -> Mount | None:
-    mounts = list(_mounts())
+    """The mount of the file system that has the path."""
+    lines = _lines()
     device = Path(path).stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    found = next((mount for mount in mounts if mount.device == wanted), None)
-    return found or _deepest(mounts, os.path.realpath(path))
+    found = next((line for line in lines if line.split(" ", 3)[2] == wanted), None)
+    return _parsed(found) if found else _deepest(lines, os.path.realpath(path))
 
 
 def mounted_at(path: str) -> Mount | None:
     """The mount that a path leads into, by its name: a folder may be mounted at several points."""
-    return _deepest(list(_mounts()), os.path.realpath(path))
+    return _deepest(_lines(), os.path.realpath(path))
 
 
 def kind(path: str) -> str:
@@ -57,12 +58,23 @@ def is_local(path: str) -> bool:
     return mount is not None and mount.kind in LOCAL
 
 
-def _mounts() -> Iterator[Mount]:
-    text = MOUNTINFO.read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines():
-        fields = line.split(" ")
-        kind, _, options = fields[fields.index("-") + 1 :]
-        yield Mount(device=fields[2], point=_plain(fields[4]), kind=kind, options=_plain(options))
+def by_point(lines: Iterable[str]) -> dict[str, Mount]:
+    """The last mount on each point, which hides the others.
+
+    >>> by_point(["22 1 0:2 / / rw,relatime shared:1 - overlay overlay rw,lowerdir=/a"])["/"].kind
+    'overlay'
+    """
+    return {mount.point: mount for mount in map(_parsed, lines)}
+
+
+def _lines() -> list[str]:
+    return MOUNTINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def _parsed(line: str) -> Mount:
+    fields = line.split(" ")
+    kind, _, options = fields[fields.index("-") + 1 :]
+    return Mount(device=fields[2], point=_plain(fields[4]), kind=kind, options=_plain(options))
 
 
 def _plain(text: str) -> str:
@@ -74,8 +86,8 @@ def _plain(text: str) -> str:
     return ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)
 
 
-def _deepest(mounts: list[Mount], path: str) -> Mount | None:
+def _deepest(lines: list[str], path: str) -> Mount | None:
     """Btrfs gives subvolumes, and overlay its files, device numbers that mountinfo does not list."""
-    by_point = {mount.point: mount for mount in mounts}
+    mounts = by_point(lines)
     parents = [path, *map(str, Path(path).parents)]
-    return next((by_point[parent] for parent in parents if parent in by_point), None)
+    return next((mounts[parent] for parent in parents if parent in mounts), None)

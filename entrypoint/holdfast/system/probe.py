@@ -1,7 +1,6 @@
 """The questions this host is asked before a start; the answers become a Host."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.host import Access, Host, KvmFacts, judge, kvm_group
@@ -112,21 +111,13 @@ def machine_id(name: str) -> str:
 
 def is_hosts_file(path: str, mountinfo: str) -> bool:
     """Whether a file below / is the host's: mounted by itself, or this is no container."""
-    mounts = mount_types(mountinfo)
-    if path in mounts:
+    from holdfast.system import mounts  # noqa: PLC0415 - for machines whose firmware says no UUID
+
+    points = mounts.by_point(mountinfo.splitlines())
+    if path in points:
         return True
-    in_container = "overlay" in mounts.get("/", "") or any(map(os.path.exists, CONTAINER_MARKS))
-    return not in_container
-
-
-def mount_types(mountinfo: str) -> Mapping[str, str]:
-    """The file system type by mount point (proc_pid_mountinfo(5)); the last mount on a point counts.
-
-    >>> mount_types("22 1 0:2 / / rw,relatime shared:1 - overlay overlay rw,lowerdir=/a")
-    {'/': 'overlay'}
-    """
-    pairs = (line.partition(" - ") for line in mountinfo.splitlines())
-    return {mount.split()[4]: rest.split()[0] for mount, _, rest in pairs}
+    on_layers = "/" in points and "overlay" in points["/"].kind
+    return not (on_layers or any(map(os.path.exists, CONTAINER_MARKS)))
 
 
 def _text(path: str) -> str:
