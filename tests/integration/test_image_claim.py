@@ -309,7 +309,7 @@ def test_two_trees_that_make_a_volume_at_once_do_not_mix(volume: Volume, tmp_pat
             if not half_way:
                 half_way.extend(stopped_half_way(second, volume))
                 assert first.provide(volume.disk(16 * MIB)) == "created"
-                os.kill(second._process.pid, signal.SIGCONT)
+                os.kill(second._pipe._process.pid, signal.SIGCONT)
 
         with pytest.raises(LockHeld, match="made meanwhile by VM 7"):
             second.import_file(volume.disk(16 * MIB), str(file), meanwhile)
@@ -322,10 +322,10 @@ def test_two_trees_that_make_a_volume_at_once_do_not_mix(volume: Volume, tmp_pat
 def stopped_half_way(maker: Cluster, volume: Volume) -> list[str]:
     """It has begun, and has not named what it makes: that takes it many turns to Ceph."""
     while True:
-        os.kill(maker._process.pid, signal.SIGSTOP)
+        os.kill(maker._pipe._process.pid, signal.SIGSTOP)
         if found := volume.unfinished():
             return found
-        os.kill(maker._process.pid, signal.SIGCONT)
+        os.kill(maker._pipe._process.pid, signal.SIGCONT)
         time.sleep(0.001)
 
 

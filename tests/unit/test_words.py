@@ -27,7 +27,7 @@ from holdfast.qemu.option import Option
 from holdfast.qmp import trouble
 from holdfast.storage import local
 from holdfast.storage.ceph import keyring
-from holdfast.storage.ceph.cluster import caps
+from holdfast.storage.ceph.keyring import caps
 from holdfast.storage.pathname import ANYWHERE
 from holdfast.system import container
 

@@ -3,29 +3,21 @@
 The work is done by a process of its own (`librbd`), with a limit on every answer.
 """
 
-import contextlib
-import json
-import os
-import selectors
-import subprocess
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from holdfast import precompiled
-from holdfast.dataclass import dataclass, field
-from holdfast.errors import ConfigError, Fault, HostLacks, LockHeld, Unreachable
+from holdfast.dataclass import dataclass, field, replace
+from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.etcd.record import Unreadable, decode_copies
 from holdfast.machine import Disk, RbdImage, RbdVolume
 from holdfast.runtime.progress import Progress
 from holdfast.runtime.worker import Attend
-from holdfast.storage.ceph.keyring import Keyring
-from holdfast.storage.image_claim import claimant
+from holdfast.storage.ceph import image_ref
+from holdfast.storage.ceph.image_ref import ImageRef
+from holdfast.storage.ceph.keyring import Keyring, caps
+from holdfast.storage.ceph.pipe import Pipe
 from holdfast.storage.volume_record import Found
 from holdfast.storage.writers import Writers, Written
-
-GOOD_BYE = 2.0  # seconds for a process with nothing to do
-PATIENCE = 20.0  # seconds for one answer; librados gives up on single operations before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,39 +55,18 @@ class Cluster:
 
     def __init__(self, disks: Sequence[Disk], keyring: Keyring) -> None:
         self._images = [
-            _request(disk, disk.backend) for disk in disks if isinstance(disk.backend, RbdImage)
+            image_ref.of(disk, disk.backend)
+            for disk in disks
+            if isinstance(disk.backend, RbdImage)
         ]
-        self._writable = [image for image in self._images if image["writable"]]
+        self._writable = [image for image in self._images if image.writable]
         self._keyring = keyring
         self._claim = ""  # ours, as it stands in the images that are there
-        self._buffer = b""
-        self._asked = False  # something that was not answered, or not done in time
-        self._connected = False
-        command = precompiled.command("holdfast.storage.ceph.librbd")
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        # The key goes through the pipe: arguments can be read by everybody. The answer is waited for with the
-        # first question's: the caller has other things to do meanwhile.
-        hosts = ",".join(map(str, keyring.monitors))
-        own = {"conf": keyring.conf, "user": keyring.user, "key": keyring.key}
-        self._send({**own, "mon_host": hosts})
+        self._pipe = Pipe(keyring)
 
     def close(self) -> bool:
         """True: it has closed by itself, with all answers given, so that nothing of it is under way."""
-        assert self._process.stdin  # noqa: S101 - pipes were asked for
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            return self._process.wait(0.0 if self._asked else GOOD_BYE) == 0
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return False
-        finally:
-            for pipe in (self._process.stdout, self._process.stderr):
-                assert pipe  # noqa: S101 - for the type checker
-                pipe.close()
+        return self._pipe.close()
 
     # -- before the lock
 
@@ -123,7 +94,7 @@ class Cluster:
         )
 
     def _caps(self) -> str:
-        return caps((image["pool"], image["namespace"]) for image in self._images)
+        return caps((image.pool, image.namespace) for image in self._images)
 
     # -- with the lock
 
@@ -165,7 +136,7 @@ class Cluster:
     def provide(self, disk: Disk) -> str:
         """What was done to give the disk its size: "created", "grown" or ""."""
         image = self._image(disk)
-        return str(self._ask("provide", image=image)) if image["size"] else ""
+        return str(self._ask("provide", image=image)) if image.size else ""
 
     def bear(self, disk: Disk) -> None:
         """A volume that is there gets its id."""
@@ -203,114 +174,19 @@ class Cluster:
     def remove_golden(self, disk: Disk, name: str) -> bool:
         return bool(self._ask("remove_golden", image=self._image(disk), name=name))
 
-    def _image(self, disk: Disk) -> dict[str, Any]:
-        found = next(image for image in self._images if image["disk"] == disk.name)
-        return {**found, "mark": disk.mark, "claim": self._claim}
+    def _image(self, disk: Disk) -> ImageRef:
+        found = next(image for image in self._images if image.disk == disk.name)
+        return replace(found, mark=disk.mark, claim=self._claim)
 
-    # -- the pipe
+    # -- requests
 
     def _ask(self, question: str, **arguments: Any) -> Any:
-        return self._talk({"ask": question, **arguments})
+        return self._pipe.talk({"ask": question, **arguments})
 
     def _attend(self, attend: Attend, question: str, **arguments: Any) -> Any:
         """Of what may take long. Whatever `attend` raises ends the other process with us."""
-        with Progress(arguments["image"]["image"]) as progress:
-            return self._talk({"ask": question, **arguments}, attend, progress)
-
-    def _talk(
-        self,
-        request: dict[str, Any],
-        attend: Attend | None = None,
-        progress: Progress | None = None,
-    ) -> Any:
-        self._send(request)
-        if not self._connected:
-            self._reply()
-            self._connected = True
-        reply = self._reply(attend, progress)
-        self._asked = False
-        return reply
-
-    def _send(self, request: dict[str, Any]) -> None:
-        assert self._process.stdin  # noqa: S101 - pipes were asked for
-        self._asked = True
-        # A broken pipe: it has ended, and its last words will say why.
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-
-    def _reply(self, attend: Attend | None = None, progress: Progress | None = None) -> Any:
-        reply = self._answer(attend)
-        while "progress" in reply:
-            if progress is not None:
-                progress.tell(*reply["progress"])
-            reply = self._answer(attend)
-        if reason := reply.get("unreadable"):
-            raise ConfigError(f"{self._keyring.conf} is no configuration of Ceph: {reason}")
-        if "claimed" in reply:
-            raise LockHeld(
-                f"an image of this VM was made meanwhile by {claimant(reply['claimed'])}"
-            )
-        if reason := reply.get("denied"):
-            raise self._denied(reason)
-        if reason := reply.get("unreachable"):
-            raise self._unreachable(reason)
-        return reply["answer"]
-
-    def _denied(self, reason: str) -> ConfigError:
-        user = self._keyring.user
-        hint = f"compare `ceph auth get client.{user}` with the keyring"
-        return ConfigError(f"Ceph refuses client.{user}: {reason}", hint=hint)
-
-    def _unreachable(self, reason: str) -> Unreachable:
-        named = f"mon_host in {self._keyring.conf}" if self._keyring.conf else "hosts in host.toml"
-        hint = f"check {named}, the network, and `ceph -s`"
-        return Unreachable(f"Ceph does not answer: {reason}{self._said()}", hint=hint)
-
-    def _said(self) -> str:
-        """What librados said on stderr: it knows a name that it cannot resolve."""
-        assert self._process.stderr  # noqa: S101 - for the type checker
-        self._process.kill()
-        said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
-        return f" ({said[0]})" if said else ""
-
-    def _answer(self, attend: Attend | None) -> dict[str, Any]:
-        assert self._process.stdout  # noqa: S101 - for the type checker
-        deadline = time.monotonic() + PATIENCE
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if attend is not None:
-                    attend()
-                left = deadline - time.monotonic()
-                if not selector.select(min(left, 0.1) if attend else left):
-                    if time.monotonic() < deadline:
-                        continue
-                    raise self._unreachable(f"no answer within {PATIENCE:g} s")
-                data = os.read(self._process.stdout.fileno(), 65536)
-                if not data:
-                    raise HostLacks(f"librbd cannot be used here{self._said()}")
-                self._buffer += data
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-
-def _request(disk: Disk, image: RbdImage) -> dict[str, Any]:
-    """What the other process is to know of a disk."""
-    return {
-        "disk": disk.name,
-        "key": disk.key,
-        "name": str(image),
-        "writable": disk.writable,
-        "pool": image.pool,
-        "namespace": image.namespace,
-        "image": image.image,
-        "volume": isinstance(image, RbdVolume),
-        "size": disk.size or 0,
-        "template": disk.template,
-        "sourced": disk.source is not None,
-    }
+        with Progress(arguments["image"].image) as progress:
+            return self._pipe.talk({"ask": question, **arguments}, attend, progress)
 
 
 def _written(found: dict[str, Any]) -> Written:
@@ -326,33 +202,22 @@ def _in_use(disk: Disk, name: str, writers: Writers) -> LockHeld:
     )
 
 
-def _volumes(
-    images: Sequence[dict[str, Any]], fsid: str, marks: dict[str, str]
-) -> tuple[Found, ...]:
+def _volumes(images: Sequence[ImageRef], fsid: str, marks: dict[str, str]) -> tuple[Found, ...]:
     """`marks` has the id of each volume that is there."""
     return tuple(
         Found(
-            disk=image["disk"],
-            name=image["name"],
-            place="/".join(filter(None, ("rbd", fsid, image["pool"], image["namespace"]))),
-            there=image["disk"] in marks,
-            id=marks.get(image["disk"], ""),
+            disk=image.disk,
+            name=image.name,
+            place="/".join(filter(None, ("rbd", fsid, image.pool, image.namespace))),
+            there=image.disk in marks,
+            id=marks.get(image.disk, ""),
         )
         for image in images
-        if image["volume"]
+        if image.volume
     )
 
 
-def caps(pools: Iterable[tuple[str, str]]) -> str:
-    """What a user of images in these pools and namespaces needs."""
-    spaced = (f"{pool} namespace={space}" if space else pool for pool, space in pools)
-    profiles = ", ".join(f"profile rbd pool={one}" for one in sorted({*spaced})) or "profile rbd"
-    return f"mon 'profile rbd' osd '{profiles}'"
-
-
-def _copies(
-    found: dict[str, list[str]], images: Iterable[dict[str, Any]]
-) -> dict[int, tuple[str, ...]]:
+def _copies(found: dict[str, list[str]], images: Iterable[ImageRef]) -> dict[int, tuple[str, ...]]:
     copies: dict[int, tuple[str, ...]] = {}
     for epoch, texts in found.items():
         try:
@@ -365,8 +230,8 @@ def _copies(
     return copies
 
 
-def _without_copy(epoch: str, images: Iterable[dict[str, Any]]) -> str:
+def _without_copy(epoch: str, images: Iterable[ImageRef]) -> str:
     from shlex import quote  # noqa: PLC0415 - only for a record that cannot be read
 
     key = quote(f"holdfast.fence.{epoch}")
-    return "; ".join(f"rbd image-meta remove {quote(image['name'])} {key}" for image in images)
+    return "; ".join(f"rbd image-meta remove {quote(image.name)} {key}" for image in images)

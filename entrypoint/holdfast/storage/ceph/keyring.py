@@ -5,7 +5,7 @@ What a pool of host.toml does not say comes from ceph.conf and from the keyrings
 
 import base64
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,14 +79,19 @@ def _no_key(
     user: str,
     pools: Collection[tuple[str, str]],
 ) -> ConfigError:
-    from holdfast.storage.ceph.cluster import caps  # noqa: PLC0415 - it imports this module
-
     target = where if Path(where).is_file() else f"{where}/ceph.client.{user or OWN_USER}.keyring"
     return ConfigError(
         f"{where} holds no keyring for client.{' or client.'.join(dict.fromkeys(wanted))}"
         + (f" (there are: {', '.join(sorted(keys))})" if keys else ""),
         hint=f"ceph auth get-or-create client.{user or OWN_USER} {caps(pools)} -o {target}",
     )
+
+
+def caps(pools: Iterable[tuple[str, str]]) -> str:
+    """What a user of images in these pools and namespaces needs."""
+    spaced = (f"{pool} namespace={space}" if space else pool for pool, space in pools)
+    profiles = ", ".join(f"profile rbd pool={one}" for one in sorted({*spaced})) or "profile rbd"
+    return f"mon 'profile rbd' osd '{profiles}'"
 
 
 def _read_key(path: Path, user: str) -> str:

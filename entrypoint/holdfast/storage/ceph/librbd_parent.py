@@ -5,21 +5,24 @@ from typing import Any
 
 import rbd
 
+from holdfast.storage.ceph.image_ref import ImageRef
 from holdfast.storage.ceph.librbd_claim import claim_in, claimants, writers
-from holdfast.storage.ceph.librbd_unfinished import Request, drop_snapshot
+from holdfast.storage.ceph.librbd_unfinished import drop_snapshot
 
 # Seconds for others who make a volume from this one: a snapshot is a write, and takes the image's lock for a moment.
 MOMENT = 10.0
 LOOK = 0.2  # seconds between two looks at them
 
 
-def snapshot_of(pool: Any, name: str, snapshot: str, image: Request, *, in_use: bool) -> Request:
+def snapshot_of(
+    pool: Any, name: str, snapshot: str, image: ImageRef, *, in_use: bool
+) -> dict[str, Any]:
     """`in_use`: also while somebody writes to it. Returns what speaks against it, a `rule` or `writers`, or nothing."""
-    claim, found = ("", {}) if in_use else _still(pool, name, image["claim"])
+    claim, found = ("", {}) if in_use else _still(pool, name, image.claim)
     if found:
         return {"writers": found}
     with rbd.Image(pool, name) as opened:
-        if image["size"] and opened.size() > image["size"]:
+        if image.size and opened.size() > image.size:
             return {"rule": f"has {opened.size()} bytes, more than size says"}
         drop_snapshot(opened, snapshot)
         opened.create_snap(snapshot)

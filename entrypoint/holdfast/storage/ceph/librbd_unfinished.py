@@ -6,27 +6,26 @@ from typing import Any
 
 import rbd
 
+from holdfast.storage.ceph.image_ref import ImageRef
 from holdfast.storage.ceph.librbd_claim import claim_in, swap_claim
 from holdfast.storage.image_claim import decode_claim
 
 UNFINISHED = ".importing"
 MARK = "holdfast.volume"  # the metadata key of a volume's id; its value names the image, too
 
-Request = dict[str, Any]
-
 
 class Claimed(Exception):
     """The image is there by somebody else's hand; the claim in it, "" for none."""
 
 
-def blank(pool: Any, stem: str, image: Request) -> str:
+def blank(pool: Any, stem: str, image: ImageRef) -> str:
     """The name, free: what a start that was killed has left there goes.
 
     Each tree of keys has a name of its own for it. Within one the VM's lock lets one launcher at a time make a
     volume, with those before it shut out; but a maker of another tree may be half way, and would give
     the volume's name to what we had begun.
     """
-    claim = image["claim"]
+    claim = image.claim
     maker = decode_claim(claim).tree[:8] if claim else os.urandom(4).hex()
     name = f"{stem}.{maker}{UNFINISHED}"
     with contextlib.suppress(rbd.ImageNotFound):
@@ -34,25 +33,31 @@ def blank(pool: Any, stem: str, image: Request) -> str:
     return name
 
 
-def name_it(pool: Any, new: str, image: Request) -> None:
+def name_it(pool: Any, new: str, image: ImageRef) -> None:
     """Last of all: what has the name is whole, bears its id, and is ours by its own word: who finds it next may
     be another tree's launcher. A rename never replaces anything.
     """
     with rbd.Image(pool, new) as opened:
         bear(opened, image)
-        if image["claim"]:
-            swap_claim(pool, opened.id(), "", image["claim"])
+        if image.claim:
+            swap_claim(pool, opened.id(), "", image.claim)
     try:
-        rbd.RBD().rename(pool, new, image["image"])
+        rbd.RBD().rename(pool, new, image.image)
     except rbd.ImageExists as error:
         remove(pool, new)
-        with rbd.Image(pool, image["image"], read_only=True) as opened:
+        with rbd.Image(pool, image.image, read_only=True) as opened:
             raise Claimed(claim_in(pool, opened.id())) from error
 
 
-def bear(opened: Any, image: Request) -> None:
-    if image["mark"]:
-        opened.metadata_set(MARK, f"{image['mark']} {opened.id()}")
+def bear(opened: Any, image: ImageRef) -> None:
+    if image.mark:
+        opened.metadata_set(MARK, f"{image.mark} {opened.id()}")
+
+
+def mark_of(opened: Any) -> str:
+    """Clones and copies take the metadata along: what names another image says nothing of this one."""
+    mark, _, own = dict(opened.metadata_list()).get(MARK, "").partition(" ")
+    return str(mark) if own == opened.id() else ""
 
 
 def remove(pool: Any, name: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import rbd
 
+from holdfast.storage.ceph.image_ref import ImageRef
 from holdfast.storage.variables import HEAD, unfit
 
 CHUNK = 64 * 1024
@@ -18,13 +19,11 @@ FEATURES = (
     | rbd.RBD_FEATURE_DEEP_FLATTEN
 )
 
-Request = dict[str, Any]
 
-
-def create(pool: Any, image: Request, unfinished: str) -> None:
+def create(pool: Any, image: ImageRef, unfinished: str) -> None:
     """A copy of a file, under a name for the time being."""
-    data = Path(image["template"]).read_bytes()
-    rbd.RBD().create(pool, unfinished, image["size"], old_format=False, features=FEATURES)
+    data = Path(image.template).read_bytes()
+    rbd.RBD().create(pool, unfinished, image.size, old_format=False, features=FEATURES)
     with rbd.Image(pool, unfinished) as opened:
         for offset in range(0, len(data), CHUNK):
             chunk = data[offset : offset + CHUNK]
@@ -33,9 +32,9 @@ def create(pool: Any, image: Request, unfinished: str) -> None:
         opened.flush()
 
 
-def fault(image: Request, opened: Any) -> str:
-    if not image["template"]:
+def fault(image: ImageRef, opened: Any) -> str:
+    if not image.template:
         return ""
-    with Path(image["template"]).open("rb") as file:
+    with Path(image.template).open("rb") as file:
         template, size = file.read(HEAD), os.fstat(file.fileno()).st_size
     return unfit(opened.read(0, min(HEAD, opened.size())), opened.size(), template, size)
