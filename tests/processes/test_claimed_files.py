@@ -17,7 +17,7 @@ from interruptions import interruptions
 from holdfast.errors import ConfigError, HoldfastError, LockHeld
 from holdfast.machine import Cache, Disk, Format, LocalPath, Volume
 from holdfast.policy.host_config import HostConfig
-from holdfast.storage import directory, local, mark, pathname, place, qcow2
+from holdfast.storage import directory, local, pathname, pools, qcow2, volume_id
 from holdfast.storage.file_claim import ClaimsBeside, claim_of, mark_of
 from holdfast.storage.identity import Identities, identities
 from holdfast.storage.image import golden, origin
@@ -352,12 +352,12 @@ def beside_disk(path: Path) -> None:
 
 def as_pools_id(path: Path) -> None:
     path.rename(path.with_name(FOLDER_ID))
-    place.of(path.parent, "m")
+    pools.of(path.parent, "m")
 
 
 def as_volumes_id(path: Path) -> None:
-    path.rename(mark.beside(path))
-    mark.read(path)
+    path.rename(volume_id.beside(path))
+    volume_id.read(path)
 
 
 def as_claim(path: Path) -> None:

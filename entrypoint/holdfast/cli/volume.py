@@ -177,11 +177,11 @@ def disk_of(about: Subject, name: str) -> Disk:
 def reached(
     settings: Settings, disk: Disk, host: Host
 ) -> "Iterator[tuple[Found, Cluster | None]]":
-    from holdfast.storage import place  # noqa: PLC0415 - each action loads its own
+    from holdfast.storage import pools  # noqa: PLC0415 - each action loads its own
 
     if isinstance(disk.backend, Volume):
-        place.refuse_containers_own([disk.backend.directory])
-        yield place.found([disk], host.machine_id)[0], None
+        pools.refuse_containers_own([disk.backend.directory])
+        yield pools.found([disk], host.machine_id)[0], None
         return
     from holdfast.launcher.preflight import find_keyring  # noqa: PLC0415 - for those who have a Ceph
     from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415 - likewise

@@ -13,7 +13,7 @@ from holdfast.errors import HostLacks
 from holdfast.runtime.child import Child
 from holdfast.runtime.confinement import Identity, confined
 from holdfast.runtime.thread import Thread
-from holdfast.storage import mark
+from holdfast.storage import volume_id
 
 STATE = (
     "tpm2-00.permall"  # swtpm's name for all that must be kept; it writes it whole, or not at all
@@ -144,7 +144,7 @@ class Shelf(Thread):
         if record := self.vault.unsaved():
             try:
                 replace(self._path, record)
-                mark.keep(self._path)
+                volume_id.keep(self._path)
             except (OSError, HostLacks) as error:
                 log.error(f"tpm: its state cannot be stored in {self._path}: {error}")
                 return

@@ -120,9 +120,9 @@ def run_unlocked(settings: Settings, host: Host, events: Events, raw: Mapping[st
     described = describe(settings, raw, {})
     refuse_to_wait(described.machine, host)
     if described.machine.has_volumes:
-        from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes
+        from holdfast.storage import pools  # noqa: PLC0415 - for those who have volumes
 
-        place.refuse_lost(described.machine.storage)
+        pools.refuse_lost(described.machine.storage)
     made = preflight.make(settings, host, described, load_the_rest)
     log.info("no etcd: the VM runs without a lock, and its machine type is not pinned")
     try:
@@ -158,11 +158,11 @@ def shelf(settings: Settings) -> Path:
     if not isinstance(pool, DirectoryPool):
         rule = "without etcd its state is a file in default_pool of host.toml, which must be a directory"
         raise ConfigError([Fault(key="tpm", rule=rule)])
-    from holdfast.storage import place  # noqa: PLC0415 - for those who have a TPM
+    from holdfast.storage import pools  # noqa: PLC0415 - for those who have a TPM
 
-    place.refuse_containers_own([pool.path])
+    pools.refuse_containers_own([pool.path])
     state = Path(pool.path) / f"{settings.vm}-tpm"
-    if rule := place.lost(state):
+    if rule := pools.lost(state):
         raise ConfigError([Fault(key="tpm", rule=rule)])
     return state
 

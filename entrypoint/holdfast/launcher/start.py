@@ -113,9 +113,9 @@ def see_to_volumes(
     if volumes is not None:
         volumes.finish(plan.cluster)
     elif fencing is None and plan.machine.has_volumes:
-        from holdfast.storage import place  # noqa: PLC0415 - for those who have volumes and no etcd
+        from holdfast.storage import pools  # noqa: PLC0415 - for those who have volumes and no etcd
 
-        place.mark_all(plan.disks)
+        pools.mark_all(plan.disks)
 
 
 def make_volumes(plan: Plan, who: Identity, firewall: "Firewall", attend: Attention) -> None:

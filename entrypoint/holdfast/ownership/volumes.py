@@ -10,7 +10,7 @@ from holdfast.dataclass import dataclass, replace
 from holdfast.etcd.txn import Put, Reply, Unchanged
 from holdfast.host import Host
 from holdfast.machine import Disk, RbdImage, Volume
-from holdfast.storage import directory, mark, place, volume_record
+from holdfast.storage import directory, pools, volume_id, volume_record
 from holdfast.storage.volume_record import Elsewhere, Found, State, Task, VolumeRecord
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class Inventory:
 
     def look(self, disks: Sequence[Disk]) -> None:
         """At the volumes in directories. Raises Elsewhere, or HostLacks for a pool that does not last."""
-        place.refuse_containers_own(
+        pools.refuse_containers_own(
             disk.backend.directory for disk in disks if isinstance(disk.backend, Volume)
         )
-        self.judge(disks, place.found(disks, self._host.machine_id))
+        self.judge(disks, pools.found(disks, self._host.machine_id))
 
     def judge(self, disks: Iterable[Disk], found: Iterable[Found]) -> None:
         by_name = {disk.name: disk for disk in disks}
@@ -132,7 +132,7 @@ class Inventory:
             for step in self._steps.values()
             if step.task is Task.make
             and isinstance(step.disk.backend, Volume)
-            and not place.is_there(step.disk.backend)
+            and not pools.is_there(step.disk.backend)
         ]
 
     def _stands(self, put: Put) -> bool:
@@ -142,7 +142,7 @@ class Inventory:
     def _bear(self, step: Step, cluster: "Cluster | None") -> None:
         """A volume of an older launcher gets its id."""
         if isinstance(step.disk.backend, Volume):
-            mark.write(Path(step.disk.backend.path), step.id)
+            volume_id.write(Path(step.disk.backend.path), step.id)
         elif cluster is not None:
             cluster.bear(replace(step.disk, mark=step.id))
 
@@ -150,7 +150,7 @@ class Inventory:
         found, was = step.found, step.record
         there, folder = found.place, found.folder
         if isinstance(step.disk.backend, Volume):  # a pool that had no name before has one now
-            there, folder = place.named(Path(step.disk.backend.directory), self._host.machine_id)
+            there, folder = pools.named(Path(step.disk.backend.directory), self._host.machine_id)
         made_now = step.task is Task.make
         record = VolumeRecord(
             id=step.id,

@@ -11,7 +11,7 @@ from pathlib import Path
 from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.machine import Disk, Format, RbdImage, Volume, aligned
 from holdfast.runtime.confinement import kept
-from holdfast.storage import local, mark, pathname, qcow2
+from holdfast.storage import local, pathname, qcow2, volume_id
 from holdfast.storage.identity import UNCLAIMED, Identities
 from holdfast.storage.pathname import Bounds, Unfit
 
@@ -50,10 +50,10 @@ def create(disk: Disk, fill: Fill) -> bool:
             fill(new, disk)
             _sync(new)
             if disk.mark:
-                mark.write(path, disk.mark)
+                volume_id.write(path, disk.mark)
             # Unlike a rename it never replaces a volume that came in between.
             os.link(new, path)
-        mark.settle(path.parent)
+        volume_id.settle(path.parent)
     except OSError as error:
         raise HostLacks(
             f"{disk.key}: the volume {path} cannot be created: {error.strerror}"

@@ -186,11 +186,11 @@ def found(path: str, bounds: Bounds, *, writable: bool = False) -> Iterator[Plac
     descriptor, trusted = _opened(path), True
     try:
         if bounds.named is not None and where(descriptor) != path:
-            from holdfast.storage import links  # noqa: PLC0415 - for tenants whose path has some
+            from holdfast.storage import symlinks  # noqa: PLC0415 - for tenants whose path has some
 
             os.close(descriptor)
             descriptor = -1  # should the next line raise
-            descriptor, trusted = links.followed(path, bounds.guests)
+            descriptor, trusted = symlinks.followed(path, bounds.guests)
         _judge(path, where(descriptor), bounds, trusted=trusted, writable=writable)
         yield Place(descriptor)
     finally:
@@ -231,9 +231,9 @@ def _judge(path: str, real: str, bounds: Bounds, *, trusted: bool, writable: boo
 
 
 def _names(patterns: tuple[str, ...], real: str, bounds: Bounds) -> bool:
-    from holdfast.storage import links  # noqa: PLC0415 - for hosts with tenants
+    from holdfast.storage import symlinks  # noqa: PLC0415 - for hosts with tenants
 
-    return links.name(patterns, real, bounds)
+    return symlinks.name(patterns, real, bounds)
 
 
 def lies_in(real: str, folders: Iterable[str]) -> bool:

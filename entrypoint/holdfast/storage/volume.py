@@ -10,7 +10,7 @@ from holdfast.errors import ConfigError, Fault, Unreachable
 from holdfast.machine import Disk, Format, RbdImage, RbdVolume, Source, Volume
 from holdfast.runtime.confinement import Identity
 from holdfast.runtime.worker import Attend, Overdue, idle
-from holdfast.storage import directory, hole, qcow2
+from holdfast.storage import directory, qcow2, sparse
 from holdfast.storage.ceph.cluster import Cluster
 from holdfast.storage.identity import UNCLAIMED, Identities
 from holdfast.storage.image import golden
@@ -121,7 +121,7 @@ class Workshop:
                 rule = f"is not {disk.format.value}, which this volume is to be: set format"
                 raise _fault(disk, "source/volume", name, rule)
             _check_size(disk, name, header.size if header else os.fstat(opened).st_size)
-            hole.copy(opened, path, self._attend)
+            sparse.copy(opened, path, self._attend)
             origin.refuse_held(key, place, opened)
 
     def _origin(self, disk: Disk, volume: Volume, name: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from holdfast.errors import HostLacks
 from holdfast.etcd.record import Unreadable
 from holdfast.host import Host
-from holdfast.storage import mark, place, volume_record
+from holdfast.storage import pools, volume_id, volume_record
 from holdfast.storage.volume_record import Elsewhere, Found, State, Task, VolumeRecord, judge
 from holdfast.system import mounts
 
@@ -116,26 +116,26 @@ def test_a_folder_is_named_once_and_its_copy_is_another_one(tmp_path: Path) -> N
     pool, copy = tmp_path / "pool", tmp_path / "copy"
     pool.mkdir()
     copy.mkdir()
-    assert mark.folder(pool) == ""
-    first = mark.name_folder(pool)
-    assert mark.name_folder(pool) == mark.folder(pool) == first
-    (copy / mark.FOLDER).write_bytes((pool / mark.FOLDER).read_bytes())
-    assert mark.folder(copy) not in ("", first)
-    assert [path.name for path in pool.iterdir()] == [mark.FOLDER]
+    assert volume_id.folder(pool) == ""
+    first = volume_id.name_folder(pool)
+    assert volume_id.name_folder(pool) == volume_id.folder(pool) == first
+    (copy / volume_id.FOLDER).write_bytes((pool / volume_id.FOLDER).read_bytes())
+    assert volume_id.folder(copy) not in ("", first)
+    assert [path.name for path in pool.iterdir()] == [volume_id.FOLDER]
 
 
 def test_a_folder_whose_name_is_none_is_not_renamed(tmp_path: Path) -> None:
-    (tmp_path / mark.FOLDER).write_text("x")
+    (tmp_path / volume_id.FOLDER).write_text("x")
     with pytest.raises(HostLacks, match="must hold a UUID"):
-        mark.name_folder(tmp_path)
+        volume_id.name_folder(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 36, b"0" * 5_000_000])
 def test_what_is_no_id_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "disk.raw.id").write_bytes(content)
-    assert mark.read(tmp_path / "disk.raw") == ""
-    mark.keep(tmp_path / "disk.raw")
-    assert mark.read(tmp_path / "disk.raw")
+    assert volume_id.read(tmp_path / "disk.raw") == ""
+    volume_id.keep(tmp_path / "disk.raw")
+    assert volume_id.read(tmp_path / "disk.raw")
 
 
 # -- a pool that is part of the container
@@ -167,11 +167,11 @@ def test_a_pool_that_goes_with_the_container(
     (tmp_path / "mountinfo").write_text(MOUNTS.format(root=root, pool=tmp_path))
     (tmp_path / "link").symlink_to(tmp_path / "mounted")
     monkeypatch.setattr(mounts, "MOUNTINFO", tmp_path / "mountinfo")
-    monkeypatch.setattr(place, "CONTAINER_MARKS", ("/proc",) if in_container else ("/none",))
+    monkeypatch.setattr(pools, "CONTAINER_MARKS", ("/proc",) if in_container else ("/none",))
     pool = str(tmp_path / folder)
-    assert place.is_containers_own(pool) is refused
+    assert pools.is_containers_own(pool) is refused
     if refused:
         with pytest.raises(HostLacks, match="is part of this container") as lack:
-            place.refuse_containers_own([pool])
+            pools.refuse_containers_own([pool])
         assert lack.value.hint == f"add to docker run: -v holdfast-pool:{pool}"
         assert lack.value.status == 77

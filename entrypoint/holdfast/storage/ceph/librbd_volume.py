@@ -22,7 +22,7 @@ from holdfast.storage.ceph.librbd_unfinished import (
     remove,
 )
 from holdfast.storage.ceph.librbd_variables import FEATURES, create
-from holdfast.storage.hole import pieces
+from holdfast.storage.sparse import pieces
 
 GOLDEN = "golden"  # the protected snapshot of a parent that many share
 Tell = Callable[[str, int, int], None]

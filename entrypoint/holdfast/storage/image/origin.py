@@ -11,10 +11,10 @@ from holdfast.machine import Format
 from holdfast.runtime.confinement import Identity
 from holdfast.runtime.worker import Attend
 from holdfast.storage import directory, local, qcow2
-from holdfast.storage.hole import CHUNK, copy
 from holdfast.storage.image import qemu_img
 from holdfast.storage.image.cache import NOTHING, Cached
 from holdfast.storage.pathname import regular
+from holdfast.storage.sparse import CHUNK, copy
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from holdfast.errors import ConfigError, Fault, HostLacks
 from holdfast.machine import Disk, Volume
-from holdfast.storage import mark
+from holdfast.storage import volume_id
 from holdfast.storage.pathname import FOLDER_ID
 from holdfast.storage.volume_record import Found
 from holdfast.system import mounts
@@ -33,7 +33,7 @@ def _found(disk: Disk, volume: Volume, machine_id: str) -> Found:
         place=place,
         folder=folder,
         there=is_there(volume),
-        id=mark.read(Path(volume.path)),
+        id=volume_id.read(Path(volume.path)),
     )
 
 
@@ -52,10 +52,10 @@ def refuse_lost(disks: Iterable[Disk]) -> None:
 
 def lost(file: Path) -> str:
     """Why what is missing must not be made anew, or ""."""
-    if os.path.lexists(file) or not mark.read(file):
+    if os.path.lexists(file) or not volume_id.read(file):
         return ""
     return (
-        f"{file} was made, and is not there any more: put it back; or delete {mark.beside(file)}, and "
+        f"{file} was made, and is not there any more: put it back; or delete {volume_id.beside(file)}, and "
         "a new one is made"
     )
 
@@ -64,21 +64,21 @@ def mark_all(disks: Iterable[Disk]) -> None:
     """Without etcd: once they are there."""
     for disk in disks:
         if isinstance(disk.backend, Volume) and disk.writable:
-            mark.keep(Path(disk.backend.path))
+            volume_id.keep(Path(disk.backend.path))
 
 
 def of(directory: Path, machine_id: str) -> tuple[str, str]:
     """Of a pool: its place for all who reach it, and the folder's id where only this machine does."""
     # What is wrong with one that cannot be read is said by whoever needs it.
-    if shared := mark.uuid_in(directory / FOLDER_ID):
+    if shared := volume_id.uuid_in(directory / FOLDER_ID):
         return f"shared/{shared}", ""
-    return f"file/{machine_id}", mark.folder(directory)
+    return f"file/{machine_id}", volume_id.folder(directory)
 
 
 def named(directory: Path, machine_id: str) -> tuple[str, str]:
     """The same, of a pool in which something is about to be made: it has a name from now on."""
     place, folder = of(directory, machine_id)
-    return place, folder or (mark.name_folder(directory) if place.startswith("file/") else "")
+    return place, folder or (volume_id.name_folder(directory) if place.startswith("file/") else "")
 
 
 def refuse_containers_own(directories: Iterable[str]) -> None:
