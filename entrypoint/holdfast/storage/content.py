@@ -6,12 +6,12 @@ from pathlib import Path
 
 from holdfast.machine import BLOCK, Disk, DiskKind, Format, LocalPath, Volume
 from holdfast.storage import qcow2
-from holdfast.storage.pathname import Place, Unfit
+from holdfast.storage.pathname import OpenPath, Unfit
 
 SG_GET_VERSION_NUM = 0x2282  # scsi/sg.h; what is no SCSI device does not know it
 
 
-def check(disk: Disk, place: Place, *, formats: bool) -> None:
+def check(disk: Disk, place: OpenPath, *, formats: bool) -> None:
     """Raises Unfit."""
     try:
         if isinstance(disk.backend, Volume):
@@ -24,7 +24,7 @@ def check(disk: Disk, place: Place, *, formats: bool) -> None:
         raise Unfit(f"cannot be read: {error.strerror}") from error
 
 
-def _check_variables(disk: Disk, place: Place) -> None:
+def _check_variables(disk: Disk, place: OpenPath) -> None:
     if disk.template:
         from holdfast.storage.variables import unfit  # noqa: PLC0415 - for a VM with a UEFI
 
@@ -39,7 +39,7 @@ def _head(descriptor: int) -> tuple[bytes, int]:
     return os.pread(descriptor, HEAD, 0), os.fstat(descriptor).st_size
 
 
-def _check_own(disk: Disk, place: Place) -> None:
+def _check_own(disk: Disk, place: OpenPath) -> None:
     """What does not depend on its content, of a file or device that is not ours to make."""
     if disk.kind is DiskKind.lun:
         _check_lun(place)
@@ -55,7 +55,7 @@ def _check_own(disk: Disk, place: Place) -> None:
             raise Unfit(rule)
 
 
-def _check_lun(place: Place) -> None:
+def _check_lun(place: OpenPath) -> None:
     """QEMU's scsi-block hands the guest's commands to the device as they are."""
     try:
         with place.reading() as device:
@@ -64,7 +64,7 @@ def _check_lun(place: Place) -> None:
         raise Unfit("is no SCSI device, which a lun must be") from error
 
 
-def _check_format(disk: Disk, place: Place) -> None:
+def _check_format(disk: Disk, place: OpenPath) -> None:
     """The format is what the key says, never a guess: a guest can write any header into a raw disk."""
     if not place.stat.st_size:
         _check_empty(disk)

@@ -23,7 +23,7 @@ from holdfast import log
 from holdfast.errors import LockHeld, Unreachable
 from holdfast.etcd.record import Unreadable
 from holdfast.storage.image_claim import decode_claim
-from holdfast.storage.pathname import Place, Site, Unfit, regular, site
+from holdfast.storage.pathname import OpenPath, Site, Unfit, regular, site
 
 LONGEST = 64 * 1024  # bytes; more was not written by us, and is shown as damaged
 MOST = 64  # claims in one folder; one is what there should be
@@ -62,7 +62,7 @@ class ClaimsBeside:
         if path not in self._standing:
             return
         try:
-            with site(Place(descriptor)) as opened:
+            with site(OpenPath(descriptor)) as opened:
                 stands = _stands(opened, self._name)
         except Unfit:
             stands = False

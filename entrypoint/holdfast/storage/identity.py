@@ -14,7 +14,7 @@ from holdfast.errors import ConfigError, Fault, LockHeld
 from holdfast.machine import Disk, LocalPath, RbdImage, Volume
 from holdfast.policy.host_config import HostConfig
 from holdfast.storage import local, pathname
-from holdfast.storage.pathname import FOLDER_ID, Bounds, Place, Site, Unfit
+from holdfast.storage.pathname import FOLDER_ID, Bounds, OpenPath, Site, Unfit
 from holdfast.system import mounts
 
 
@@ -40,7 +40,7 @@ class Identities:
         if claimed is None:
             return
         try:
-            with pathname.site(Place(descriptor)) as site:
+            with pathname.site(OpenPath(descriptor)) as site:
                 now = _known_to_all(site) if disk.name in self.shared else _still(site, claimed)
         except Unfit as unfit:
             now = f"what {unfit}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from holdfast.errors import FOLDER, ConfigError, Fault, LockHeld
 from holdfast.machine import Disk, Format, LocalPath, RbdImage, Volume
 from holdfast.storage import content, pathname, qcow2
-from holdfast.storage.pathname import Bounds, Place, Unfit
+from holdfast.storage.pathname import Bounds, OpenPath, Unfit
 
 # QEMU locks single bytes of an image, one for each thing that it does or forbids (block/file-posix.c).
 FIRST_LOCK, LOCKS = 100, 200
@@ -98,12 +98,12 @@ def _check_new(disk: Disk, bounds: Bounds) -> None:
         raise Unfit("the volume does not exist: give disks/<name>/size to create it, or a source")
 
 
-def _check_regular(place: Place) -> None:
+def _check_regular(place: OpenPath) -> None:
     if not place.is_file:
         raise Unfit(FOLDER if place.is_folder else "is not a regular file")
 
 
-def check_storage(place: Place) -> None:
+def check_storage(place: OpenPath) -> None:
     if place.is_folder:
         raise Unfit(FOLDER)
     if not (place.is_file or place.is_block_device):
@@ -150,7 +150,7 @@ def _is(asked: Callable[[int], bool], disk: Disk) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:
-        place = Place(descriptor)
+        place = OpenPath(descriptor)
         if not place.is_file and (disk.writable or not place.is_block_device):
             return False  # to write, a device is opened for us alone
         with place.reading() as file:
@@ -186,12 +186,12 @@ def open_parent(disk: Disk) -> int | None:
         return None
     link = os.open(parent, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return _opened_parent(disk, str(parent), Place(link))
+        return _opened_parent(disk, str(parent), OpenPath(link))
     finally:
         os.close(link)
 
 
-def _opened_parent(disk: Disk, path: str, place: Place) -> int:
+def _opened_parent(disk: Disk, path: str, place: OpenPath) -> int:
     if not place.is_file:
         raise ConfigError([Fault(key=disk.key, rule=f"sits on {path}, which is no regular file")])
     descriptor = place.opened(os.O_RDONLY | (os.O_DIRECT if disk.direct else 0))

@@ -60,7 +60,7 @@ def of_shares(config: HostConfig, vm: str) -> Bounds:
     return Bounds(folders=shares, name="share_paths", guests=shares, named=named, vm=vm)
 
 
-class Place:
+class OpenPath:
     """What a path has led to. It may be looked at, and opened, as often as needed: it is always the same file."""
 
     def __init__(self, descriptor: int) -> None:
@@ -110,13 +110,15 @@ class Site:
     `file` is None for a volume that is still to be made; a device has a `file` only.
     """
 
-    def __init__(self, file: Place | None, folder: Place | None = None, name: str = "") -> None:
+    def __init__(
+        self, file: OpenPath | None, folder: OpenPath | None = None, name: str = ""
+    ) -> None:
         self.file = file
         self.folder = folder
         self.name = name
 
     @property
-    def place(self) -> Place:
+    def place(self) -> OpenPath:
         """The file; the folder of one that is still to be made."""
         place = self.file or self.folder
         assert place is not None  # noqa: S101 - one of them is given
@@ -138,7 +140,7 @@ def _number(device: int) -> str:
 
 
 @contextmanager
-def site(place: Place) -> Iterator[Site]:
+def site(place: OpenPath) -> Iterator[Site]:
     """Open the folder of what was opened. Raises Unfit where it does not lie there any more."""
     if place.is_block_device:
         yield Site(place)
@@ -150,12 +152,12 @@ def site(place: Place) -> Iterator[Site]:
         raise Unfit(f"{MOVED} ({error.strerror})") from error
     try:
         _check_there(place, name, descriptor)
-        yield Site(place, Place(descriptor), name)
+        yield Site(place, OpenPath(descriptor), name)
     finally:
         os.close(descriptor)
 
 
-def _check_there(place: Place, name: str, folder: int) -> None:
+def _check_there(place: OpenPath, name: str, folder: int) -> None:
     try:
         there = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError as error:
@@ -172,7 +174,7 @@ def regular(name: str | Path, folder: int | None = None, *, follow: bool = False
     flags = os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     descriptor = os.open(name, flags, dir_fd=folder)
     try:
-        if not (place := Place(descriptor)).is_file:
+        if not (place := OpenPath(descriptor)).is_file:
             raise OSError(errno.EINVAL, "Not a regular file", str(name))
         with place.reading() as file:
             yield file
@@ -181,7 +183,7 @@ def regular(name: str | Path, folder: int | None = None, *, follow: bool = False
 
 
 @contextmanager
-def found(path: str, bounds: Bounds, *, writable: bool = False) -> Iterator[Place]:
+def found(path: str, bounds: Bounds, *, writable: bool = False) -> Iterator[OpenPath]:
     """Raises Unfit where nothing is there, or what may not be used."""
     descriptor, trusted = _opened(path), True
     try:
@@ -192,7 +194,7 @@ def found(path: str, bounds: Bounds, *, writable: bool = False) -> Iterator[Plac
             descriptor = -1  # should the next line raise
             descriptor, trusted = symlinks.followed(path, bounds.guests)
         _judge(path, where(descriptor), bounds, trusted=trusted, writable=writable)
-        yield Place(descriptor)
+        yield OpenPath(descriptor)
     finally:
         if descriptor >= 0:
             os.close(descriptor)

@@ -15,7 +15,7 @@ from holdfast.machine import Cache, Disk
 from holdfast.policy.host_config import HostConfig
 from holdfast.storage import pathname
 from holdfast.storage.device_name import device_name
-from holdfast.storage.pathname import FOLDER_ID, Place, Site, Unfit
+from holdfast.storage.pathname import FOLDER_ID, OpenPath, Site, Unfit
 from holdfast.system import mounts
 
 LONGEST_ID = 64  # bytes of it; a UUID has 36
@@ -51,7 +51,7 @@ def _without_consent(site: Site) -> str:
     return f"lies on {mounts.kind(site.place.path)}, which other hosts may mount too: {NEEDS}"
 
 
-def _check_direct(file: Place) -> None:
+def _check_direct(file: OpenPath) -> None:
     try:
         os.close(file.opened(os.O_RDONLY | os.O_DIRECT | os.O_NONBLOCK))
     except OSError as error:
@@ -70,7 +70,7 @@ def identity(site: Site) -> str:
     return f"{folder_id(site.folder)}/{site.name}"
 
 
-def _check_name(site: Site, folder: Place) -> None:
+def _check_name(site: Site, folder: OpenPath) -> None:
     """It is claimed by its folder and its name there: that must be its only name."""
     if site.name == FOLDER_ID:
         raise Unfit("is the folder's name, not a disk")
@@ -82,7 +82,7 @@ def _check_name(site: Site, folder: Place) -> None:
         raise Unfit("has a second name (hard link), by which another VM could claim it")
 
 
-def folder_id(folder: Place) -> str:
+def folder_id(folder: OpenPath) -> str:
     """The folder's own name. Whoever is the first to need it writes it."""
     mark = f"{pathname.where(folder.descriptor)}/{FOLDER_ID}"
     own = Path(folder.path) / FOLDER_ID
