@@ -14,6 +14,7 @@ from holdfast.runtime.confinement import kept
 from holdfast.storage import local, pathname, qcow2, volume_id
 from holdfast.storage.identity import UNCLAIMED, Identities
 from holdfast.storage.pathname import Bounds, Unfit
+from holdfast.system.atomic_file import settle
 
 Fill = Callable[[Path, Disk], None]
 
@@ -53,7 +54,7 @@ def create(disk: Disk, fill: Fill) -> bool:
                 volume_id.write(path, disk.mark)
             # Unlike a rename it never replaces a volume that came in between.
             os.link(new, path)
-        volume_id.settle(path.parent)
+        settle(path.parent)
     except OSError as error:
         raise HostLacks(
             f"{disk.key}: the volume {path} cannot be created: {error.strerror}"

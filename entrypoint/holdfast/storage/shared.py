@@ -16,7 +16,7 @@ from holdfast.policy.host_config import HostConfig
 from holdfast.storage import pathname
 from holdfast.storage.device_name import device_name
 from holdfast.storage.pathname import FOLDER_ID, OpenPath, Site, Unfit
-from holdfast.system import mounts
+from holdfast.system import atomic_file, mounts
 
 LONGEST_ID = 64  # bytes of it; a UUID has 36
 
@@ -88,7 +88,9 @@ def folder_id(folder: OpenPath) -> str:
     own = Path(folder.path) / FOLDER_ID
     try:
         if not os.path.lexists(own):
-            _name(own)
+            # Another host may be as quick: what it has put there stays.
+            with contextlib.suppress(FileExistsError):
+                atomic_file.write(own, f"{uuid.uuid4()}\n".encode(), instead=False)
         return read_id(own)
     except OSError as error:
         if error.errno == errno.EINVAL:
@@ -105,17 +107,3 @@ def read_id(mark: Path) -> str:
     """Raises OSError or ValueError for what cannot be read, or is no UUID in a file."""
     with pathname.regular(mark) as file:
         return str(uuid.UUID(os.read(file, LONGEST_ID).decode("ascii").strip()))
-
-
-def _name(mark: Path) -> None:
-    """Whole or not at all: a link comes into being with its content, and never replaces another."""
-    unfinished = mark.with_name(f"{mark.name}.{uuid.uuid4()}")
-    try:
-        with unfinished.open("x", encoding="ascii") as file:
-            file.write(f"{uuid.uuid4()}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(unfinished, mark)
-    finally:
-        unfinished.unlink(missing_ok=True)

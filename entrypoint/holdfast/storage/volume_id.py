@@ -7,11 +7,11 @@ somebody has put there all have the path, too.
 import contextlib
 import os
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from holdfast.errors import HostLacks
 from holdfast.storage.pathname import regular
+from holdfast.system import atomic_file
 
 SUFFIX = ".id"
 FOLDER = ".holdfast-pool"
@@ -46,7 +46,7 @@ def uuid_in(path: Path) -> str:
 
 def write(volume: Path, identity: str) -> None:
     """Whole, and on the disk when this returns."""
-    _put(beside(volume), identity, Path.replace)
+    _put(beside(volume), identity, instead=True)
 
 
 def keep(volume: Path) -> None:
@@ -59,34 +59,16 @@ def name_folder(path: Path) -> str:
     """Two VMs may be the first ones here: a link, unlike a rename, never replaces the other's."""
     if not folder(path):
         with contextlib.suppress(FileExistsError):
-            _put(path / FOLDER, str(uuid.uuid4()), os.link)
+            _put(path / FOLDER, str(uuid.uuid4()), instead=False)
     if not (named := folder(path)):
         raise HostLacks(f"{path / FOLDER} must hold a UUID", hint=f"uuidgen >{path / FOLDER}")
     return named
 
 
-def _put(path: Path, identity: str, move: Callable[[Path, Path], object]) -> None:
-    new = path.with_name(f".{path.name}.{uuid.uuid4()}")
+def _put(path: Path, identity: str, *, instead: bool) -> None:
     try:
-        with new.open("x", encoding="ascii") as file:
-            file.write(f"{identity}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        move(new, path)
-        settle(path.parent)
+        atomic_file.write(path, f"{identity}\n".encode(), instead=instead)
     except FileExistsError:
         raise
     except OSError as error:
         raise HostLacks(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-
-
-def settle(folder: Path) -> None:
-    """The names in it outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,6 +22,7 @@ from holdfast.runtime.confinement import Identity
 from holdfast.runtime.worker import Attend, idle
 from holdfast.storage import local
 from holdfast.storage.pathname import Bounds
+from holdfast.system import atomic_file
 
 NOTHING = {"etag": "", "modified": ""}
 
@@ -128,9 +129,7 @@ class Cache:
 
     def _remember(self, name: str, cached: Cached) -> None:
         entry = self.root / "sources" / f"{name}.json"
-        new = entry.with_suffix(".new")
-        new.write_text(json.dumps(asdict(cached)), encoding="utf-8")
-        new.rename(entry)
+        atomic_file.write(entry, json.dumps(asdict(cached)).encode())
 
     def version(self, name: str) -> dict[str, str]:
         try:
