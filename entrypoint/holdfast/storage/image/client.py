@@ -1,5 +1,6 @@
 """Fetching one image: another process reads what strangers wrote, this one believes none of it."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -105,7 +106,8 @@ class Errand:
             work = Work(
                 confined(command, alone, os.getpid(), seccomp), passed, json.dumps(request)
             )
-        return self._answer(work.lines(self._attend, whole=WHOLE, silent=SILENT))
+        with contextlib.closing(work):  # also where what it says is a reason to end
+            return self._answer(work.lines(self._attend, whole=WHOLE, silent=SILENT))
 
     def _answer(self, lines: Iterable[str]) -> dict[str, Any]:
         last = ""

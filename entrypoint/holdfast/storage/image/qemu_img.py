@@ -2,6 +2,7 @@
 but the descriptors that it is given.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -76,10 +77,11 @@ def _run(
     with sandbox.handed(Filter()) as seccomp:
         limited = confined(["prlimit", *limits, "--", *command], alone, os.getpid(), seccomp)
         work = Work(limited, [*descriptors, seccomp])
-    try:
-        said = _words(work.lines(attend, whole=LONGEST, silent=LONGEST))
-    except Overdue as error:
-        raise Overdue(f"cannot be read as an image: qemu-img {error.message}") from error
+    with contextlib.closing(work):
+        try:
+            said = _words(work.lines(attend, whole=LONGEST, silent=LONGEST))
+        except Overdue as error:
+            raise Overdue(f"cannot be read as an image: qemu-img {error.message}") from error
     if work.close():
         own = said.replace("qemu-img: ", "").strip().splitlines()
         reason = (
