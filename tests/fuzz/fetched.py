@@ -9,13 +9,12 @@ from holdfast.errors import HoldfastError
 from holdfast.machine import Source
 from holdfast.runtime.confinement import Identity
 from holdfast.runtime.worker import idle
-from holdfast.storage.image.cache import Cache, Order
-from holdfast.storage.image.client import Errand
-from holdfast.storage.pathname import ANYWHERE
+from holdfast.storage.image.client import Client
+from holdfast.storage.image.partial import FetchRequest, Partial
 
 
-class Told(Errand):
-    """An errand of which nothing is true but these lines."""
+class Told(Client):
+    """A fetch of which nothing is true but these lines."""
 
     lines: Sequence[str] = ()
 
@@ -25,17 +24,18 @@ class Told(Errand):
 
 def fetcher(data: bytes) -> None:
     """What the process that fetches says. What is said of it is one short line, and its image is no system."""
-    cache = Cache(SCRATCH, Identity(uid=1, gid=1), idle, ANYWHERE)
     (SCRATCH / "partial").mkdir(exist_ok=True)
-    order = Order(source=Source(image="http://192.0.2.1/"), name="i", key="disks/r/source/image",
-                  limit=1 << 20, opened=0, stamp="", known=None)  # fmt: skip
+    request = FetchRequest(source=Source(image="http://192.0.2.1/"), key="disks/r/source/image",
+                           limit=1 << 20, opened=0, stamp="", known=None)  # fmt: skip
     with tempfile.TemporaryFile(dir=SCRATCH) as target:
         target.write(b"<html>")
         target.flush()
-        errand = Told(cache, order, target.fileno(), Identity(uid=1, gid=1), idle)
-        errand.lines = [one.decode(errors="replace") for one in data.split(b"\n")]
+        client = Told(
+            Partial(SCRATCH, "i"), request, target.fileno(), Identity(uid=1, gid=1), idle
+        )
+        client.lines = [one.decode(errors="replace") for one in data.split(b"\n")]
         try:
-            errand.run()
+            client.run()
         except HoldfastError as error:
             said = error.lines()
             assert len(said) <= 2

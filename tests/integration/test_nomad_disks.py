@@ -35,7 +35,7 @@ from holdfast.runtime.worker import idle
 from holdfast.storage import local, qcow2
 from holdfast.storage.image import client, golden, qemu_img
 from holdfast.storage.pathname import ANYWHERE, Bounds
-from holdfast.storage.volume import Workshop
+from holdfast.storage.volume import Volumes
 
 pytestmark = pytest.mark.integration
 
@@ -68,7 +68,7 @@ class Shelf:
         )
 
     def provide(self, disk: Disk) -> Path:
-        self.made.append(Workshop(self.cache, WHO, None, idle, ANYWHERE).provide(disk))
+        self.made.append(Volumes(self.cache, WHO, None, idle, ANYWHERE).provide(disk))
         assert isinstance(disk.backend, Volume)
         return Path(disk.backend.path)
 
@@ -276,7 +276,7 @@ def test_v10_a_stop_leaves_nothing(shelf: Shelf) -> None:
                 raise Stop
 
         try:
-            shelf.made.append(Workshop(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk))
+            shelf.made.append(Volumes(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk))
         except Stop:
             stops += 1
             assert [name for name in shelf.files() if not name.startswith("golden-")] == []
@@ -632,7 +632,7 @@ def test_it_is_fenced_off_before_it_speaks_to_a_server(
     disk = shelf.disk("a-root", Source(image=image))
     fence_off = partial(done.append, "fence")
     with pytest.raises(HostLacks, match="seen"):
-        Workshop(shelf.cache, WHO, None, idle, ANYWHERE, fence_off).provide(disk)
+        Volumes(shelf.cache, WHO, None, idle, ANYWHERE, fence_off).provide(disk)
     assert done == (["fence", "errand"] if url else ["errand"])
 
 
@@ -902,7 +902,7 @@ def test_a_volume_in_use_becomes_no_parent(shelf: Shelf, late: bool) -> None:
             start()
         attend = once(start) if late else idle
         with pytest.raises(LockHeld, match="is in use"):
-            Workshop(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk)
+            Volumes(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk)
     assert shelf.files() == ["a-root.raw"]
 
 
@@ -911,7 +911,7 @@ def test_a_volume_that_is_written_to_while_it_is_read(shelf: Shelf) -> None:
     disk = shelf.disk("b-root", Source(volume="a-root"), "qcow2", chained=True)
     attend = once(lambda: raw(path, CONTENT[8:] + bytes(8)))
     with pytest.raises(LockHeld, match="was written to while it was read"):
-        Workshop(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk)
+        Volumes(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk)
     assert shelf.files() == ["a-root.raw"]
 
 
@@ -933,7 +933,7 @@ def test_a_stop_while_a_volume_becomes_a_parent(shelf: Shelf) -> None:
                 raise Stop
 
         try:
-            shelf.made.append(Workshop(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk))
+            shelf.made.append(Volumes(shelf.cache, WHO, None, attend, ANYWHERE).provide(disk))
         except Stop:
             stops += 1
             assert set(shelf.files()) <= {"a-root.raw", left.name}

@@ -20,6 +20,7 @@ from holdfast.runtime.confinement import Identity
 from holdfast.runtime.worker import idle
 from holdfast.storage import directory, local, pathname
 from holdfast.storage.image.cache import Cache
+from holdfast.storage.image.partial import Partial
 from holdfast.storage.pathname import Bounds
 
 pytestmark = pytest.mark.processes
@@ -126,7 +127,7 @@ def opened_by(cache: Cache, path: str) -> Iterator[int]:
     from contextlib import ExitStack  # noqa: PLC0415
 
     with ExitStack() as stack:
-        yield cache._opened(Source(image=path), "name", stack, "source/image")
+        yield cache._opened(Source(image=path), Partial(cache.root, "name"), stack, "source/image")
 
 
 def as_share(folders: Folders) -> bytes:

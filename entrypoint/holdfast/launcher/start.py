@@ -128,11 +128,11 @@ def make_volumes(plan: Plan, who: Identity, firewall: "Firewall", attend: Attent
 
 def made(disk: Disk, plan: Plan, who: Identity, firewall: "Firewall", attend: Attention) -> str:
     if disk.source is not None:
-        from holdfast.storage.volume import Workshop  # noqa: PLC0415 - few starts fetch an image
+        from holdfast.storage.volume import Volumes  # noqa: PLC0415 - few starts fetch an image
 
         cache, fence_off = Path(plan.image_cache), partial(firewall.around_fetch, who.uid)
-        workshop = Workshop(cache, who, plan.cluster, attend, plan.bounds, fence_off)
-        return workshop.provide(disk, plan.identities)
+        volumes = Volumes(cache, who, plan.cluster, attend, plan.bounds, fence_off)
+        return volumes.provide(disk, plan.identities)
     if plan.cluster is not None and isinstance(disk.backend, RbdImage):
         return plan.cluster.provide(disk)
     return directory.provide(disk, plan.bounds, known=plan.identities)

@@ -14,14 +14,15 @@ from holdfast.storage import directory, qcow2, sparse
 from holdfast.storage.ceph.cluster import Cluster
 from holdfast.storage.identity import UNCLAIMED, Identities
 from holdfast.storage.image import golden
-from holdfast.storage.image.cache import Cache, Cached
+from holdfast.storage.image.cache import Cache
+from holdfast.storage.image.cached import Cached
 from holdfast.storage.pathname import Bounds
 
 MOST = 1024**4  # bytes of an image, where the disk says no size
 SPARE = 1024**3  # what a format may need beside the data
 
 
-class Workshop:
+class Volumes:
     """`who` is the uid that reads strangers' images; `attend` raises what ends the work; within `bounds` images lie.
     `fence_off` comes before a process of `who` speaks to a server.
     """

@@ -14,46 +14,16 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from holdfast.dataclass import asdict, dataclass
+from holdfast.dataclass import asdict
 from holdfast.errors import HostLacks
-from holdfast.grammar.url import shown
 from holdfast.machine import Format, Source
 from holdfast.runtime.confinement import Identity
 from holdfast.runtime.worker import Attend, idle
 from holdfast.storage import local
+from holdfast.storage.image.cached import Cached
+from holdfast.storage.image.partial import FetchRequest, Partial
 from holdfast.storage.pathname import Bounds
 from holdfast.system import atomic_file
-
-NOTHING = {"etag": "", "modified": ""}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cached:
-    """`size` is what a guest sees. `place` says where it came from, without what may be secret."""
-
-    sha256: str
-    format: Format
-    size: int
-    place: str
-    version: dict[str, str]
-    stamp: str = ""  # of a file: it is another one when this has changed
-
-    @property
-    def name(self) -> str:
-        return f"{self.sha256}.{self.format}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """One fetch: `opened` is the file, or what has been downloaded of it; `known` what the cache has."""
-
-    source: Source
-    name: str
-    key: str
-    limit: int
-    opened: int
-    stamp: str
-    known: Cached | None
 
 
 class Cache:
@@ -74,48 +44,43 @@ class Cache:
     def image(self, source: Source, *, key: str, limit: int) -> Cached:
         """The image of a source, fetched if it is not there. What is wrong names `key`."""
         name = source_id(source)
-        with self._locked(name):
+        partial = Partial(self.root, name)
+        with self._locked(partial):
             known = self._known(name)
             if known is not None and source.is_url and source.checksum is not None:
                 return known
             with contextlib.ExitStack() as stack:
-                opened = self._opened(source, name, stack, key)
+                opened = self._opened(source, partial, stack, key)
                 stamp = "" if source.is_url else stamp_of(opened)
                 if known is not None and stamp and known.stamp == stamp:
                     return known
-                order = Order(
-                    source=source,
-                    name=name,
-                    key=key,
-                    limit=limit,
-                    opened=opened,
-                    stamp=stamp,
-                    known=known,
+                request = FetchRequest(
+                    source=source, key=key, limit=limit, opened=opened, stamp=stamp, known=known
                 )
-                return self._fetch(order)
+                return self._fetch(request, partial, name)
 
     def path(self, cached: Cached) -> Path:
         return self.root / cached.name
 
-    def _fetch(self, order: "Order") -> Cached:
-        from holdfast.storage.image.client import Errand  # noqa: PLC0415 - it needs this module
+    def _fetch(self, request: FetchRequest, partial: Partial, name: str) -> Cached:
+        from holdfast.storage.image.client import Client  # noqa: PLC0415 - most images are there
 
-        if order.source.is_url:
+        if request.source.is_url:
             self._fence_off()
-        new = self.partial(order.name, ".new")
+        new = partial.path(".new")
         new.unlink(missing_ok=True)
         target = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         try:
             # The uid that reads it opens it anew; a volume that is on its way has a umask of its own.
             os.fchmod(target, 0o444)
-            cached = Errand(self, order, target, self._who, self._attend).run()
-            if not order.source.is_url:  # by one that came meanwhile
-                local.refuse_written(order.key, order.source.image, order.opened)
-            if cached is not order.known:
+            cached = Client(partial, request, target, self._who, self._attend).run()
+            if not request.source.is_url:  # by one that came meanwhile
+                local.refuse_written(request.key, request.source.image, request.opened)
+            if cached is not request.known:
                 os.fsync(target)
                 new.rename(self.path(cached))
-                self._remember(order.name, cached)
-            self.forget(order.name)
+                self._remember(name, cached)
+            partial.forget()
             return cached
         finally:
             os.close(target)
@@ -131,41 +96,25 @@ class Cache:
         entry = self.root / "sources" / f"{name}.json"
         atomic_file.write(entry, json.dumps(asdict(cached)).encode())
 
-    def version(self, name: str) -> dict[str, str]:
-        try:
-            found = json.loads(self.partial(name, ".json").read_text(encoding="utf-8"))
-            return {key: str(found[key]) for key in NOTHING}
-        except (OSError, ValueError, KeyError, TypeError):
-            return dict(NOTHING)
-
-    def forget(self, name: str) -> None:
-        for suffix in (".part", ".json"):
-            self.partial(name, suffix).unlink(missing_ok=True)
-
-    def partial(self, name: str, suffix: str) -> Path:
-        return self.root / "partial" / f"{name}{suffix}"
-
     # -- files
 
-    def _opened(self, source: Source, name: str, stack: contextlib.ExitStack, key: str) -> int:
+    def _opened(
+        self, source: Source, partial: Partial, stack: contextlib.ExitStack, key: str
+    ) -> int:
         """A file is opened once: what was checked is what is read."""
         if not source.is_url:
             return stack.enter_context(local.reading(key, source.image, self._bounds))
-        descriptor = os.open(
-            self.partial(name, ".part"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        descriptor = os.open(partial.path(".part"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         stack.callback(os.close, descriptor)
         return descriptor
 
     @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
+    def _locked(self, partial: Partial) -> Iterator[None]:
         """Whoever comes second finds the image, and need not fetch it."""
         try:
             for folder in (self.root, self.root / "sources", self.root / "partial"):
                 folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            lock = os.open(
-                self.partial(name, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
+            lock = os.open(partial.path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             hint = "mount a volume there, or set image_cache in host.toml"
             raise HostLacks(
@@ -198,10 +147,6 @@ def taken(lock: int) -> bool:
 def source_id(source: Source) -> str:
     named = [source.image, source.member, str(source.checksum or ""), str(source.format or "")]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
-
-
-def place_of(source: Source) -> str:
-    return shown(source.image) if source.is_url else source.place
 
 
 def stamp_of(descriptor: int) -> str:

@@ -21,27 +21,28 @@ from holdfast.runtime.seccomp import Filter
 from holdfast.runtime.worker import HOUR, Attend, Overdue, Work
 from holdfast.storage import image_head
 from holdfast.storage.image import qemu_img
-from holdfast.storage.image.cache import NOTHING, Cache, Cached, Order, place_of
+from holdfast.storage.image.cached import NOTHING, Cached, place_of
 from holdfast.storage.image.origin import digest
+from holdfast.storage.image.partial import FetchRequest, Partial
 
 LONGEST = 500  # characters of what the process says
 MOST = 2**63  # bytes
 ENDING = 5.0  # seconds
-WHOLE = 24 * HOUR  # of one errand; the next goes on where a download stopped
+WHOLE = 24 * HOUR  # of one fetch; the next goes on where a download stopped
 SILENT = HOUR  # from one word to the next; a server has ten minutes (`fetch.deadline`)
 KINDS: dict[str, type[HoldfastError]] = {
     kind.__name__: kind for kind in (ConfigError, HostLacks, Unreachable)
 }
 
 
-class Errand:
+class Client:
     """`target` is the empty file that the image goes into."""
 
     def __init__(
-        self, cache: Cache, order: Order, target: int, who: Identity, attend: Attend
+        self, partial: Partial, wanted: FetchRequest, target: int, who: Identity, attend: Attend
     ) -> None:
-        self._cache = cache
-        self._order = order
+        self._partial = partial
+        self._wanted = wanted
         self._target = target
         self._who = who
         self._attend = attend
@@ -55,8 +56,8 @@ class Errand:
     def _run(self) -> Cached:
         answer = self._heard(self._request())
         self._keep_alone()
-        if answer.get("unchanged") and self._order.known is not None:
-            return self._order.known
+        if answer.get("unchanged") and self._wanted.known is not None:
+            return self._wanted.known
         return self._judged(answer)
 
     def _keep_alone(self) -> None:
@@ -70,26 +71,26 @@ class Errand:
         while not is_alone(self._target):
             if time.monotonic() > until:
                 rule = "the process that fetches has left another behind, which can write to the image"
-                raise HostLacks(f"{self._order.key}: {rule}")
+                raise HostLacks(f"{self._wanted.key}: {rule}")
             self._attend()
             time.sleep(0.05)  # it ends with its parent, a moment later
 
     def _request(self) -> dict[str, Any]:
-        order, source = self._order, self._order.source
+        wanted, source = self._wanted, self._wanted.source
         return {
-            "key": order.key,
+            "key": wanted.key,
             "url": source.image if source.is_url else "",
             "trusted": source.trusted,
             "reach": asdict(source.reach),
             # Not in its environment, which others of its uid can read: there may be a password.
             "proxies": proxy.variables(os.environ) if source.trusted else {},
-            "source": order.opened,
+            "source": wanted.opened,
             "target": self._target,
             "member": source.member,
             "checksum": str(source.checksum or ""),
-            "limit": order.limit,
-            "kept": self._cache.version(order.name),
-            "whole": order.known.version if order.known else NOTHING,
+            "limit": wanted.limit,
+            "kept": self._partial.version(),
+            "whole": wanted.known.version if wanted.known else NOTHING,
         }
 
     def _heard(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ class Errand:
 
     def _answer(self, lines: Iterable[str]) -> dict[str, Any]:
         last = ""
-        with Progress(place_of(self._order.source)) as progress:
+        with Progress(place_of(self._wanted.source)) as progress:
             for line in lines:
                 match heard(line):
                     case {
@@ -123,7 +124,7 @@ class Errand:
                     } if 0 <= done <= MOST and 0 <= total <= MOST:
                         progress.tell(doing, done, total)
                     case {"started": {"etag": str(etag), "modified": str(modified)}}:
-                        self._note({"etag": etag, "modified": modified})
+                        self._partial.note({"etag": etag, "modified": modified})
                     case {"fault": {"kind": str(), "message": str(), "hint": str()} as fault}:
                         raise self._error(fault)
                     case {"answer": dict(answer)}:
@@ -134,24 +135,19 @@ class Errand:
 
     def _ended(self, last: str) -> HostLacks:
         said = legible(last, LONGEST)
-        return HostLacks(f"{self._order.key}: the process that fetches has ended: {said}")
-
-    def _note(self, version: dict[str, str]) -> None:
-        """Of what is on its way: a later try goes on only with the same one."""
-        note = self._cache.partial(self._order.name, ".json")
-        note.write_text(json.dumps(version), encoding="utf-8")
+        return HostLacks(f"{self._wanted.key}: the process that fetches has ended: {said}")
 
     def _error(self, fault: dict[str, str]) -> HoldfastError:
         kind = KINDS.get(fault["kind"], ConfigError)
         if kind is not Unreachable:
-            self._cache.forget(self._order.name)  # what is there is no good beginning
+            self._partial.forget()  # what is there is no good beginning
         message, hint = (legible(fault[word], LONGEST) for word in ("message", "hint"))
-        named = message.startswith(self._order.key)
+        named = message.startswith(self._wanted.key)
         return kind(message if named else str(self._fault(message)), hint=hint)
 
     def _judged(self, answer: dict[str, Any]) -> Cached:
         """What it says of the image is looked at again: by its sha256 other VMs know it, and by its name root."""
-        source = self._order.source
+        source = self._wanted.source
         match answer:
             case {"mismatch": str(found)}:
                 raise self._mismatch(legible(found, LONGEST))
@@ -170,15 +166,15 @@ class Errand:
             format=info.format,
             size=info.size,
             place=place_of(source),
-            version=self._cache.version(self._order.name) if source.is_url else NOTHING,
-            stamp=self._order.stamp,
+            version=self._partial.version() if source.is_url else NOTHING,
+            stamp=self._wanted.stamp,
         )
 
     def _verify(self, wanted: Checksum | None) -> None:
         """Of a file that the process has read only, it has looked before it could be led astray."""
-        if wanted is None or not self._order.source.is_url:
+        if wanted is None or not self._wanted.source.is_url:
             return
-        found = digest(self._order.opened, self._attend, wanted.algorithm)
+        found = digest(self._wanted.opened, self._attend, wanted.algorithm)
         if found != wanted.digest:
             raise self._mismatch(f"{wanted.algorithm}:{found}")
 
@@ -200,11 +196,11 @@ class Errand:
         return info
 
     def _refused(self, rule: str, hint: str = "") -> ConfigError:
-        self._cache.forget(self._order.name)
+        self._partial.forget()
         return ConfigError([self._fault(rule)], hint=hint)
 
     def _fault(self, rule: str) -> Fault:
-        return Fault(key=self._order.key, value=place_of(self._order.source), rule=rule)
+        return Fault(key=self._wanted.key, value=place_of(self._wanted.source), rule=rule)
 
 
 def is_alone(reader: int) -> bool:

@@ -15,7 +15,8 @@ from holdfast.runtime.confinement import Identity
 from holdfast.runtime.worker import Attend, idle
 from holdfast.storage import directory, local, qcow2
 from holdfast.storage.image import qemu_img
-from holdfast.storage.image.cache import Cached, taken
+from holdfast.storage.image.cache import taken
+from holdfast.storage.image.cached import Cached
 from holdfast.storage.pathname import regular
 
 LOCK = ".golden.lock"

@@ -12,7 +12,7 @@ from holdfast.runtime.confinement import Identity
 from holdfast.runtime.worker import Attend
 from holdfast.storage import directory, local, qcow2
 from holdfast.storage.image import qemu_img
-from holdfast.storage.image.cache import NOTHING, Cached
+from holdfast.storage.image.cached import NOTHING, Cached
 from holdfast.storage.pathname import regular
 from holdfast.storage.sparse import CHUNK, copy
 
