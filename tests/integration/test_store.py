@@ -15,7 +15,7 @@ from holdfast.config.endpoint import Endpoint, Protocol
 from holdfast.config.settings import Settings
 from holdfast.errors import OwnershipLost, Unreachable
 from holdfast.etcd.store import Store, connect
-from holdfast.etcd.txn import Delete, Put, Range, Unchanged
+from holdfast.etcd.txn import Delete, Put, Range, Unchanged, Unwritten
 from holdfast.etcd.watch import Watch
 
 pytestmark = pytest.mark.integration
@@ -224,3 +224,29 @@ def test_a_watch_may_be_closed_before_it_has_begun(store: Store, own_etcd: Etcd)
     own_etcd.resume()
     watch.join(10)
     assert not watch.is_alive()
+
+
+def test_a_part_of_a_range_at_an_earlier_revision(store: Store) -> None:
+    first = store.txn(success=[Put(key=f"/a/{letter}", value=b"1") for letter in "wxyz"])
+    store.txn(success=[Delete(key="/a/", prefix=True), Put(key="/b", value=b"2")])
+    assert store.read(Range(key="/a/", prefix=True)).items == {}
+    part = store.read(Range(key="/a/x", end="/a/z", revision=first.revision))
+    assert {key: item.value for key, item in part.items.items()} == {"/a/x": b"1", "/a/y": b"1"}
+    page = store.read(
+        Range(key="/a/", prefix=True, limit=3, revision=first.revision, keys_only=True)
+    )
+    assert {key: item.value for key, item in page.items.items()} == {
+        "/a/w": b"",
+        "/a/x": b"",
+        "/a/y": b"",
+    }
+
+
+def test_a_transaction_sees_that_nothing_was_written_below_a_prefix(store: Store) -> None:
+    seen = store.txn(success=[Put(key="/a/x", value=b"1"), Put(key="/a", value=b"1")])
+    whole = [Unwritten(key="/a/", revision=seen.revision)]
+    store.txn(success=[Put(key="/a", value=b"2"), Put(key="/a0", value=b"2")])
+    assert store.txn(whole).succeeded, "neither is below it"
+    store.txn(success=[Put(key="/a/y", value=b"2")])
+    assert not store.txn(whole).succeeded, "one has come"
+    assert store.txn([Unwritten(key="/none/", revision=1)]).succeeded

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from holdfast.etcd.store import Denied
-from holdfast.etcd.txn import Operation, Range, Unchanged
+from holdfast.etcd.txn import Compare, Delete, Operation, Put, Range, Unwritten
 
 HINT = "`etcdctl user get` and `role get` show what a user may; docs/operations.md has what Holdfast needs"
 
 
-def explained(error: Denied, user: str, asked: Sequence[Unchanged | Operation]) -> Denied:
-    reads = {_keys(one) for one in asked if isinstance(one, Range | Unchanged)}
-    writes = {_keys(one) for one in asked if not isinstance(one, Range | Unchanged)}
+def explained(error: Denied, user: str, asked: Sequence[Compare | Operation]) -> Denied:
+    writes = {_keys(one) for one in asked if isinstance(one, Put | Delete)}
+    reads = {_keys(one) for one in asked if not isinstance(one, Put | Delete)}
     verbs = {"write": writes, "read": reads - writes}
     wanted = " and ".join(
         f"to {verb} {', '.join(sorted(keys))}" for verb, keys in verbs.items() if keys
@@ -18,6 +18,9 @@ def explained(error: Denied, user: str, asked: Sequence[Unchanged | Operation]) 
     return Denied(f"{error.message}: user {user or '(none)'} asked {wanted}", hint=HINT)
 
 
-def _keys(one: Unchanged | Operation) -> str:
+def _keys(one: Compare | Operation) -> str:
     """As the operator's role has to name them: `/kvm/7/*` is a prefix."""
-    return f"{one.key}*" if isinstance(one, Range) and one.prefix else one.key
+    if isinstance(one, Range) and one.end:
+        return f"{one.key} to {one.end}"
+    whole = isinstance(one, Unwritten) or (isinstance(one, Range | Delete) and one.prefix)
+    return f"{one.key}*" if whole else one.key

@@ -16,7 +16,7 @@ from holdfast.etcd import message
 from holdfast.etcd.connection import Broken, Connection, Resolver
 from holdfast.etcd.message import Message, Refusal
 from holdfast.etcd.store import SYSTEM_CA, Change, Denied, NoAnswer, Store, is_stale
-from holdfast.etcd.txn import Operation, Reply, Unchanged
+from holdfast.etcd.txn import Compare, Operation, Reply
 from holdfast.runtime.clock import boottime
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Gateway(Store):
 
     def txn(
         self,
-        compare: Iterable[Unchanged] = (),
+        compare: Iterable[Compare] = (),
         success: Iterable[Operation] = (),
         failure: Iterable[Operation] = (),
     ) -> Reply:

@@ -11,7 +11,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from holdfast.etcd.store import Change, NoAnswer, range_end
-from holdfast.etcd.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
+from holdfast.etcd.txn import (
+    Compare,
+    Delete,
+    Item,
+    Operation,
+    Put,
+    Range,
+    Reply,
+    Unwritten,
+)
 
 Message = Mapping[str, Any]
 OK = 200
@@ -118,13 +127,12 @@ def item(kv: Message) -> Item:
     )
 
 
-def compared(one: Unchanged) -> Message:
-    return {
-        "key": _text(one.key),
-        "target": "MOD",
-        "result": "EQUAL",
-        "mod_revision": one.revision,
-    }
+def compared(one: Compare) -> Message:
+    target = {"key": _text(one.key), "target": "MOD"}
+    if isinstance(one, Unwritten):
+        end = b64encode(range_end(one.key)).decode()
+        return {**target, "range_end": end, "result": "LESS", "mod_revision": one.revision + 1}
+    return {**target, "result": "EQUAL", "mod_revision": one.revision}
 
 
 def operation(one: Operation) -> Message:
@@ -133,11 +141,21 @@ def operation(one: Operation) -> Message:
             value = b64encode(one.value).decode()
             return {"request_put": {"key": _text(one.key), "value": value, "lease": one.lease}}
         case Delete():
-            return {"request_delete_range": {"key": _text(one.key)}}
+            return {"request_delete_range": {"key": _text(one.key), "range_end": _end(one)}}
         case Range():
-            end = range_end(one.key) if one.prefix else b""
-            ends = b64encode(end).decode()
-            return {"request_range": {"key": _text(one.key), "range_end": ends}}
+            plain = {"key": _text(one.key), "range_end": _end(one)}
+            return {"request_range": {**plain, **_narrowed(one)}}
+
+
+def _end(one: Delete | Range) -> str:
+    if one.prefix:
+        return b64encode(range_end(one.key)).decode()
+    return _text(one.end) if isinstance(one, Range) else ""
+
+
+def _narrowed(one: Range) -> Message:
+    limits = {"limit": one.limit, "revision": one.revision, "keys_only": one.keys_only}
+    return {name: value for name, value in limits.items() if value}
 
 
 def watches(prefixes: Sequence[str], revision: int) -> bytes:

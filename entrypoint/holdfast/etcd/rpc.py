@@ -17,8 +17,9 @@ from holdfast.config.endpoint import Endpoint
 from holdfast.config.settings import Settings
 from holdfast.errors import HoldfastError, OwnershipLost, Unreachable
 from holdfast.etcd.channel import Client, connect
+from holdfast.etcd.rpc_message import compared, item, operation
 from holdfast.etcd.store import Change, Denied, NoAnswer, Store, is_stale, range_end
-from holdfast.etcd.txn import Delete, Item, Operation, Put, Range, Reply, Unchanged
+from holdfast.etcd.txn import Compare, Operation, Reply
 
 # A member that has lost the others ends a stream, in place of saying nothing for ever.
 REQUIRE_LEADER = ("hasleader", "true")
@@ -41,15 +42,15 @@ class Rpc(Store):
 
     def txn(
         self,
-        compare: Iterable[Unchanged] = (),
+        compare: Iterable[Compare] = (),
         success: Iterable[Operation] = (),
         failure: Iterable[Operation] = (),
     ) -> Reply:
         compare, success, failure = tuple(compare), tuple(success), tuple(failure)
         request = rpc.TxnRequest(
-            compare=[_compare(one) for one in compare],
-            success=[_operation(one) for one in success],
-            failure=[_operation(one) for one in failure],
+            compare=[compared(one) for one in compare],
+            success=[operation(one) for one in success],
+            failure=[operation(one) for one in failure],
         )
         try:
             reply = self._call(lambda client, options: client.kv.Txn(request, **options))
@@ -62,7 +63,7 @@ class Rpc(Store):
         return Reply(
             succeeded=reply.succeeded,
             revision=reply.header.revision,
-            items={item.key: item for item in map(_item, items)},
+            items={one.key: one for one in map(item, items)},
         )
 
     def grant(self, ttl: int) -> tuple[int, int]:
@@ -198,35 +199,3 @@ def _refusal(endpoint: Endpoint, error: grpc.RpcError) -> HoldfastError:
 
 def _reason(error: grpc.RpcError) -> str:
     return f"{error.code().name.lower().replace('_', ' ')}, {error.details()}"
-
-
-def _item(kv: Any) -> Item:
-    return Item(
-        key=kv.key.decode(errors="replace"),
-        value=kv.value,
-        mod_revision=kv.mod_revision,
-        lease=kv.lease,
-    )
-
-
-def _compare(one: Unchanged) -> Any:
-    return rpc.Compare(
-        key=one.key.encode(),
-        target=rpc.Compare.MOD,
-        result=rpc.Compare.EQUAL,
-        mod_revision=one.revision,
-    )
-
-
-def _operation(one: Operation) -> Any:
-    match one:
-        case Put():
-            put = rpc.PutRequest(key=one.key.encode(), value=one.value, lease=one.lease)
-            return rpc.RequestOp(request_put=put)
-        case Delete():
-            return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=one.key.encode()))
-        case Range():
-            end = range_end(one.key) if one.prefix else b""
-            return rpc.RequestOp(
-                request_range=rpc.RangeRequest(key=one.key.encode(), range_end=end)
-            )

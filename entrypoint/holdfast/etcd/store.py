@@ -15,7 +15,7 @@ from holdfast.config.endpoint import Endpoint
 from holdfast.config.settings import Settings
 from holdfast.dataclass import dataclass
 from holdfast.errors import Unreachable
-from holdfast.etcd.txn import Operation, Range, Reply, Unchanged
+from holdfast.etcd.txn import Compare, Operation, Range, Reply
 
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -76,7 +76,7 @@ class Store(ABC):
     @abstractmethod
     def txn(
         self,
-        compare: Iterable[Unchanged] = (),
+        compare: Iterable[Compare] = (),
         success: Iterable[Operation] = (),
         failure: Iterable[Operation] = (),
     ) -> Reply:

@@ -28,6 +28,14 @@ class Unchanged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unwritten:
+    """Compare: none of the keys that begin with `key` was written after `revision`. One that was deleted is not seen."""
+
+    key: str
+    revision: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Put:
     key: str
     value: bytes = field(repr=False)
@@ -37,16 +45,25 @@ class Put:
 @dataclass(frozen=True, kw_only=True)
 class Delete:
     key: str
+    prefix: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Read one key, or with `prefix` all keys that begin with it."""
+    """Read one key; with `prefix` all keys that begin with it, with `end` all from it to the one before `end`.
+
+    `limit` 0 is all of them; `revision` 0 is now. With `keys_only` the values are left out.
+    """
 
     key: str
     prefix: bool = False
+    end: str = ""
+    limit: int = 0
+    revision: int = 0
+    keys_only: bool = False
 
 
+Compare = Unchanged | Unwritten
 Operation = Put | Delete | Range
 
 
