@@ -25,7 +25,8 @@ def dispatch(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     called = command(DASHED.get(name, name))
     if called.name != "run":
         events.let_through()  # the image's own first line holds them back
-    return called.call(arguments[1:], environ)
+    shortly = called.name == "show" and name != "show"  # `holdfast 7`
+    return called.call(arguments if shortly else arguments[1:], environ)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ HoldfastError
 ├── UsageError        64  the command line or the environment is wrong
 ├── Unreachable       69  etcd, a pool or a cluster did not answer in time
 ├── InternalError     70  a fault of Holdfast's own
+├── Changed           75  what was read was changed by somebody else before it could be written
 ├── LockHeld          75  somebody else runs the VM and LOCK_WAIT is over
 ├── Outgrown          75  the container's limit of memory is for the VM as it was
 ├── OwnershipLost     76  the VM is not ours any more
@@ -73,6 +74,10 @@ class Unreachable(HoldfastError):
 
 class InternalError(HoldfastError):
     status = 70
+
+
+class Changed(HoldfastError):
+    status = 75
 
 
 class LockHeld(HoldfastError):

@@ -24,68 +24,62 @@ class Command:
         return status
 
 
+# fmt: off
 TABLE = (
-    Command(
-        name="run",
-        arguments="[VM]",
-        purpose="Run the VM that VM or the environment names. So does no command at all.",
-        module="holdfast.launcher.run",
-        function="run",
-    ),
-    Command(
-        name="check",
-        arguments="[VM] [--file vm.yaml]",
-        purpose="Print all that is wrong with a VM's keys; the status is 78 then.",
-        module="holdfast.cli.check",
-    ),
-    Command(
-        name="argv",
-        arguments="[VM] [--file vm.yaml]",
-        purpose="Print the QEMU command of a VM, an option with its value a line.",
-        module="holdfast.cli.argv",
-    ),
-    Command(
-        name="memory",
-        arguments="[VM] [--file vm.yaml]",
-        purpose="Print the limit of memory for a VM's container, in MiB.",
-        module="holdfast.cli.memory",
-    ),
-    Command(
-        name="host",
-        arguments="[--json]",
-        purpose="Print what this host is and has.",
-        module="holdfast.cli.host",
-    ),
-    Command(
-        name="fence",
-        arguments="show|forget|shut-out VM",
-        purpose="Show or forget the record of a VM's last owner.",
-        module="holdfast.cli.fence",
-    ),
-    Command(
-        name="claim",
-        arguments="ls|release",
-        purpose="List the disks and addresses that VMs have claimed, or set one free.",
-        module="holdfast.cli.claim",
-    ),
-    Command(
-        name="volume",
-        arguments="ls|forget|adopt",
-        purpose="List the volumes that were made, forget one, or take what is here for it.",
-        module="holdfast.cli.volume",
-    ),
-    Command(
-        name="image",
-        arguments="ls|fetch|prune",
-        purpose="List, fetch or remove the images that volumes are made from.",
-        module="holdfast.cli.image",
-    ),
-    Command(
-        name="downgrade",
-        arguments="VM",
-        purpose="Let launchers of an older Holdfast start a VM again.",
-        module="holdfast.cli.downgrade",
-    ),
+    Command(name="run", arguments="[VM]", module="holdfast.launcher.run", function="run",
+        purpose="Run the VM that VM or the environment names. So does no command at all."),
+    Command(name="check", arguments="[VM] [--file vm.yaml]", module="holdfast.cli.check",
+        purpose="Print all that is wrong with a VM's keys; the status is 78 then."),
+    Command(name="argv", arguments="[VM] [--file vm.yaml]", module="holdfast.cli.argv",
+        purpose="Print the QEMU command of a VM, an option with its value a line."),
+    Command(name="memory", arguments="[VM] [--file vm.yaml]", module="holdfast.cli.memory",
+        purpose="Print the limit of memory for a VM's container, in MiB."),
+    Command(name="host", arguments="[--json]", module="holdfast.cli.host",
+        purpose="Print what this host is and has."),
+    Command(name="ls", arguments="[VM...]", module="holdfast.cli.ls",
+        purpose="List VMs: where each runs, since when, and what is to be known of it."),
+    Command(name="show", arguments="VM", module="holdfast.cli.show",
+        purpose="Print all that is known of a VM: how it is, what it is, who has had it."),
+    Command(name="events", arguments="[VM...]", module="holdfast.cli.events",
+        purpose="Print what happens to VMs, a line each, until it is ended."),
+    Command(name="get", arguments="VM [KEY]", module="holdfast.cli.set", function="get",
+        purpose="Print a VM's keys, or the value of one."),
+    Command(name="set", arguments="VM KEY=VALUE...", module="holdfast.cli.set", function="set_",
+        purpose="Set keys of a VM, all in one transaction."),
+    Command(name="unset", arguments="VM KEY...", module="holdfast.cli.set", function="unset",
+        purpose="Delete keys of a VM, all in one transaction."),
+    Command(name="edit", arguments="VM", module="holdfast.cli.edit",
+        purpose="Change a VM's keys in $EDITOR; what is wrong is told, and nothing written then."),
+    Command(name="create", arguments="VM [--image URL] ...", module="holdfast.cli.create",
+        purpose="Define a VM, all keys in one transaction; it is off without --start."),
+    Command(name="rm", arguments="VM", module="holdfast.cli.rm",
+        purpose="Remove a VM that does not run from etcd. Its volumes stay where they are."),
+    Command(name="diff", arguments="FILE|DIR...", module="holdfast.cli.apply", function="diff",
+        purpose="Say what `apply` would change; the status is 1 if it is anything."),
+    Command(name="apply", arguments="FILE|DIR...", module="holdfast.cli.apply",
+        purpose="Make VMs what files say, each in one transaction; a file's name is the VM's."),
+    Command(name="export", arguments="[VM...]", module="holdfast.cli.apply", function="export",
+        purpose="Print a VM's keys as a file for `apply`, or write one for each VM."),
+    Command(name="history", arguments="VM", module="holdfast.cli.history",
+        purpose="Print who has changed a VM's keys, when, from what, and why."),
+    Command(name="rollback", arguments="VM --to REVISION", module="holdfast.cli.history", function="rollback",
+        purpose="Make a VM's keys again what they were at a revision. `power` stays as it is."),
+    Command(name="start", arguments="VM...", module="holdfast.cli.power", function="start",
+        purpose="Switch VMs on, and wait until each runs."),
+    Command(name="stop", arguments="VM...", module="holdfast.cli.power", function="stop",
+        purpose="Switch VMs off by their power button, and wait until each is down."),
+    Command(name="restart", arguments="VM...", module="holdfast.cli.power", function="restart",
+        purpose="Stop VMs and start them again, with their keys as they are by now."),
+    Command(name="fence", arguments="show|forget|shut-out VM", module="holdfast.cli.fence",
+        purpose="Show or forget the record of a VM's last owner."),
+    Command(name="claim", arguments="ls|release", module="holdfast.cli.claim",
+        purpose="List the disks and addresses that VMs have claimed, or set one free."),
+    Command(name="volume", arguments="ls|forget|adopt", module="holdfast.cli.volume",
+        purpose="List the volumes that were made, forget one, or take what is here for it."),
+    Command(name="image", arguments="ls|fetch|prune", module="holdfast.cli.image",
+        purpose="List, fetch or remove the images that volumes are made from."),
+    Command(name="downgrade", arguments="VM", module="holdfast.cli.downgrade",
+        purpose="Let launchers of an older Holdfast start a VM again."),
     Command(
         name="version",
         purpose="Print the version.",
@@ -99,9 +93,11 @@ TABLE = (
         function="print_usage",
     ),
 )
+# fmt: on
 COMMANDS = {one.name: one for one in TABLE}
 USAGE = """\
 usage: holdfast COMMAND ...
+       holdfast VM                  the same as `show VM`, for a name with a digit in it
        holdfast -OPTION...          run QEMU with these options instead of what the keys would build
 
 {rows}
@@ -110,7 +106,9 @@ usage: holdfast COMMAND ...
 
 
 def command(name: str) -> Command:
-    """Find a command by its name. Raises UsageError where there is none."""
+    """Find a command by its name. One with a digit in it is a VM's: no command has any. Raises UsageError."""
+    if any(letter.isdigit() for letter in name):
+        return COMMANDS["show"]
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name}", hint=usage())
     return COMMANDS[name]

@@ -18,7 +18,7 @@ class LegacyNames:
 class Names:
     """The keys of one VM's ownership. Of those below `keys`, its definition, launchers write lock and power.
 
-    `prefix` is the tree's; `keys`, `own` and `claims` are prefixes, too, each with its slash.
+    `prefix` is the tree's; `keys`, `own`, `log` and `claims` are prefixes, too, each with its slash.
     """
 
     prefix: str
@@ -36,6 +36,7 @@ class Names:
     host: str
     claims: str
     tree: str
+    log: str
     legacy: LegacyNames
 
     @classmethod
@@ -58,6 +59,7 @@ class Names:
             host=f"{keys}host",
             claims=f"{prefix}/_claims/",
             tree=f"{prefix}/_id",
+            log=f"{prefix}/_log/{vm}/",
             legacy=LegacyNames(
                 epoch=f"{keys}epoch",
                 fence=f"{keys}fence",

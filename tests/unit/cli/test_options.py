@@ -1,15 +1,13 @@
 """Every option of every command is called by some test: found by reading parsers and tests."""
 
 import ast
-import importlib
-import pkgutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from holdfast import cli
 from holdfast.cli.arguments import Parser
+from holdfast.cli.commands import TABLE
 from holdfast.errors import UsageError
 
 TESTS = Path(__file__).parents[2]
@@ -26,11 +24,10 @@ def parsers() -> Iterator[Parser]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Parser, "parse_args", caught)
-        for module in pkgutil.iter_modules(cli.__path__):
-            main = getattr(importlib.import_module(f"holdfast.cli.{module.name}"), "main", None)
-            if main is not None:
+        for row in TABLE:
+            if row.module.startswith("holdfast.cli.") and row.name not in ("version", "help"):
                 with pytest.raises(Caught) as found:
-                    main([], {})
+                    row.call([], {})
                 yield found.value.args[0]
 
 
