@@ -76,7 +76,7 @@ def fetch(given: Namespace, config: Settings) -> int:
 
 
 def prune(given: Namespace, config: Settings) -> int:
-    """The cache can be fetched again; a parent goes only when no volume sits on it."""
+    """Delete what can be fetched again; a parent goes only when no volume sits on it."""
     rows = [row for row in cached(config) if remove_cached(config, row, given)]
     rows += [row for row, remove in goldens(config) if not row.users and remove(given)]
     return print_rows(rows, given)

@@ -12,7 +12,7 @@ SG_GET_VERSION_NUM = 0x2282  # scsi/sg.h; what is no SCSI device does not know i
 
 
 def check(disk: Disk, place: OpenPath, *, formats: bool) -> None:
-    """Raises Unfit."""
+    """Look at what the disk's file or device is. Raises Unfit."""
     try:
         if isinstance(disk.backend, Volume):
             _check_variables(disk, place)

@@ -15,7 +15,7 @@ DESIGNATORS = {"1": "t10.", "2": "eui.", "3": "naa."}
 
 
 def device_name(device: int, sysfs: Path = SYSFS) -> str:
-    """What every host that reaches the device knows it by."""
+    """Read what every host that reaches the device knows it by. Raises Unfit for one without such a name."""
     node = sysfs / f"{os.major(device)}:{os.minor(device)}"
     partition = _read(node / "partition")
     # A partition lies in its disk's folder (Documentation/admin-guide/abi: block).
@@ -31,7 +31,7 @@ def device_name(device: int, sysfs: Path = SYSFS) -> str:
 
 
 def one_name(name: str, partition: str = "") -> str:
-    """A LUN has one name, whether it is reached by one path or by many.
+    """Spell a LUN's name in one way, whether it is reached by one path or by many.
 
     >>> one_name("mpath-36001405a"), one_name("part1-mpath-36001405a"), one_name("naa.6001405a", "1")
     ('naa.6001405a', 'naa.6001405a-part1', 'naa.6001405a-part1')

@@ -64,7 +64,7 @@ def create(disk: Disk, fill: Fill) -> bool:
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """A name for a file that is on its way; whatever has it goes in the end. A launcher that was paused over
+    """Find a name for a file that is on its way; whatever has it goes in the end. A launcher that was paused over
     its own must not give the volume's name to what another one has begun.
 
     Whoever makes it, qemu-img too, makes it for root alone: all QEMUs may look at the pool.
@@ -161,8 +161,10 @@ def allocate(path: Path, disk: Disk) -> None:
 
 
 def grow(disk: Disk, path: Path, *handed: int) -> bool:
-    """A smaller size than it has is no request to shrink: that would cut data off. `handed` are the descriptors by
-    which the path leads to it.
+    """Give the file its size in bytes. True: it has grown.
+
+    A smaller size than it has is no request to shrink: that would cut data off. `handed` are the descriptors by
+    which the path leads to it. Raises LockHeld where a QEMU has it open.
     """
     wanted = wanted_size(disk, path)
     if not wanted:

@@ -41,7 +41,7 @@ class ClaimsBeside:
         self._standing: set[Path] = set()
 
     def put(self, claim: str) -> None:
-        """Raises LockHeld where somebody else was quicker.
+        """Put our claim beside each file. Raises LockHeld where somebody else was quicker.
 
         Where root may not write beside the disk there is no claim, and the log says what that leaves open.
         """
@@ -84,7 +84,7 @@ def mark_of(path: Path) -> Path:
 
 
 def claim_of(path: Path) -> str:
-    """The claim as it stands there; "" for none. What nobody can make sense of is shown as it is."""
+    """Read the claim as it stands there; "" for none. What nobody can make sense of is shown as it is."""
     mark = mark_of(path)
     try:
         texts = list(_texts(mark).values())

@@ -39,7 +39,7 @@ def encode(claim: ImageClaim) -> str:
 
 
 def decode_claim(text: str) -> ImageClaim:
-    """The claim; raises Unreadable."""
+    """Read a claim; raises Unreadable."""
     data = decode(ImageClaim, text.encode())
     claim = ImageClaim(**{**data, "clients": clients(data.pop("clients", []))})
     texts = (claim.tree, claim.prefix, claim.vm, claim.lock, claim.host)
@@ -59,7 +59,7 @@ def claimant(text: str) -> str:
 
 
 def decoded(texts: Mapping[str, str]) -> dict[str, ImageClaim]:
-    """The claims by image; raises Unreadable, which names the image."""
+    """Read claims by image; raises Unreadable, which names the image."""
     found = {}
     for image, text in texts.items():
         try:
@@ -70,8 +70,9 @@ def decoded(texts: Mapping[str, str]) -> dict[str, ImageClaim]:
 
 
 def foreign(claims: Mapping[str, ImageClaim], trees: Iterable[str]) -> tuple[str, str] | None:
-    """The image from which another tree's VM bars us, and why. `trees` are the ids by which our own VMs go: that of
-    the tree, and that which the last owner knew it by.
+    """Find the image from which another tree's VM bars us, and why.
+
+    `trees` are the ids by which our own VMs go: that of the tree, and that which the last owner knew it by.
     """
     known = frozenset(trees)
     for image, claim in claims.items():
@@ -84,7 +85,7 @@ def foreign(claims: Mapping[str, ImageClaim], trees: Iterable[str]) -> tuple[str
 
 
 def newest(claims: Mapping[str, ImageClaim], vm: str) -> int:
-    """The highest epoch that the images know of this VM."""
+    """Find the highest epoch that the images know of this VM."""
     return max((claim.epoch for claim in claims.values() if claim.vm == vm), default=0)
 
 

@@ -46,7 +46,7 @@ def unfit(head: bytes) -> str:
 
 
 def image(head: bytes) -> str:
-    """The other format of which it is, as qemu-img calls it; "" for raw and qcow2."""
+    """Name the other format of which it is, as qemu-img calls it; "" for raw and qcow2."""
     vdi = head[VDI_PLACE : VDI_PLACE + len(VDI)] == VDI
     return "vdi" if vdi else _named(head, IMAGES)
 
@@ -57,7 +57,7 @@ def archive(head: bytes) -> str:
 
 
 def is_text(head: bytes) -> bool:
-    """A boot sector and a partition table have bytes that no text has."""
+    """Tell text from a disk: a boot sector and a partition table have bytes that no text has."""
     if head.startswith(UTF16):
         return True
     sample = head[:512].removeprefix(b"\xef\xbb\xbf")

@@ -15,7 +15,10 @@ ALL = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, FIRST_LOCK, LOCKS, 0)
 
 @contextmanager
 def locked_out(path: Path, name: object) -> Iterator[int]:
-    """A descriptor to write by, of what people know by that name; meanwhile no QEMU opens the file. Raises LockHeld where one has it open."""
+    """Open the file to write to it, with QEMU's lock on it; people know it by `name`.
+
+    Raises LockHeld where a QEMU has it open.
+    """
     with path.open("r+b") as file:
         try:
             fcntl.fcntl(file.fileno(), fcntl.F_OFD_SETLK, ALL)

@@ -20,7 +20,7 @@ FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, p
 
 
 def check(disks: Sequence[Disk], bounds: Bounds, *, formats: bool = True) -> list[Fault]:
-    """What stands against these disks before anything is locked or made.
+    """Collect what stands against these disks before anything is locked or made.
 
     Without `formats` their content is not looked at: somebody else says what it is.
     """
@@ -35,7 +35,7 @@ def check(disks: Sequence[Disk], bounds: Bounds, *, formats: bool = True) -> lis
 
 
 def check_file(key: str, path: str, bounds: Bounds) -> list[Fault]:
-    """What stands against a file that is no disk, a kernel for one."""
+    """Collect what stands against a file that is no disk, a kernel for one."""
     try:
         with pathname.found(path, bounds) as place:
             _check_regular(place)
@@ -46,7 +46,7 @@ def check_file(key: str, path: str, bounds: Bounds) -> list[Fault]:
 
 @contextmanager
 def reading(key: str, path: str, bounds: Bounds) -> Iterator[int]:
-    """The file of a key that names one to be read. Raises ConfigError, or LockHeld where a guest writes to it."""
+    """Open the file of a key that names one to be read. Raises ConfigError, or LockHeld where a guest writes to it."""
     try:
         with pathname.found(path, bounds) as place:
             _check_regular(place)
@@ -64,7 +64,7 @@ def reading(key: str, path: str, bounds: Bounds) -> Iterator[int]:
 
 
 def refuse_written(key: str, path: str, descriptor: int) -> None:
-    """A disk that its guest writes to is read half old and half new, and is somebody's."""
+    """Raise LockHeld for a disk that its guest writes to: it is read half old and half new, and is somebody's."""
     if written(descriptor):
         raise LockHeld(
             f"{key}: {path} is in use: a QEMU has it open for writing",
@@ -73,7 +73,7 @@ def refuse_written(key: str, path: str, descriptor: int) -> None:
 
 
 def bounds_of(disk: Disk, bounds: Bounds) -> Bounds:
-    """A volume is named by host.toml's pool, and lies in it."""
+    """Say where the disk's path may lead: a volume is named by host.toml's pool, and lies in it."""
     if not isinstance(disk.backend, Volume):
         return bounds
     return Bounds(folders=(disk.backend.directory,), name="the pool")
@@ -178,7 +178,7 @@ def _is_locked(descriptor: int, first: int, count: int) -> bool:
 
 
 def open_parent(disk: Disk) -> int | None:
-    """What a chained volume sits on; nobody ever writes to it."""
+    """Open what a chained volume sits on, None for no such volume; nobody ever writes to it."""
     if not isinstance(disk.backend, Volume) or disk.format is not Format.qcow2:
         return None
     parent = qcow2.parent(Path(disk.backend.path))
@@ -204,7 +204,10 @@ def _opened_parent(disk: Disk, path: str, place: OpenPath) -> int:
 
 
 def open_for_qemu(disk: Disk, bounds: Bounds) -> int:
-    """A descriptor of the disk. QEMU locks it through this one (OFD locks), so keep no copy of it."""
+    """Open the disk. QEMU locks it through this descriptor (OFD locks), so keep no copy of it.
+
+    Raises ConfigError, or LockHeld for a device in use.
+    """
     path = str(disk.backend)
     flags = os.O_RDWR if disk.writable else os.O_RDONLY
     if disk.direct:

@@ -96,7 +96,7 @@ class OpenPath:
 
     @contextmanager
     def reading(self) -> Iterator[int]:
-        """A file that somebody has a lease on (fcntl(2)) is not waited for."""
+        """Open it to be read. A file that somebody has a lease on (fcntl(2)) is not waited for."""
         descriptor = self.opened(os.O_RDONLY | (os.O_NONBLOCK if self.is_file else 0))
         try:
             yield descriptor
@@ -184,7 +184,7 @@ def regular(name: str | Path, folder: int | None = None, *, follow: bool = False
 
 @contextmanager
 def found(path: str, bounds: Bounds, *, writable: bool = False) -> Iterator[OpenPath]:
-    """Raises Unfit where nothing is there, or what may not be used."""
+    """Open what the path leads to (O_PATH). Raises Unfit where nothing is there, or what may not be used."""
     descriptor, trusted = _opened(path), True
     try:
         if bounds.named is not None and where(descriptor) != path:
@@ -239,6 +239,6 @@ def _names(patterns: tuple[str, ...], real: str, bounds: Bounds) -> bool:
 
 
 def lies_in(real: str, folders: Iterable[str]) -> bool:
-    """The folders are the operator's words: links in them are followed."""
+    """Tell whether it lies in one of the folders, which are the operator's words: links in them are followed."""
     roots = (os.path.realpath(folder).rstrip("/") for folder in folders)
     return any(real == root or real.startswith(f"{root}/") for root in roots)

@@ -76,13 +76,13 @@ def of(directory: Path, machine_id: str) -> tuple[str, str]:
 
 
 def named(directory: Path, machine_id: str) -> tuple[str, str]:
-    """The same, of a pool in which something is about to be made: it has a name from now on."""
+    """Ask the same of a pool in which something is about to be made: it has a name from now on."""
     place, folder = of(directory, machine_id)
     return place, folder or (volume_id.name_folder(directory) if place.startswith("file/") else "")
 
 
 def refuse_containers_own(directories: Iterable[str]) -> None:
-    """What lies in the container's own layer goes with the container: `docker rm` is no reason to lose a disk."""
+    """Raise HostLacks for the container's own layer, which goes with it: `docker rm` is no reason to lose a disk."""
     for directory in sorted(set(directories)):
         if is_containers_own(directory):
             raise HostLacks(

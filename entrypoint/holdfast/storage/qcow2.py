@@ -53,7 +53,7 @@ def read(descriptor: int) -> Header | None:
 
 
 def parent(path: Path) -> Path | None:
-    """The golden image beside a volume, on which it sits."""
+    """Find the golden image beside a volume, on which it sits."""
     with regular(path, follow=True) as file:
         found = read(file)
     return parent_of(path, found) if found else None

@@ -22,7 +22,7 @@ SECTOR, OF_CLUSTER = 512, 32  # subclusters
 
 
 def missing(descriptor: int) -> str:
-    """What is not there of an image, or ""; also for what is no qcow2."""
+    """Say what is not there of an image, or ""; also for what is no qcow2."""
     head = os.pread(descriptor, 104, 0)
     if not head.startswith(MAGIC) or len(head) < LAYOUT.size:
         return ""
@@ -32,7 +32,7 @@ def missing(descriptor: int) -> str:
 
 
 def cut_off(descriptor: int) -> str:
-    """The same of a disk that is in use, at once: its newest tables only, and a last cluster that was not
+    """Say the same of a disk that is in use, at once: its newest tables only, and a last cluster that was not
     written to its end is none that misses.
     """
     head = os.pread(descriptor, 104, 0)

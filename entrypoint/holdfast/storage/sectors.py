@@ -30,7 +30,7 @@ def unfit(disk: Disk, path: str) -> str:
 
 
 def sector_of(path: str) -> int:
-    """The least that can be read past the cache; 512 where there is no such way."""
+    """Find the least number of bytes that can be read past the cache; 512 where there is no such way."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
     except OSError:

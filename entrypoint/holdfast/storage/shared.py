@@ -83,7 +83,7 @@ def _check_name(site: Site, folder: OpenPath) -> None:
 
 
 def folder_id(folder: OpenPath) -> str:
-    """The folder's own name. Whoever is the first to need it writes it."""
+    """Read the folder's own name; whoever is the first to need it writes it. Raises Unfit."""
     mark = f"{pathname.where(folder.descriptor)}/{FOLDER_ID}"
     own = Path(folder.path) / FOLDER_ID
     try:
@@ -104,6 +104,6 @@ def folder_id(folder: OpenPath) -> str:
 
 
 def read_id(mark: Path) -> str:
-    """Raises OSError or ValueError for what cannot be read, or is no UUID in a file."""
+    """Read a UUID from a file. Raises OSError for what cannot be read, ValueError for what is none."""
     with pathname.regular(mark) as file:
         return str(uuid.UUID(os.read(file, LONGEST_ID).decode("ascii").strip()))

@@ -8,7 +8,7 @@ CHUNK = 4 * 1024**2  # bytes; an object of Ceph's
 
 
 def pieces(descriptor: int, length: int) -> Iterator[tuple[int, bytes]]:
-    """What a file has between its holes, object by object."""
+    """Read what a file has between its holes, object by object: where in bytes, and what."""
     place = 0
     while place < length:
         try:

@@ -14,7 +14,7 @@ from holdfast.storage.pathname import MOST_LINKS, Bounds, Unfit, lies_in, where
 
 
 def followed(path: str, guests: Iterable[str]) -> tuple[int, bool]:
-    """A descriptor of what the path leads to (O_PATH), and whether all links on the way are the operator's."""
+    """Open what the path leads to (O_PATH), and tell whether all links on the way are the operator's."""
     walk = _Walk(guests)
     try:
         walk.to(path)
@@ -60,7 +60,7 @@ class _Walk:
             left = self.step(left.pop(0)) + left
 
     def step(self, part: str) -> list[str]:
-        """What is to be walked because of a link."""
+        """Walk one part. Returns what is to be walked because of a link."""
         if part == "..":
             self.leave(max(1, len(self.folders) - 1))
             return []

@@ -43,7 +43,7 @@ class Volumes:
         self._cache = Cache(cache, who, attend, bounds, fence_off)
 
     def provide(self, disk: Disk, known: Identities = UNCLAIMED) -> str:
-        """What was done, "" for nothing. `known` is what the disks are claimed as."""
+        """Make or grow the disk. Returns what was done, "" for nothing. `known` is what the disks are claimed as."""
         if isinstance(disk.backend, RbdImage):
             return self._in_ceph(disk, self._cluster) if self._cluster else ""
         if disk.source is None or not isinstance(disk.backend, Volume):

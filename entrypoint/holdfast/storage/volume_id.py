@@ -23,12 +23,12 @@ def beside(volume: Path) -> Path:
 
 
 def read(volume: Path) -> str:
-    """The id, "" where there is none, or none that can be read: nobody knows the volume then."""
+    """Read the id, "" where there is none, or none that can be read: nobody knows the volume then."""
     return uuid_in(beside(volume))
 
 
 def folder(path: Path) -> str:
-    """The folder's id, "" before a volume was made there. A copy of the folder is another one: its file
+    """Read the folder's id, "" before a volume was made there. A copy of the folder is another one: its file
     has another inode.
     """
     named = uuid_in(path / FOLDER)
@@ -50,7 +50,7 @@ def write(volume: Path, identity: str) -> None:
 
 
 def keep(volume: Path) -> None:
-    """A mark for what has none."""
+    """Give an id to what has none."""
     if not read(volume):
         write(volume, str(uuid.uuid4()))
 

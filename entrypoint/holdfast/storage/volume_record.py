@@ -78,7 +78,7 @@ def encode(record: VolumeRecord) -> bytes:
 
 
 def decoded(value: bytes) -> VolumeRecord:
-    """The record; raises Unreadable."""
+    """Read a record; raises Unreadable."""
     data = decode(VolumeRecord, value)
     for name, found in data.items():
         number = name in ("size", "version")
@@ -105,7 +105,7 @@ def recorded(item: Item | None, disk: str, way: Way) -> VolumeRecord | None:
 
 
 def judge(record: VolumeRecord | None, found: Found, host: Host, way: Way) -> Task:
-    """What is to be done here. Raises Elsewhere where this host must leave the VM alone."""
+    """Decide what is to be done here. Raises Elsewhere where this host must leave the VM alone."""
     if record is None:
         return Task.adopt if found.there else Task.make
     if not found.there:

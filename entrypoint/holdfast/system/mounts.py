@@ -25,7 +25,7 @@ class Mount:
 
 
 def holding(path: str) -> Mount | None:
-    """The mount of the file system that has the path."""
+    """Find the mount of the file system that has the path."""
     lines = _lines()
     device = Path(path).stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
@@ -34,7 +34,7 @@ def holding(path: str) -> Mount | None:
 
 
 def mounted_at(path: str) -> Mount | None:
-    """The mount that a path leads into, by its name: a folder may be mounted at several points."""
+    """Find the mount that a path leads into, by its name: a folder may be mounted at several points."""
     return _deepest(_lines(), os.path.realpath(path))
 
 
@@ -59,7 +59,7 @@ def is_local(path: str) -> bool:
 
 
 def by_point(lines: Iterable[str]) -> dict[str, Mount]:
-    """The last mount on each point, which hides the others.
+    """Parse mountinfo (proc_pid_mountinfo(5)): the last mount on each point, which hides the others.
 
     >>> by_point(["22 1 0:2 / / rw,relatime shared:1 - overlay overlay rw,lowerdir=/a"])["/"].kind
     'overlay'

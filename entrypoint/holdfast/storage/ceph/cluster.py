@@ -65,7 +65,7 @@ class Cluster:
         self._pipe = Pipe(keyring)
 
     def close(self) -> bool:
-        """True: it has closed by itself, with all answers given, so that nothing of it is under way."""
+        """End the process. True: it has closed by itself, with all answers given, so that nothing of it is under way."""
         return self._pipe.close()
 
     # -- before the lock
@@ -126,7 +126,7 @@ class Cluster:
         self._ask("drop_copies", images=self._writable)
 
     def blocklist(self, addresses: Iterable[str], seconds: int, claim: str = "") -> bool:
-        """False: nobody was shut out, as an image that is there has not this claim (where one is given)."""
+        """Shut clients out for some seconds. False: nobody was, as an image that is there has not this claim (if given)."""
         question = {"addresses": sorted(addresses), "seconds": seconds, "claim": claim}
         return bool(self._ask("blocklist", images=self._writable, **question))
 
@@ -134,12 +134,12 @@ class Cluster:
         self._ask("break_locks", images=self._writable, addresses=sorted(addresses))
 
     def provide(self, disk: Disk) -> str:
-        """What was done to give the disk its size: "created", "grown" or ""."""
+        """Give the disk its size. Returns what was done: "created", "grown" or ""."""
         image = self._image(disk)
         return str(self._ask("provide", image=image)) if image.size else ""
 
     def bear(self, disk: Disk) -> None:
-        """A volume that is there gets its id."""
+        """Write its id into a volume that is there."""
         self._ask("bear", image=self._image(disk))
 
     def is_there(self, disk: Disk) -> bool:
@@ -158,7 +158,7 @@ class Cluster:
         self._attend(attend, "clone_golden", image=self._image(disk), name=name)
 
     def clone_volume(self, disk: Disk, name: str, attend: Attend) -> str:
-        """What speaks against it, "" for nothing. Raises LockHeld where somebody writes to the volume."""
+        """Make the disk from a volume. Returns what speaks against it, "" for nothing; raises LockHeld for one in use."""
         assert disk.source is not None  # noqa: S101 - it has `name` from there
         more = {"chained": disk.chained, "in_use": disk.source.template}
         found = self._attend(attend, "clone_volume", image=self._image(disk), name=name, **more)

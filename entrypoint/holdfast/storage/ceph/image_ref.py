@@ -52,7 +52,7 @@ def of(disk: "Disk", image: "RbdImage", claim: str = "") -> ImageRef:
 
 
 def encoded(value: object) -> object:
-    """The form in which `json` may have it. Raises TypeError for what is no image."""
+    """Give `json` a form that it knows. Raises TypeError for what is no image."""
     if isinstance(value, ImageRef):
         return asdict(value)
     raise TypeError(f"{value!r} is no image")

@@ -40,8 +40,9 @@ def find(
     access: Access = ETC_CEPH,
     pools: Collection[tuple[str, str]] = (),
 ) -> Keyring:
-    """The wanted user's key; else that of `holdfast`, else of `admin`, else the only one there. `pools`, each
-    with its namespace, are what it is for.
+    """Find the wanted user's key; else that of `holdfast`, else of `admin`, else the only one there.
+
+    `pools`, each with its namespace, are what it is for. Raises ConfigError or HostLacks where there is none.
     """
     if not access.monitors and not conf.is_file():
         raise HostLacks(
@@ -88,7 +89,7 @@ def _no_key(
 
 
 def caps(pools: Iterable[tuple[str, str]]) -> str:
-    """What a user of images in these pools and namespaces needs."""
+    """Name the rights that a user of images in these pools and namespaces needs, as `ceph auth` has them."""
     spaced = (f"{pool} namespace={space}" if space else pool for pool, space in pools)
     profiles = ", ".join(f"profile rbd pool={one}" for one in sorted({*spaced})) or "profile rbd"
     return f"mon 'profile rbd' osd '{profiles}'"

@@ -98,7 +98,7 @@ class Fencer:
                         opened.break_lock(client, cookie)
 
     def drop_copies(self, images: list[ImageRef]) -> None:
-        """What older launchers have left, once all whom it names are dealt with."""
+        """Remove what older launchers have left, once all whom it names are dealt with."""
         for image in images:
             with self._images.opened(image, read_only=False) as opened:
                 for key in [key for key, _ in opened.metadata_list() if key.startswith(COPY)]:
@@ -114,7 +114,7 @@ def _holding(opened: Any) -> set[str]:
 
 
 def requests(images: Images, user: str, tell: Tell) -> dict[str, Request]:
-    """What `storage.ceph.cluster.Cluster` may ask, by name."""
+    """List what `storage.ceph.cluster.Cluster` may ask, by name."""
     inspector, volumes, fencer = Inspector(images, user), Volumes(images, tell), Fencer(images)
     served: list[Request] = [
         inspector.inspect,
@@ -144,7 +144,7 @@ def answer(served: dict[str, Request], asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(pipe: Any) -> None:
-    """The first line says how to connect, and is answered like all others."""
+    """Answer line by line. The first says how to connect, and is answered like all others."""
     first = json.loads(sys.stdin.readline())
     own = {name: first[name] for name in ("key", "mon_host") if first[name]}
     try:

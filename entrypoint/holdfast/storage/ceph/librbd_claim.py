@@ -37,7 +37,7 @@ def lockers(opened: Any) -> list[tuple[str, str, str]]:
 
 
 def claimants(claim: str) -> frozenset[str] | None:
-    """The clients that a claim names. None: it is a newer launcher's, and does not say so to us."""
+    """Name the clients of a claim. None: it is a newer launcher's, and does not say so to us."""
     try:
         return frozenset(decode_claim(claim).clients if claim else ())
     except Unreadable:
@@ -45,7 +45,7 @@ def claimants(claim: str) -> frozenset[str] | None:
 
 
 def claim_in(pool: Any, image_id: str) -> str:
-    """The claim as it stands there; "" for none."""
+    """Read the claim as it stands there; "" for none."""
     with rados.ReadOpCtx() as operation:
         found, _ = pool.get_omap_vals_by_keys(operation, (KEY,))
         pool.operate_read_op(operation, _header(image_id))

@@ -69,7 +69,7 @@ class Images:
             return None
 
     def header(self, image: ImageRef) -> tuple[Any, str]:
-        """The image's pool, and its id."""
+        """Find the image's pool, and its id."""
         opened = self.looked_at(image)
         return self._pools[image.name], opened.id()
 
@@ -84,5 +84,5 @@ class Images:
         return first.partition(":")[2] if first[:3] in ("v1:", "v2:", "any") else first
 
     def pool_of(self, image: ImageRef) -> Any:
-        """The pool of an image that is looked at."""
+        """Find the pool of an image that is looked at."""
         return self._pools[image.name]

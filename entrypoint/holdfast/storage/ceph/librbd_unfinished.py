@@ -19,7 +19,7 @@ class Claimed(Exception):
 
 
 def blank(pool: Any, stem: str, image: ImageRef) -> str:
-    """The name, free: what a start that was killed has left there goes.
+    """Free the name, and return it: what a start that was killed has left there goes.
 
     Each tree of keys has a name of its own for it. Within one the VM's lock lets one launcher at a time make a
     volume, with those before it shut out; but a maker of another tree may be half way, and would give

@@ -21,7 +21,7 @@ FEATURES = (
 
 
 def create(pool: Any, image: ImageRef, unfinished: str) -> None:
-    """A copy of a file, under a name for the time being."""
+    """Copy a file into an image, under a name for the time being."""
     data = Path(image.template).read_bytes()
     rbd.RBD().create(pool, unfinished, image.size, old_format=False, features=FEATURES)
     with rbd.Image(pool, unfinished) as opened:

@@ -40,7 +40,7 @@ class Volumes:
             return opened is not None
 
     def provide(self, image: ImageRef) -> str:
-        """A missing volume is made, one that is too small grows. A smaller size is no request to shrink."""
+        """Make a missing volume; grow one that is too small. A smaller size is no request to shrink."""
         size = image.size
         with self._images.existing(image) as opened:
             if opened:
@@ -136,7 +136,7 @@ class Volumes:
         return found
 
     def remove_golden(self, image: ImageRef, name: str) -> bool:
-        """False: somebody sits on it."""
+        """Remove a parent. False: somebody sits on it."""
         with self._images.pool(image) as pool:
             try:
                 with rbd.Image(pool, name) as opened:

@@ -39,7 +39,7 @@ class Pipe:
         self._send({**own, "mon_host": hosts})
 
     def close(self) -> bool:
-        """True: it has closed by itself, with all answers given, so that nothing of it is under way."""
+        """End the process. True: it has closed by itself, with all answers given, so that nothing of it is under way."""
         assert self._process.stdin  # noqa: S101 - pipes were asked for
         with contextlib.suppress(OSError):
             self._process.stdin.close()

@@ -42,7 +42,7 @@ class Cache:
         self._fence_off = fence_off
 
     def image(self, source: Source, *, key: str, limit: int) -> Cached:
-        """The image of a source, fetched if it is not there. What is wrong names `key`."""
+        """Find the image of a source, and fetch it if it is not there. What is wrong names `key`; `limit` is in bytes."""
         name = source_id(source)
         partial = Partial(self.root, name)
         with self._locked(partial):

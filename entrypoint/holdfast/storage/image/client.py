@@ -214,7 +214,7 @@ def is_alone(reader: int) -> bool:
 
 
 def heard(line: str) -> dict[str, Any]:
-    """What is no message of its own is nothing: a traceback, or the word of who has broken out into it."""
+    """Read a message; what is none is nothing: a traceback, or the word of who has broken out into it."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

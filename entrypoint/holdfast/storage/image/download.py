@@ -53,7 +53,7 @@ class Download:
     whole: Version
 
     def run(self, started: Callable[[Version], None], progress: Progress) -> bool:
-        """False: the cache's version is still the newest. `started` is told before the first byte."""
+        """Download the image. False: the cache's version is still the newest. `started` is told before the first byte."""
         have = os.fstat(self.descriptor).st_size if self.kept.validator else 0
         headers = {}
         if have:

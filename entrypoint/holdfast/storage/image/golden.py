@@ -47,7 +47,7 @@ def place(pool: Path, cached: Cached) -> Path:
 
 
 def provide(pool: Path, image: Path, cached: Cached, who: Identity, attend: Attend) -> Path:
-    """The parent with this content."""
+    """Make the parent with this content where there is none. Returns its path."""
     golden = place(pool, cached)
     if not golden.exists():
         with directory.unfinished(golden) as new:
@@ -67,7 +67,7 @@ def chain(golden: Path, path: Path, disk: Disk, size: int) -> None:
 def convert(
     source: Path, was: Format, target: Path, form: Format, who: Identity, attend: Attend
 ) -> None:
-    """The new file is the converter's until it is whole."""
+    """Write the image in another format. The new file is the converter's until it is whole."""
     new = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.fchown(new, who.uid, who.gid)
@@ -100,7 +100,7 @@ def found(pool: Path) -> list[Golden]:
 
 
 def remove(pool: Path, name: str) -> bool:
-    """False: a volume sits on it, or is about to; or a QEMU has it open, whose volume has lost its name."""
+    """Delete a parent. False: a volume sits on it, or is about to; or a QEMU has it open, whose volume lost its name."""
     with in_use(pool, idle):
         unused = [
             golden

@@ -33,7 +33,7 @@ def refuse_held(key: str, path: Path, descriptor: int) -> None:
 
 
 def judged(descriptor: int, path: Path, attend: Attend) -> Cached:
-    """What it is, by its name; its header must not say otherwise, for a guest can write one."""
+    """Judge what it is by its name; its header must not say otherwise, for a guest can write one."""
     form = Format(path.suffix.removeprefix("."))
     header = qcow2.read(descriptor)
     if (header is None) is (form is Format.qcow2):
@@ -64,7 +64,7 @@ def digest(descriptor: int, attend: Attend, algorithm: str = "sha256") -> str:
 def readable(
     source: int, was: Cached, target: Path, who: Identity, attend: Attend
 ) -> Iterator[Path]:
-    """A copy for the uid that converts it. The parent is called by what was copied, so that is what is
+    """Make a copy for the uid that converts it. The parent is called by what was copied, so that is what is
     hashed; the name is of the volume that is made, whose next start clears away what a killed one left.
     """
     with directory.unfinished(target.with_name(f"{target.name}.copy")) as new:

@@ -31,7 +31,7 @@ class Info:
 
 
 def info(descriptor: int, form: Format | None, who: Identity, attend: Attend) -> Info:
-    """Raises ConfigError for what may not be used; what it is called is the caller's to say."""
+    """Examine an image. Raises ConfigError for what may not be used; what it is called is the caller's to say."""
     named = ["-f", form.value] if form else []
     command = ["qemu-img", "info", "--output=json", *named, path(descriptor)]
     said = _run(command, [descriptor], who, attend, SECONDS_TO_LOOK)
@@ -61,7 +61,7 @@ def convert(
 
 
 def path(descriptor: int) -> str:
-    """The file behind it is opened anew, by the rights that its owner and mode give."""
+    """Name the file behind a descriptor: it is opened anew, by the rights that its owner and mode give."""
     return f"/proc/self/fd/{descriptor}"
 
 
@@ -102,5 +102,5 @@ def _words(lines: Iterable[str]) -> str:
 
 
 def lend(file: Path, who: Identity) -> None:
-    """A file of ours becomes one that only `who` and root can write."""
+    """Make a file of ours one that only `who` and root can write."""
     os.chown(file, who.uid, who.gid)
