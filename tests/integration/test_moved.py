@@ -1,6 +1,7 @@
 """A VM of an older launcher, one that came before its records were moved: taken, given back, and kept from it.
 
-The older launcher is the real one, as it was at commit 7e85ff8 (tests/records).
+The older launcher is the real one, as it was at commit 7e85ff8, or the last one before the move, 302b4a4, which
+claims images in themselves, as today's does (tests/records).
 """
 
 import json
@@ -36,7 +37,7 @@ from holdfast.storage.image_claim import ImageClaim
 pytestmark = pytest.mark.integration
 
 Launch = Callable[..., Launcher]
-OLDER = Path(__file__).parents[1] / "records" / "holdfast-7e85ff8.tar.xz"
+RECORDS = Path(__file__).parents[1] / "records"
 NUMBERS = count(1)
 LONG = 120.0
 CLIENT = "10.0.0.1:0/7"
@@ -44,11 +45,13 @@ DISK = Image(disk="root", kind=ImageKind.rbd, id="rbd/fsid/pool/image")
 HERE = Host(name="a", machine_id="m1", boot_id="b")
 
 
-@pytest.fixture(scope="module")
-def older(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What makes of a launcher one of 7e85ff8."""
+@pytest.fixture(scope="module", params=["7e85ff8"])
+def older(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """What makes of a launcher one of that commit."""
     folder = tmp_path_factory.mktemp("older")
-    with tarfile.open(OLDER) as archive:
+    with tarfile.open(RECORDS / f"holdfast-{request.param}.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return {"PYTHONPATH": str(folder / "entrypoint")}
 
@@ -361,6 +364,7 @@ def stop(launcher: Launcher) -> None:
     assert launcher.ends(LONG) == 0, launcher.story()
 
 
+@pytest.mark.parametrize("older", ["7e85ff8", "302b4a4"], indirect=True)
 def test_both_versions_on_one_vm(
     launch: Launch, etcd_server: Etcd, vm: str, guest: Path, older: dict[str, str]
 ) -> None:
