@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from commanding import told
 from etcd import Etcd, serving
 from launcher import Launcher
 
@@ -21,7 +22,19 @@ PASSWORD = "a password"  # noqa: S105 - of the test's own etcd
 KEPT = ("7/lock", "7/epoch", "7/fence")  # the lock, and what keeps older launchers off
 RECORDS = tuple(f"_own/{{}}/{name}" for name in ("epoch", "fence", "pinned", "volumes/root"))
 RECORDS += ("_run/{}", "_last/{}", "_secret/{}/tpm")
-OTHERS = ("8/ram", "70", "_defaults/ram", "_id", "_claims/file/x", *(r.format(7) for r in RECORDS))
+SEEN = ("_run/7", "_last/7")  # by the tenant of 7
+BESIDE = (
+    "8/ram",
+    "70",
+    "_defaults/ram",
+    "_id",
+    "_claims/file/x",
+    "_log/70/x",
+    "_log/8/x",
+    "_run/70",
+    "_last/8",
+)
+OTHERS = (*BESIDE, *(record.format(7) for record in RECORDS))
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +78,55 @@ def test_a_tenant_writes_nothing_else(etcd: Etcd, key: str) -> None:
     assert not may(etcd, "tenant", "del", f"/kvm/{key}")
 
 
-@pytest.mark.parametrize("key", OTHERS)
+@pytest.mark.parametrize("key", [key for key in OTHERS if key not in SEEN])
 def test_a_tenant_reads_nothing_else(etcd: Etcd, key: str) -> None:
     assert not may(etcd, "tenant", "get", f"/kvm/{key}")
+
+
+def commanded(etcd: Etcd, tmp_path: Path, user: str, *words: str) -> tuple[int, str]:
+    password = tmp_path / "password"
+    password.write_text(PASSWORD, encoding="ascii")
+    return told(etcd.url, *words, ETCD_USERNAME=user, ETCD_PASSWORD_FILE=str(password))
+
+
+def test_a_tenant_changes_and_sees_his_vm_by_holdfast(etcd: Etcd, tmp_path: Path) -> None:
+    etcd.client = [f"--user=operator:{PASSWORD}", *PATIENT]
+    etcd.ctl("del", "--prefix", "/kvm/7/")
+    etcd.put("7", ram="1G")
+    etcd.put("8", ram="1G")
+    assert commanded(etcd, tmp_path, "tenant", "set", "7", "ram=2G")[0] == 0
+    assert "tenant@" in commanded(etcd, tmp_path, "tenant", "history", "7")[1]
+    assert commanded(etcd, tmp_path, "tenant", "show", "7")[0] == 0
+    for words in (
+        ["set", "8", "ram=2G"],
+        ["show", "8"],
+        ["history", "8"],
+        ["ls"],
+        ["rm", "7", "--yes"],
+    ):
+        status, said = commanded(etcd, tmp_path, "tenant", *words)
+        assert status == 69
+        assert "permission denied" in said
+
+
+def test_an_operator_of_some_vms_lists_and_changes_those(etcd: Etcd, tmp_path: Path) -> None:
+    etcd.client = [f"--user=operator:{PASSWORD}", *PATIENT]
+    etcd.put("web-5", ram="1G")
+    status, said = commanded(etcd, tmp_path, "web", "ls", "web-*")
+    assert status == 0, said
+    assert "web-5" in said
+    assert commanded(etcd, tmp_path, "web", "set", "web-5", "ram=2G")[0] == 0
+    assert commanded(etcd, tmp_path, "web", "ls")[0] == 69
+    assert commanded(etcd, tmp_path, "web", "set", "7", "ram=3G")[0] in (69, 78)
+
+
+def test_a_reader_lists_and_changes_nothing(etcd: Etcd, tmp_path: Path) -> None:
+    assert commanded(etcd, tmp_path, "reader", "ls")[0] == 0
+    assert not may(etcd, "reader", "put", "/kvm/_log/7/x", "x")
+    etcd.client = [f"--user=operator:{PASSWORD}", *PATIENT]
+    etcd.put("9", ram="1G")
+    assert commanded(etcd, tmp_path, "reader", "show", "9")[0] == 0
+    assert commanded(etcd, tmp_path, "reader", "set", "9", "ram=2G")[0] == 69
 
 
 def test_a_reader_reads(etcd: Etcd) -> None:
