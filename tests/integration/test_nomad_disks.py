@@ -540,6 +540,8 @@ def lying(monkeypatch: pytest.MonkeyPatch, *said: str, kept: list[int] | None = 
         def lines(self, _: object, **_limits: float) -> Iterator[str]:
             yield from said
 
+        def close(self) -> None: ...
+
     monkeypatch.setattr(client, "Work", Liar)
 
 

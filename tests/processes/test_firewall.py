@@ -402,7 +402,7 @@ def test_an_image_is_fetched_behind_these_rules(
     monkeypatch.setattr(client, "Work", Work)
     volume = Volume(pool="default", directory=str(tmp_path), name="7-root.raw")
     disk = Disk(name="root", backend=volume, source=Source(image="http://192.0.2.1/"))
-    described = plan(disks=(disk,), image_cache=str(tmp_path / "cache"), cluster=None, bounds=ANYWHERE)  # fmt: skip
+    described = plan(disks=(disk,), image_cache=str(tmp_path / "cache"), cluster=None, bounds=ANYWHERE, identities={})  # fmt: skip
     with closing(firewall.Firewall(described)) as rules, pytest.raises(Fetching):
         make_volumes(described, Identity(uid=UID, gid=UID), rules, cast("Attention", idle))
     assert tried_while_fetching == [False, True]
