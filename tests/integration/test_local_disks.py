@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -362,6 +363,18 @@ def in_use(launcher: Launcher, path: Path) -> None:
     assert launcher.ends() == 75, launcher.story()
     assert f"error: {path} is in use: another QEMU holds its lock" in launcher.log
     assert "QEMU is up" not in launcher.log
+
+
+def test_a_qemu_that_is_started_again_gets_no_other_file(
+    launch: Launch, described: Described, bootable: Path
+) -> None:
+    """Another one has the name since the VM's disk was claimed."""
+    launcher = launch(described(path=str(bootable)))
+    launcher.says("QEMU is up")
+    Path(shutil.copy(bootable, bootable.with_name("other"))).replace(bootable)
+    os.kill(launcher.qemu(), signal.SIGKILL)
+    assert launcher.ends() == 75, launcher.story()
+    assert f"disks/root: {bootable} leads to another file or device" in launcher.log
 
 
 def test_the_vm_that_has_it_is_named(launch: Launch, etcd_server: Etcd, bootable: Path) -> None:
