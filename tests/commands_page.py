@@ -47,7 +47,8 @@ or as `docker run --rm -e ETCD_ENDPOINTS=... holdfast ls`.
   `undefined`, where records are left without keys.
 
 The exit statuses are [operations.md](operations.md#what-an-exit-status-asks-for)'s;
-`diff` ends with 1 where something differs, `events` with 130 when it is interrupted.
+`diff` ends with 1 where something differs; what is interrupted ends with 130, and what nobody
+reads any more with 141.
 """
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -188,6 +189,18 @@ def test_thousands_are_listed(own_etcd: Etcd) -> None:
     assert len(found) == 2400
     assert {found[f"vm-{number:04}"] for number in range(1, 2400, 2)} == {"running"}
     assert {found[f"vm-{number:04}"] for number in range(0, 2400, 2)} == {"waiting"}
+
+
+def test_a_reader_that_goes_away_is_no_fault(etcd: Etcd) -> None:
+    """`holdfast ls | head`: more than a pipe holds, and nobody reads it."""
+    etcd.put("web-1", title="x" * 500_000)
+    command = [sys.executable, "-P", "-m", "holdfast", "export", "web-1"]
+    environ = {**BASE, "ETCD_ENDPOINTS": etcd.url}
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ)
+    assert done.stdout
+    done.stdout.close()
+    _, said = done.communicate(timeout=PATIENCE)
+    assert (done.returncode, said) == (141, b"")
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from holdfast import __version__
 from holdfast.dataclass import dataclass
 from holdfast.errors import UsageError
 
+INTERRUPTED, UNREAD = 130, 141  # as shells have them: 128, and SIGINT or SIGPIPE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
@@ -20,7 +22,13 @@ class Command:
     function: str = "main"
 
     def call(self, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-        status: int = getattr(import_module(self.module), self.function)(arguments, environ)
+        function = getattr(import_module(self.module), self.function)
+        try:
+            status: int = function(arguments, environ)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except BrokenPipeError:  # `holdfast ls | head`: etcd's own is an Unreachable
+            return UNREAD
         return status
 
 

@@ -18,7 +18,6 @@ from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Item, Range
 from holdfast.etcd.watch import Watch
 
-INTERRUPTED = 130
 RECORDS = ("_run/", "_last/")
 
 
@@ -36,10 +35,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         print(*(f"{name}\t{meaning}" for name, meaning in NAMES.items()), sep="\n")
         return 0
     with connected(None, environ) as (config, store):
-        try:
-            Follower(store, f"{config.prefix}/", given).follow()
-        except KeyboardInterrupt:
-            return INTERRUPTED
+        Follower(store, f"{config.prefix}/", given).follow()
     return 0
 
 

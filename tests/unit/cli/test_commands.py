@@ -65,3 +65,14 @@ def test_the_table_loads_no_command() -> None:
         check=True,
     )
     assert found.stdout.split() == ["version", "help"]
+
+
+@pytest.mark.parametrize(("fault", "status"), [(KeyboardInterrupt, 130), (BrokenPipeError, 141)])
+def test_what_ends_a_command_from_outside(
+    fault: type[BaseException], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> int:
+        raise fault
+
+    monkeypatch.setattr("holdfast.cli.ls.main", ended)
+    assert dispatch(["ls"], {}) == status
