@@ -22,7 +22,7 @@ from holdfast.qmp.client import Disconnected, Qmp
 from holdfast.runtime.child import Child
 from holdfast.runtime.events import Events, Stopped
 from holdfast.runtime.rundir import RunDirectory
-from holdfast.runtime.status import FILE, Status, now
+from holdfast.runtime.status import FILE, Status, VmState, now
 from holdfast.storage import local
 
 if TYPE_CHECKING:
@@ -52,11 +52,10 @@ class Runs:
             if judged := restarts.judge(ending, time.monotonic()):
                 return judged
             log.warning(f"{ending}: starting QEMU again in place", restarts=restarts.number)
-            last = {"when": now(), "why": str(ending)}
             self.status.report(
-                state="restarting",
+                state=VmState.restarting,
                 restarts=restarts.number,
-                last_restart=last,
+                last_restart={"when": now(), "why": str(ending)},
                 trouble="",
                 broken="",
             )

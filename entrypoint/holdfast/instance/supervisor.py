@@ -22,7 +22,7 @@ from holdfast.runtime.child import Child, reap_orphans
 from holdfast.runtime.clock import Timers, boottime
 from holdfast.runtime.events import STOP_SIGNALS, Events
 from holdfast.runtime.rundir import beat
-from holdfast.runtime.status import Status
+from holdfast.runtime.status import Status, VmState
 
 QUIT_TIMEOUT = 10.0  # seconds that QEMU gets to flush and close its disks
 PRESS_AGAIN = 10.0  # a guest that has not loaded its button driver yet misses the first press
@@ -30,10 +30,10 @@ RECOVERED = 1.0  # without another I/O error
 RESUME_AGAIN = 5.0  # between two tries to go on after an I/O error
 AGENT_IS_MUTE = object()
 SHOWN = {
-    State.running: "running",
-    State.panicked: "panicked",
-    State.stopping: "stopping",
-    State.quitting: "stopping",
+    State.running: VmState.running,
+    State.panicked: VmState.panicked,
+    State.stopping: VmState.stopping,
+    State.quitting: VmState.stopping,
 }
 GUEST = {  # why QEMU ends, when it is the guest's doing (qapi/run-state.json, ShutdownCause)
     "guest-shutdown": How.powered_off,
@@ -259,13 +259,13 @@ class Supervisor:
         self._timers.set(self._resume, RESUME_AGAIN)
         self._timers.drop(self._recover)
         self._health.ails("disk", f"disk {node}: {reason}")
-        self._status.report(state="paused")
+        self._status.report(state=VmState.paused)
 
     def _recover(self) -> None:
         for ailment in ("disk", "guest"):
             self._health.recovers(ailment)
         if self._state is State.running:
-            self._status.report(state="running")
+            self._status.report(state=VmState.running)
             if line := self._trouble.over():
                 log.info(line)
 

@@ -11,13 +11,13 @@ from holdfast.instance.launch import ImageInUse
 from holdfast.instance.outcome import OFF, Ending, How
 from holdfast.instance.plan import Plan
 from holdfast.launcher.contender import Ours
-from holdfast.launcher.start import described, start
+from holdfast.launcher.start import first_facts, start
 from holdfast.ownership.fencing import Fencing
 from holdfast.ownership.keepalive import KeepAlive
 from holdfast.ownership.last_run import CRASHED, Last
 from holdfast.ownership.records import ImageKind
 from holdfast.runtime.events import Events, Stopped
-from holdfast.runtime.status import now
+from holdfast.runtime.status import Facts, Status, now
 
 LET_GO_AGAIN = 1.0  # between two tries to give the VM away while etcd is down
 
@@ -51,7 +51,8 @@ def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[En
     When this returns the keep-alive has ended: it would take a lock again that we let go.
     """
     hold = ours.hold
-    status = described(ours.plan, host, epoch=hold.epoch, ttl=hold.times.ttl)
+    facts: Facts = {**first_facts(ours.plan, host), "epoch": hold.epoch, "ttl": hold.times.ttl}
+    status = Status(**facts)
     with (
         contextlib.closing(ours.plan),
         KeepAlive(hold, ours.revision, events.post, status) as keepalive,

@@ -19,7 +19,7 @@ from holdfast.ownership.keepalive import Finding, KeepAlive
 from holdfast.runtime.confinement import Identity
 from holdfast.runtime.events import Events
 from holdfast.runtime.rundir import RunDirectory
-from holdfast.runtime.status import Status, now
+from holdfast.runtime.status import Facts, Status, VmState, now
 from holdfast.runtime.uid_claim import claim
 from holdfast.storage import directory
 from holdfast.system import capacity
@@ -52,7 +52,7 @@ def start(
         who = own_identity(plan, host, life)
         firewall = life.enter_context(closing(Firewall(plan)))
         see_to_volumes(plan, who, firewall, events, fencing, volumes)
-        status = fencing.keepalive.status if fencing else described(plan, host)
+        status = fencing.keepalive.status if fencing else Status(**first_facts(plan, host))
         rundir = life.enter_context(RunDirectory(plan.machine.vm or "qemu", who))
         life.enter_context(status.shown_in(rundir.path))
         return Runs(
@@ -66,16 +66,15 @@ def start(
         ).all()
 
 
-def described(plan: Plan, host: Host, **more: object) -> Status:
+def first_facts(plan: Plan, host: Host) -> Facts:
     """What is known before QEMU is."""
-    return Status(
-        state="starting",
-        host=host.name,
-        since=now(),
-        **more,
-        accelerator=host.accelerator(plan.machine).value,
-        unknown=list(plan.unknown),
-    )
+    return {
+        "state": VmState.starting,
+        "host": host.name,
+        "since": now(),
+        "accelerator": host.accelerator(plan.machine).value,
+        "unknown": plan.unknown,
+    }
 
 
 class Attention:

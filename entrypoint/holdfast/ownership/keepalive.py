@@ -17,7 +17,7 @@ from holdfast.ownership.hearsay import Allowance, names, remember
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.verdict import Verdict
 from holdfast.runtime.clock import boottime
-from holdfast.runtime.status import Status, now
+from holdfast.runtime.status import Lease, Status, VmState, now
 from holdfast.runtime.thread import PAUSE, Thread, described
 
 # Written by us, now or by an older launcher, or acted on at once.
@@ -126,7 +126,7 @@ class KeepAlive(Thread):
         """The guest is about to run. Its status is written in the thread's own time."""
         self.hold_on = hold_on
         self._public = True
-        self.status.report(state="running", qemu=qemu)
+        self.status.report(state=VmState.running, qemu=qemu)
 
     def guarded_by(self, feed: Callable[[float], None]) -> None:
         """A guard that is to hear of every good renewal."""
@@ -199,7 +199,7 @@ class KeepAlive(Thread):
         self._trouble = trouble
         self.status.show(lease=self._lease(), etcd=trouble or "answers")
 
-    def _lease(self) -> dict[str, object]:
+    def _lease(self) -> Lease:
         """Negative seconds: the lease has run out, and the VM holds on without it."""
         left = (
             self._hold.deadline() - self._hold.times.deadline + self._hold.times.ttl - boottime()

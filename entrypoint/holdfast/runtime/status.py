@@ -6,10 +6,12 @@ too, and has the figures that would cost a write every two seconds.
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 FILE = "status.json"
 
@@ -18,12 +20,63 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class Status:
-    """Facts by name. Any thread may report one."""
+class VmState(StrEnum):
+    starting = "starting"  # its QEMU is not up yet
+    running = "running"
+    paused = "paused"  # by QEMU, until a disk that fails answers again
+    panicked = "panicked"  # the guest's kernel has, and on_crash keeps it as it is
+    restarting = "restarting"  # QEMU has ended, and is started again in place
+    stopping = "stopping"
 
-    def __init__(self, **facts: object) -> None:
+
+class Restart(TypedDict):
+    when: str  # as `since`
+    why: str
+
+
+class Lease(TypedDict):
+    since: str  # when the lock was taken, or taken again; as below
+    renewed: str  # the last time that etcd said so
+    seconds_left: float  # negative: it has run out, and the VM holds on without it
+
+
+class Facts(TypedDict, total=False):
+    """An operator's API, as JSON in this order; docs/keys.md has the same list. What is not known is left out."""
+
+    state: VmState
+    host: str  # the owner's name for it: HOSTNAME
+    since: str  # when this launcher began with the VM; ISO 8601, UTC, in whole seconds
+    epoch: int  # without etcd there is none
+    ttl: float  # seconds of the lease, as etcd granted them; likewise
+    accelerator: str  # kvm or tcg
+    unknown: Sequence[str]  # a line for each key that Holdfast does not know
+    qemu: str  # its version, once the guest may run
+    restarts: int  # of QEMU in place, under this lock
+    last_restart: Restart
+    trouble: str  # what ails the VM, for a person; "" when that is over
+    broken: (
+        str  # names of helpers (swtpm, virtiofsd) that have ended; they come with commas between
+    )
+    addresses: Mapping[str, Sequence[str]]  # the guest's, by its card
+    next_start: Sequence[str]  # keys that were changed, and wait for it
+
+
+class Figures(TypedDict, total=False):
+    """What the file has beyond the key."""
+
+    lease: Lease
+    etcd: str  # `answers`, or why it does not
+
+
+ORDER = (*Facts.__annotations__, *Figures.__annotations__)
+
+
+class Status:
+    """One VM's. Any thread may report a fact."""
+
+    def __init__(self, **facts: Unpack[Facts]) -> None:
         self._facts = facts
-        self._figures: dict[str, object] = {}
+        self._figures: Figures = {}
         self._directory: Path | None = None
         self._turn = threading.Lock()
         self.news = False  # since the key was written
@@ -31,7 +84,7 @@ class Status:
         self.stale = ""  # why the file is not what it should be
         self.wake: Callable[[], None] = self.show
 
-    def report(self, **facts: object) -> None:
+    def report(self, **facts: Unpack[Facts]) -> None:
         with self._turn:
             if facts.items() <= self._facts.items():
                 return
@@ -39,7 +92,7 @@ class Status:
             self.news = True
         self.wake()
 
-    def hear(self, **facts: object) -> None:
+    def hear(self, **facts: Unpack[Facts]) -> None:
         """The same of what a guest says, which is written once a minute at most."""
         with self._turn:
             if facts.items() <= self._facts.items():
@@ -64,7 +117,7 @@ class Status:
             with self._turn:  # nobody writes into a directory that is about to go
                 self._directory = None
 
-    def show(self, **figures: object) -> None:
+    def show(self, **figures: Unpack[Figures]) -> None:
         """Write the file. One that cannot be written must not end a VM."""
         with self._turn:
             self._figures |= figures
@@ -84,5 +137,6 @@ class Status:
         unfinished.replace(directory / FILE)
 
 
-def _encoded(facts: dict[str, object]) -> bytes:
-    return json.dumps(facts, separators=(",", ":"), default=list).encode()
+def _encoded(known: Mapping[str, object]) -> bytes:
+    ordered = {name: known[name] for name in ORDER if name in known}
+    return json.dumps(ordered, separators=(",", ":"), default=list).encode()

@@ -13,7 +13,7 @@ from holdfast.ownership.hearsay import (
     names,
     remember,
 )
-from holdfast.runtime.status import Status
+from holdfast.runtime.status import Status, VmState
 
 
 def test_invented_addresses_are_cut() -> None:
@@ -53,7 +53,7 @@ def test_names_of_keys_are_shown_short_and_plain() -> None:
 
 
 def test_what_the_guest_says_is_no_news_of_ours() -> None:
-    status = Status(state="running")
+    status = Status(state=VmState.running)
     status.hear(addresses={"a": ["10.0.0.1"]})
     assert (status.news, status.hearsay) == (False, True)
     assert json.loads(status.value())["addresses"] == {"a": ["10.0.0.1"]}

@@ -13,13 +13,13 @@ from holdfast.instance.health import Health
 from holdfast.ownership.keepalive import KeepAlive
 from holdfast.qmp.monitor import Monitor
 from holdfast.runtime import thread
-from holdfast.runtime.status import FILE, Status
+from holdfast.runtime.status import FILE, Facts, Figures, Lease, Restart, Status, VmState
 
 
 def test_a_file_that_cannot_be_written_is_gone_and_said_to_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status = Status(state="running")
+    status = Status(state=VmState.running)
 
     def full(self: Path, data: bytes) -> int:
         raise OSError(28, "No space left on device")
@@ -72,7 +72,7 @@ def made(played: Played, status: Status) -> Health:
 
 
 def test_well_is_a_vm_of_which_nothing_is_said(beats: list[bool], clock: list[float]) -> None:
-    status = Status(state="running")
+    status = Status(state=VmState.running)
     one = made(Played(), status)
     for _ in range(5):
         one.look()
@@ -84,7 +84,7 @@ def test_well_is_a_vm_of_which_nothing_is_said(beats: list[bool], clock: list[fl
 def test_each_ailment_shows_and_goes(
     beats: list[bool], clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    played, status = Played(), Status(state="running")
+    played, status = Played(), Status(state=VmState.running)
     one = made(played, status)
     one.look()
     played.answers = False
@@ -119,3 +119,54 @@ def test_a_disk_that_fails_is_not_well_until_it_recovers(
     assert beats == [False, False]
     one.recovers("disk")
     assert beats[-1] is True
+
+
+# -- the fields
+
+ROOT = Path(__file__).parents[3]
+KEYS = (ROOT / "docs/keys.md").read_text(encoding="utf-8")
+FIELDS = KEYS.partition("<!-- status -->")[2].partition("<!-- end of status -->")[0]
+
+
+def documented() -> list[str]:
+    """The first column."""
+    return [line.split("|")[1].strip(" `") for line in FIELDS.splitlines() if line[:3] == "| `"]
+
+
+def test_all_fields_are_documented_in_their_order() -> None:
+    parts: dict[str, Any] = {"last_restart": Restart, "lease": Lease}
+    expected = []
+    for name in (*Facts.__annotations__, *Figures.__annotations__):
+        inner = parts[name].__annotations__ if name in parts else {}
+        expected += [name, *(f"{name}.{one}" for one in inner)]
+    assert documented() == expected
+
+
+def test_all_states_are_documented() -> None:
+    row = next(line for line in FIELDS.splitlines() if line.startswith("| `state` |"))
+    assert set(VmState) == set(row.split("|")[2].replace("`", "").replace(",", " ").split())
+
+
+def test_the_key_as_it_is_written() -> None:
+    """Operators' programs read these bytes; what is not known is left out, and the order is always the same."""
+    status = Status(ttl=10.0, epoch=3, state=VmState.starting, host="kvm1", unknown=[])
+    status.show(etcd="answers")
+    assert status.value() == (
+        b'{"state":"starting","host":"kvm1","epoch":3,"ttl":10.0,"unknown":[]}'
+    )
+    status.hear(addresses={"nic0": ("10.0.0.7",)})
+    status.report(trouble="", restarts=1, last_restart={"when": "noon", "why": "QEMU ended"})
+    status.report(state=VmState.running, qemu="10.0.2")
+    assert status.value() == (
+        b'{"state":"running","host":"kvm1","epoch":3,"ttl":10.0,"unknown":[],"qemu":"10.0.2","restarts":1,'
+        b'"last_restart":{"when":"noon","why":"QEMU ended"},"trouble":"","addresses":{"nic0":["10.0.0.7"]}}'
+    )
+
+
+def test_the_file_has_the_figures_too(tmp_path: Path) -> None:
+    status = Status(state=VmState.running)
+    with status.shown_in(tmp_path):
+        status.show(lease={"since": "a", "renewed": "b", "seconds_left": 7.5}, etcd="answers")
+        assert (tmp_path / FILE).read_bytes() == (
+            b'{"state":"running","lease":{"since":"a","renewed":"b","seconds_left":7.5},"etcd":"answers"}\n'
+        )
