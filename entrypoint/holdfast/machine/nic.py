@@ -5,6 +5,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from holdfast.dataclass import dataclass
 
+LINK_PREFIX = "hf-"  # of the names of macvtap links that launchers make
+
 
 class NicMode(StrEnum):
     bridge = auto()

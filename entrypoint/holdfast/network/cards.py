@@ -10,9 +10,9 @@ from holdfast.dataclass import replace
 from holdfast.errors import ConfigError, Fault, HostLacks, together
 from holdfast.host import Access
 from holdfast.machine import Nic, NicMode
-from holdfast.network import bridge, bridge_helper, macvtap, ports, publication
+from holdfast.machine.nic import LINK_PREFIX
+from holdfast.network import bridge, bridge_helper, ports, publication
 from holdfast.network.ruleset import Address
-from holdfast.network.tap import check_vlan, own_tap
 from holdfast.qemu.wiring import Tap
 from holdfast.system import capability, device
 from holdfast.system.capability import Capability
@@ -42,9 +42,13 @@ def check(
         )
     checks += [partial(check_device, nic) for nic in taps]
     if taps:
+        from holdfast.network import macvtap  # noqa: PLC0415 - few VMs have one
+
         checks.append(macvtap.check)
     together(checks)
-    for nic in nics:
+    for nic in (one for one in nics if one.vlan):
+        from holdfast.network.tap import check_vlan  # noqa: PLC0415 - few cards have one
+
         check_vlan(nic)
     check_mtu(nics)
     publication.require_own(nics, published)
@@ -75,7 +79,7 @@ def connect(
 ) -> dict[str, Tap]:
     """By the name of the card, for all that need one. What outlives a descriptor ends with `life`."""
     if Capability.NET_ADMIN in capability.effective():
-        macvtap.sweep()
+        _sweep_links()
     own = {nic.name: nic for nic in nics if nic.parent and not nic.by_helper}
     taps: dict[str, Tap] = {}
     with ExitStack() as failed:
@@ -86,13 +90,30 @@ def connect(
         for name, descriptor in bridge_helper.taps(plain).items():
             taps[name] = Tap(queues=(descriptor,), mtu=mtus[name])
         for name, nic in own.items():
-            made = own_tap(nic) if nic.mode is NicMode.bridge else macvtap.connect(vm, nic, life)
-            taps[name] = Tap(queues=made, mtu=mtus[name])
+            taps[name] = Tap(queues=_queues(vm, nic, life), mtu=mtus[name])
         for nic in nics:
             if vhost and nic.name in taps and nic.model == "virtio":
                 taps[nic.name] = replace(taps[nic.name], vhost=vhost_net(nic.queues))
         failed.pop_all()
     return taps
+
+
+def _sweep_links() -> None:
+    """A start is where links of launchers that were killed are found; on most hosts there are none."""
+    if any(name.startswith(LINK_PREFIX) for _, name in socket.if_nameindex()):
+        from holdfast.network import macvtap  # noqa: PLC0415 - few hosts have links of ours
+
+        macvtap.sweep()
+
+
+def _queues(vm: str, nic: Nic, life: ExitStack) -> tuple[int, ...]:
+    if nic.mode is NicMode.macvtap:
+        from holdfast.network import macvtap  # noqa: PLC0415 - few VMs have one
+
+        return macvtap.connect(vm, nic, life)
+    from holdfast.network.tap import own_tap  # noqa: PLC0415 - most are the bridge helper's
+
+    return own_tap(nic)
 
 
 def close(taps: Mapping[str, Tap]) -> None:

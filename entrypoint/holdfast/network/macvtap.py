@@ -15,10 +15,10 @@ from pathlib import Path
 from holdfast import log
 from holdfast.errors import HoldfastError, HostLacks, LockHeld
 from holdfast.machine import Nic
+from holdfast.machine.nic import LINK_PREFIX
 from holdfast.network import links
 from holdfast.runtime.registry import announce
 
-PREFIX = "hf-"
 NAME_LENGTH = 15  # IFNAMSIZ, less the closing NUL
 DEVICES = "/proc/devices"
 NO_LINK = (1 << 20) - 1  # the last minor number there is
@@ -27,7 +27,7 @@ CLASS = Path("/sys/class/net")
 
 def link_name(vm: str, nic: str) -> str:
     """The same one at every start, so that `ip link` can be asked for it."""
-    return (PREFIX + hashlib.sha256(f"{vm}/{nic}".encode()).hexdigest())[:NAME_LENGTH]
+    return (LINK_PREFIX + hashlib.sha256(f"{vm}/{nic}".encode()).hexdigest())[:NAME_LENGTH]
 
 
 def check(*, devices: str = DEVICES) -> None:
@@ -87,7 +87,7 @@ def connect(vm: str, nic: Nic, life: ExitStack) -> tuple[int, ...]:
 def sweep() -> None:
     """Remove the links of launchers that were killed."""
     for _, name in socket.if_nameindex():
-        if not name.startswith(PREFIX):
+        if not name.startswith(LINK_PREFIX):
             continue
         try:
             with announce(f"link/{name}"):

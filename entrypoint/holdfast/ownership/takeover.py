@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from shlex import quote
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.dataclass import dataclass
@@ -148,6 +147,8 @@ def judge_images(store: Store, names: Names, host: Host, made: Disks, seen: Repl
 
 def _way_on(made: Disks, image: str) -> str:
     """The claim in an image has a command; the one beside a file is a folder."""
+    from shlex import quote  # noqa: PLC0415 - only for this advice
+
     if kind_of(image) is ImageKind.rbd:
         from holdfast.system.container import command  # noqa: PLC0415 - only for this advice
 

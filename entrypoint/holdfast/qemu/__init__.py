@@ -5,7 +5,6 @@ an `-device` in `extra_flags` would take the slot of a network card. What is no 
 where QEMU reads it.
 """
 
-import shlex
 from collections.abc import Sequence
 
 from holdfast.host import Host
@@ -75,6 +74,8 @@ def fdsets(wiring: Wiring) -> list[Part]:
 
 def printable(argv: Sequence[str]) -> str:
     """The command for a shell: an option with its value a line, each but the last continued."""
+    import shlex  # noqa: PLC0415 - only for who asks to see it
+
     lines: list[list[str]] = [[]]
     for word in argv:
         if word.startswith("-"):
