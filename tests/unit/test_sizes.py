@@ -15,7 +15,6 @@ LARGE = {
     "fetch/http_get.py": 290,
     "instance/launch.py": 380,
     "instance/supervisor.py": 300,
-    "launcher/preflight.py": 310,
     "ownership/fencing.py": 380,
     "ownership/keepalive.py": 280,
     "ownership/lock.py": 490,

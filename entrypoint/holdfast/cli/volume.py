@@ -183,11 +183,10 @@ def reached(
         pools.refuse_containers_own([disk.backend.directory])
         yield pools.found([disk], host.machine_id)[0], None
         return
-    from holdfast.launcher.preflight import find_keyring  # noqa: PLC0415 - for those who have a Ceph
+    from holdfast.storage.ceph.access import keyring_of  # noqa: PLC0415 - for those who have a Ceph
     from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415 - likewise
 
-    keyring = find_keyring([disk], None, settings.ceph_conf)
-    assert keyring is not None  # noqa: S101 - the disk is in Ceph
+    keyring = keyring_of([disk], None, settings.ceph_conf)
     with closing(Cluster([disk], keyring)) as cluster:
         yield cluster.inspect().volumes[0], cluster
 

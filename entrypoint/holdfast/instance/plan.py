@@ -78,3 +78,12 @@ def bridges_of(machine: Machine, adapted: "Adapted | None") -> dict[str, str]:
     if adapted is not None:
         return dict(adapted.bridges)
     return {nic.name: nic.bridge for nic in machine.nics if nic.mode is NicMode.bridge}
+
+
+def disks_of(adapted: "Adapted") -> tuple[Disk, ...]:
+    """What a user's options open, as disks to be checked and claimed."""
+    in_ceph = (
+        Disk(name=f"rbd{number}", backend=use.image, read_only=not use.writable)
+        for number, use in enumerate(adapted.rbd)
+    )
+    return (*adapted.files, *in_ceph)

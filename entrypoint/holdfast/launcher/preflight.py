@@ -12,9 +12,9 @@ from holdfast import qemu
 from holdfast.config.settings import Settings
 from holdfast.dataclass import replace
 from holdfast.description import Description
-from holdfast.errors import ConfigError, Fault, HostLacks, together
+from holdfast.errors import ConfigError, together
 from holdfast.host import Host, Kvm, kvm_lack
-from holdfast.instance.plan import OLD_CDROM, Plan, bridges_of
+from holdfast.instance.plan import OLD_CDROM, Plan, bridges_of, disks_of
 from holdfast.launcher import surroundings
 from holdfast.machine import (
     Accelerator,
@@ -23,10 +23,8 @@ from holdfast.machine import (
     LocalPath,
     Machine,
     RbdImage,
-    Tpm,
     Volume,
 )
-from holdfast.machine.platform import FLASHES
 from holdfast.network import ports
 from holdfast.ownership.address_claim import addresses
 from holdfast.ownership.records import images
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
     from holdfast.storage.ceph.keyring import Keyring
     from holdfast.storage.identity import Identities
     from holdfast.storage.pathname import Bounds
-
-SWTPM = "/usr/bin/swtpm"
 
 
 def make(
@@ -68,8 +64,8 @@ def make(
             lambda: check_accelerator(machine, adapted, host),
             lambda: check_devices(machine),
             lambda: capacity.check(machine),
-            lambda: check_firmware(machine),
-            lambda: check_tpm(machine),
+            lambda: surroundings.check_firmware(machine),
+            lambda: surroundings.check_tpm(machine),
             lambda: check_network(machine, adapted, settings),
             lambda: surroundings.check(
                 machine, present, (booted.kernel, booted.initrd), bridges_of(machine, adapted)
@@ -85,8 +81,7 @@ def make(
     check_unlocked([*disks, *read_only(booted, disks)], host, known)
     uring = adapted is None and aio.check(disks)
     documents = documents_of(machine, settings) if machine.has_seed else None
-    ceph = find_keyring(disks, adapted, settings.ceph_conf)
-    cluster, found = reach(disks, ceph, meanwhile) if ceph else (None, None)
+    ceph, cluster, found = reach(disks, adapted, settings.ceph_conf, meanwhile)
     return Plan(
         machine=machine,
         unknown=described.unknown,
@@ -102,7 +97,7 @@ def make(
         addresses=tuple(addresses(machine.nics)),
         ceph=ceph,
         cluster=cluster,
-        claims={**(found.by_id if found else {}), **claims_beside(known)},
+        claims={**(found.by_id if found else {}), **known.claims_beside()},
         copies=found.copies if found else {},
         volumes=found.volumes if found else (),
         written=found.written if found else (),
@@ -126,33 +121,10 @@ def adapted_to(machine: Machine) -> "Adapted":
     return adapt(machine.options)
 
 
-def reach(
-    disks: Sequence[Disk], ceph: "Keyring", meanwhile: Callable[[], None]
-) -> "tuple[Cluster, Inspection]":
-    from holdfast.storage.ceph.cluster import Cluster  # noqa: PLC0415 - for those who have a Ceph
-
-    cluster = Cluster(disks, ceph)
-    try:
-        meanwhile()
-        return cluster, cluster.inspect()
-    except BaseException:
-        cluster.close()
-        raise
-
-
 def documents_of(machine: Machine, settings: Settings) -> "Documents":
     from holdfast.devices import seed  # noqa: PLC0415 - for a guest that is told something
 
     return seed.documents(machine, settings)
-
-
-def disks_of(adapted: "Adapted") -> tuple[Disk, ...]:
-    """What a user's options open, as disks to be checked and claimed."""
-    in_ceph = (
-        Disk(name=f"rbd{number}", backend=use.image, read_only=not use.writable)
-        for number, use in enumerate(adapted.rbd)
-    )
-    return (*adapted.files, *in_ceph)
 
 
 def is_old_cdrom(disk: Disk) -> bool:
@@ -170,24 +142,6 @@ def check_devices(machine: Machine) -> None:
         from holdfast.devices import hostdev  # noqa: PLC0415 - for a VM that has some
 
         hostdev.check(machine)
-
-
-def check_tpm(machine: Machine) -> None:
-    if machine.tpm is not Tpm.off and not Path(SWTPM).exists():
-        raise HostLacks(
-            "swtpm, which is this VM's TPM, is not installed here",
-            hint="it comes with Debian's package swtpm",
-        )
-
-
-def check_firmware(machine: Machine) -> None:
-    flash = FLASHES.get((machine.arch, machine.firmware))
-    if machine.variables is None or flash is None:
-        return
-    for path in (flash.code, flash.template):
-        if not Path(path).exists():
-            hint = f"it comes with Debian's package {flash.package}"
-            raise HostLacks(f"{path}, the firmware of this VM, is not installed here", hint=hint)
 
 
 def check_network(machine: Machine, adapted: "Adapted | None", settings: Settings) -> None:
@@ -259,15 +213,6 @@ def check_claimed(disks: Sequence[Disk], bounds: "Bounds", settings: Settings) -
     return known
 
 
-def claims_beside(known: "Identities") -> dict[str, str]:
-    """The claims that stand beside files which several hosts reach, by the id of the file."""
-    if not known.beside:
-        return {}
-    from holdfast.storage.file_claim import claim_of  # noqa: PLC0415 - for those who share a folder
-
-    return {f"shared/{known.shared[name]}": claim_of(path) for name, path in known.beside.items()}
-
-
 def check_ports(machine: Machine) -> None:
     """They are taken when QEMU is started. One that is not free now is no reason to take a VM and drop it."""
     if wanted := tuple(ports.listeners(machine)):
@@ -289,18 +234,12 @@ def check_unlocked(disks: Sequence[Disk], host: Host, known: "Identities") -> No
             raise in_use(disk, image.id)
 
 
-def find_keyring(disks: Sequence[Disk], adapted: "Adapted | None", conf: str) -> "Keyring | None":
-    """All RBD disks of a VM are reached in one way: its description sees to that."""
-    access = next((d.backend.access for d in disks if isinstance(d.backend, RbdImage)), None)
-    if access is None:
-        return None
-    users = sorted({use.user for use in adapted.rbd}) if adapted else [""]
-    if len(users) > 1:
-        rule = f"name more than one Ceph user: {', '.join(users)}"
-        raise ConfigError([Fault(key="arguments", rule=rule)])
-    from holdfast.storage.ceph import keyring  # noqa: PLC0415 - for those who have a Ceph
+def reach(
+    disks: Sequence[Disk], adapted: "Adapted | None", conf: str, meanwhile: Callable[[], None]
+) -> "tuple[Keyring | None, Cluster | None, Inspection | None]":
+    if not any(isinstance(disk.backend, RbdImage) for disk in disks):
+        return None, None, None
+    from holdfast.storage.ceph import access  # noqa: PLC0415 - for those who have a Ceph
 
-    pools = {
-        (d.backend.pool, d.backend.namespace) for d in disks if isinstance(d.backend, RbdImage)
-    }
-    return keyring.find(Path(conf), users[0], access, pools)
+    ceph = access.keyring_of(disks, adapted, conf)
+    return ceph, *access.reach(disks, ceph, meanwhile)

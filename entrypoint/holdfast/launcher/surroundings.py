@@ -10,10 +10,12 @@ from pathlib import Path
 
 from holdfast.errors import HostLacks, together
 from holdfast.host.overhead import MIB
-from holdfast.machine import Disk, LocalPath, Machine, Volume
+from holdfast.machine import Disk, LocalPath, Machine, Tpm, Volume
+from holdfast.machine.platform import FLASHES
 from holdfast.network import bridge_helper
 from holdfast.runtime import rundir
 
+SWTPM = "/usr/bin/swtpm"
 ALWAYS, NEVER = "1", "2"  # of vm.overcommit_memory
 RUN_ROOM = MIB // 4  # the run directory's own files: status, secrets, documents
 
@@ -135,3 +137,21 @@ def unwritable(folder: Path) -> str:
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return os.strerror(errno.EROFS)
     return "" if os.access(folder, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+
+
+def check_firmware(machine: Machine) -> None:
+    flash = FLASHES.get((machine.arch, machine.firmware))
+    if machine.variables is None or flash is None:
+        return
+    for path in (flash.code, flash.template):
+        if not Path(path).exists():
+            hint = f"it comes with Debian's package {flash.package}"
+            raise HostLacks(f"{path}, the firmware of this VM, is not installed here", hint=hint)
+
+
+def check_tpm(machine: Machine) -> None:
+    if machine.tpm is not Tpm.off and not Path(SWTPM).exists():
+        raise HostLacks(
+            "swtpm, which is this VM's TPM, is not installed here",
+            hint="it comes with Debian's package swtpm",
+        )

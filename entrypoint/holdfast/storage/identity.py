@@ -30,6 +30,16 @@ class Identities:
     shared: Mapping[str, str]
     beside: Mapping[str, Path]
 
+    def claims_beside(self) -> dict[str, str]:
+        """Read the claims that stand beside files which several hosts reach, by the id of the file."""
+        if not self.beside:
+            return {}
+        from holdfast.storage.file_claim import claim_of  # noqa: PLC0415 - for those who share a folder
+
+        return {
+            f"shared/{self.shared[name]}": claim_of(path) for name, path in self.beside.items()
+        }
+
     def refuse_another(self, disk: Disk, descriptor: int) -> None:
         """Raise LockHeld where what was opened is not what the disk is claimed as.
 
