@@ -23,7 +23,7 @@ def _permit_flags(host_config: HostConfig, flags: tuple[str, ...]) -> None:
 
 # fmt: off
 ORIGIN = (
-    Key(name="host", parse=several(identifier.host), field="hosts", value="host names", default="any", live=True,
+    Key(name="host", parse=several(identifier.host), field="hosts", value="host names", default="any",
         with_options=True, doc="only these hosts may run the VM; the others wait"),
     Key(name="ram", parse=size(bare=MIB, least=16 * MIB), field="ram", value="size, at least 16 MiB", default="1024",
         doc="memory; a number without a suffix is MiB"),

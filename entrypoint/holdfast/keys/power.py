@@ -13,7 +13,7 @@ def _power(text: str) -> Power:
 
 # fmt: off
 POWER = (
-    Key(name="power", parse=_power, field="power", value="switch", default="on", live=True, with_options=True,
+    Key(name="power", parse=_power, field="power", value="switch", default="on", with_options=True,
         doc="whether the VM is to run"),
     Key(name="on_poweroff", parse=choice(OnPoweroff), field="on_poweroff", value="`stop restart`", default="`stop`",
         with_options=True, doc="when the guest powers itself off; `stop` also sets `power` to `off`; the eleventh time within ten minutes is a crash"),

@@ -24,7 +24,6 @@ class Key:
     field: str = ""
     same_as: str = ""
     permit: Callable[[HostConfig, Any], None] | None = None
-    live: bool = False
     hardware: bool = False
     secret: bool = False
     with_options: bool = False  # heeded even where QEMU's own options replace the description
