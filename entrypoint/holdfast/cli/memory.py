@@ -6,7 +6,8 @@ from dataclasses import replace
 from holdfast.cli.arguments import Parser
 from holdfast.cli.argv import recorded
 from holdfast.cli.subject import subject
-from holdfast.host.overhead import MIB, ceiling
+from holdfast.host.overhead import ceiling
+from holdfast.machine import MIB
 from holdfast.system.probe import probe
 
 

@@ -7,15 +7,15 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from holdfast.cli.arguments import Parser
-from holdfast.cli.fence import names_of
+from holdfast.cli.fence import SHOWN, names_of
 from holdfast.cli.subject import Subject, connected, subject
 from holdfast.config.settings import Settings
-from holdfast.errors import HostLacks, UsageError
+from holdfast.errors import HostLacks, UsageError, legible
 from holdfast.etcd.record import Unreadable
 from holdfast.etcd.store import Store
 from holdfast.etcd.txn import Delete, Item, Range
 from holdfast.host import Host
-from holdfast.machine import Disk, RbdVolume, Volume
+from holdfast.machine import GIB, MIB, Disk, RbdVolume, Volume
 from holdfast.ownership import override
 from holdfast.storage import volume_record
 from holdfast.storage.volume_record import Found
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from holdfast.storage.ceph.cluster import Cluster
 
 BACKENDS = (Volume, RbdVolume)
-SHOWN = 400  # bytes of a record that cannot be read
-GIB, MIB = 1024**3, 1024**2
 
 GIVES_UP = """\
 {what}
@@ -198,5 +196,6 @@ def readable(item: Item) -> str:
     try:
         record = volume_record.decoded(item.value)
     except Unreadable as error:
-        return f"The record {item.key} {error}: {item.value[:SHOWN].decode(errors='replace')}"
+        said = item.value[:SHOWN].decode(errors="replace")
+        return f"The record {item.key} {error}: {legible(said, SHOWN)}"
     return f"The volume {record.name} on {record.host} ({record.place}), {amount(record.size)}, {record.state}."

@@ -8,7 +8,6 @@ from holdfast.dataclass import dataclass
 from holdfast.grammar import Refused, identifier
 
 PORT = 2379
-HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +111,7 @@ def _host_and_port(text: str, item: str) -> tuple[str, int]:
         rest = colon + number
         valid = identifier.consists_of(host, identifier.WORD, 253) and host[0] not in "-."
     try:
-        port = grammar.whole(1, HIGHEST_PORT)(rest[1:]) if rest else PORT
+        port = grammar.whole(1, grammar.HIGHEST_PORT)(rest[1:]) if rest else PORT
     except Refused:
         valid, port = False, PORT
     if not valid:

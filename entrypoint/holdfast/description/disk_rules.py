@@ -14,11 +14,11 @@ from holdfast.machine import (
     Source,
     Volume,
 )
+from holdfast.qemu.disk import THREADED
 
 Found = Iterator[tuple[str, str]]  # the key, below `disks/<name>/`, and the rule it breaks
 
 NOT_FOR_CDROMS = (Bus.virtio, Bus.nvme)
-THREADED = (Bus.virtio, Bus.scsi)
 
 
 def contradictions(disk: Disk, given: Collection[str]) -> Found:

@@ -3,12 +3,12 @@
 What `_defaults` say is for all VMs, and passed over where it does not apply.
 """
 
+from holdfast.description.guest import NETWORK
 from holdfast.description.layers import Layer, Sources
 from holdfast.machine import Accelerator, Machine, Nic, NicMode
 
 SERVERS = ("spice", "vnc")
 OF_A_SERVER = ("addr", "password")
-ADDRESSES = ("address", "gateway", "dns", "search")
 
 
 def refuse_idle(sources: Sources, machine: Machine) -> None:
@@ -54,5 +54,5 @@ def _refuse_of_other_mode(sources: Sources, nic: Nic) -> None:
         _refuse(sources, f"nics/{nic.name}/bridge", rule)
     if nic.mode is NicMode.none:
         _refuse(sources, f"nics/{nic.name}/link", "needs a cable, and mode none has none")
-        for name in ADDRESSES:
+        for name in NETWORK:
             _refuse(sources, f"nics/{nic.name}/{name}", "leads nowhere: mode none has no cable")

@@ -9,13 +9,14 @@ from enum import StrEnum
 from typing import TypeVar
 
 from holdfast.errors import Fault
+from holdfast.machine import GIB, KIB, MIB, TIB
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 Parser = Callable[[str], T]
 
-KIB, MIB, GIB, TIB = 1024, 1024**2, 1024**3, 1024**4
 LARGEST = 2**63 - 1
+HIGHEST_PORT = 65535  # of TCP and UDP
 
 VALUE_LENGTH = MIB  # beyond it etcd would soon refuse the value, and no value of ours needs it
 

@@ -9,11 +9,11 @@ from ipaddress import (
     ip_interface,
 )
 
-from holdfast.grammar import Refused, one_of, whole
+from holdfast.grammar import HIGHEST_PORT, Refused, one_of, whole
+from holdfast.grammar.identifier import HEX
 from holdfast.machine import Port, Protocol
 
-HEX = frozenset("0123456789abcdef")
-_number = whole(1, 65535)
+_number = whole(1, HIGHEST_PORT)
 _protocol = one_of(*Protocol)
 
 

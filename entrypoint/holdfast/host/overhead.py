@@ -1,10 +1,7 @@
 """How much memory a VM needs beside the guest's own. docs/operations.md has the measurements."""
 
 from holdfast.host import Host
-from holdfast.machine import Accelerator, Format, Machine, RbdImage, Tpm
-
-MIB = 1024**2
-GIB = 1024**3
+from holdfast.machine import GIB, MIB, Accelerator, Format, Machine, RbdImage, Tpm
 
 QEMU = 64 * MIB  # and the launcher
 PER_GIB = 4 * MIB  # page tables: QEMU's, and KVM's for the guest

@@ -13,13 +13,14 @@ from holdfast import log
 from holdfast.config.endpoint import Endpoint
 from holdfast.dataclass import replace
 from holdfast.errors import HoldfastError, HostLacks
+from holdfast.grammar import HIGHEST_PORT
 from holdfast.instance.plan import Plan
 from holdfast.machine import NicMode, RbdImage
-from holdfast.machine.ceph import Monitor
-from holdfast.network.boundary import CEPH, Boundary, label, of_guest, of_qemu
+from holdfast.machine.ceph import MONITOR_PORTS, Monitor
+from holdfast.network.boundary import Boundary, label, of_guest, of_qemu
 from holdfast.network.nftables import Nftables
 from holdfast.network.ruleset import Address
-from holdfast.policy.network_limits import HIGHEST_PORT, NetworkLimits
+from holdfast.policy.network_limits import NetworkLimits
 from holdfast.qemu.wiring import Tap
 from holdfast.system import capability
 from holdfast.system.capability import Capability
@@ -171,7 +172,9 @@ def in_conf(path: Path) -> Iterator[Monitor]:
         for six, four, port in re.findall(
             r"(?:\[([\da-fA-F:]+)\]|((?:\d+\.){3}\d+))(?::(\d+))?", line
         ):
-            yield Monitor(host=six or four, port=min(int(port[:6] or CEPH[0]), HIGHEST_PORT))
+            yield Monitor(
+                host=six or four, port=min(int(port[:6] or MONITOR_PORTS[0]), HIGHEST_PORT)
+            )
 
 
 def monitor_lines(path: Path) -> list[str]:

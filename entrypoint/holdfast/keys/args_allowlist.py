@@ -10,6 +10,7 @@ from holdfast.keys import extra_flags
 from holdfast.keys.extra_flags import Pair
 from holdfast.policy.host_config import ANY, DEFAULT, HostConfig
 from holdfast.qemu.argv import harmless
+from holdfast.qemu.argv.bridge import DEFAULT_BRIDGE
 from holdfast.qemu.argv.harmless import Form
 from holdfast.qemu.option import Option
 
@@ -21,7 +22,6 @@ _NOT_HARMLESS = (
 VFIO = "vfio-"
 NONE: frozenset[str] = frozenset()
 HEADS = {"device": "driver", "net": "type", "netdev": "type", "nic": "type"}
-OWN_BRIDGE = "br0"  # QEMU's, where `bridge` names none
 
 
 def permit(words: Sequence[str], allowed: Sequence[str] | None) -> None:
@@ -171,7 +171,7 @@ def _permit_kind(kind: str, pairs: Sequence[Pair], host_config: HostConfig) -> N
 
 def _named(pairs: Sequence[Pair], kind: str) -> list[str]:
     found = [value for key, value in pairs if key in ("br", "ifname")]
-    return found or ([OWN_BRIDGE] if kind == "net bridge" else [])
+    return found or ([DEFAULT_BRIDGE] if kind == "net bridge" else [])
 
 
 def _values(pairs: Sequence[Pair], key: str) -> list[str]:

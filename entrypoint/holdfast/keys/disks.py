@@ -1,9 +1,9 @@
 """The keys of a disk."""
 
-from holdfast.grammar import KIB, MIB, choice, identifier, size, switch, whole
+from holdfast.grammar import choice, identifier, size, switch, whole
 from holdfast.keys import image_source
 from holdfast.keys.row import FILE, Key
-from holdfast.machine import Aio, Bus, Cache, Discard, DiskKind, Format, aligned
+from holdfast.machine import KIB, MIB, Aio, Bus, Cache, Discard, DiskKind, Format, aligned
 from holdfast.policy.host_config import HostConfig
 
 MOST_TURNS = 99

@@ -4,8 +4,7 @@ from contextlib import suppress
 
 from holdfast import grammar
 from holdfast.grammar import (
-    KIB,
-    MIB,
+    HIGHEST_PORT,
     Parser,
     address,
     choice,
@@ -19,13 +18,24 @@ from holdfast.grammar import (
 )
 from holdfast.grammar.cpu import MOST_CPUS
 from holdfast.keys.row import FILE, Key
-from holdfast.machine import Accelerator, Arch, Display, Firmware, Rtc, Tpm, Video, Watchdog
+from holdfast.machine import (
+    KIB,
+    MIB,
+    Accelerator,
+    Arch,
+    Display,
+    Firmware,
+    Rtc,
+    Tpm,
+    Video,
+    Watchdog,
+)
+from holdfast.machine.display import FIRST_VNC_PORT
 from holdfast.policy.host_config import EMULATOR, HostConfig
 
 LONGEST_KERNEL_LINE = 2047  # the kernel's COMMAND_LINE_SIZE on x86 and arm, less the closing NUL
 LONGEST_TICKET = 60  # SPICE_MAX_PASSWORD_LENGTH
 LONGEST_VNC_PASSWORD = 8  # RFC 6143: the key of DES
-FIRST_VNC_PORT, MOST_PORT = 5900, 65535
 
 
 def _password(longest: int) -> Parser[str | None]:
@@ -113,7 +123,7 @@ MACHINE = (
         doc="where SPICE listens; beyond loopback with TLS and a password, see host.toml"),
     Key(name="spice_password", parse=_password(LONGEST_TICKET), value="text, or `none`", default="made at the start",
         secret=True, doc="the ticket; `none` lets everybody in who reaches the port"),
-    Key(name="vnc_port", parse=whole(FIRST_VNC_PORT, MOST_PORT), value="port, at least 5900", default="no VNC",
+    Key(name="vnc_port", parse=whole(FIRST_VNC_PORT, HIGHEST_PORT), value="port, at least 5900", default="no VNC",
         doc="VNC with a password, on `vnc_addr`"),
     Key(name="vnc_addr", parse=address.listen_address, value="IP address", default="127.0.0.1",
         doc="where VNC listens; likewise"),

@@ -1,11 +1,12 @@
 """The keys that the old image had."""
 
 from holdfast.cloudinit import document
-from holdfast.grammar import MIB, address, identifier, several, size, whole
+from holdfast.grammar import HIGHEST_PORT, address, identifier, several, size, whole
 from holdfast.keys.row import Key
+from holdfast.machine import MIB
 from holdfast.policy.host_config import HostConfig
 
-LEAST_PORT, MOST_PORT = 1024, 65535  # QEMU is not root
+LEAST_PORT = 1024  # QEMU is not root
 
 
 def _flags(text: str) -> tuple[str, ...]:
@@ -31,7 +32,7 @@ ORIGIN = (
         doc="the address of the network card `nic0`"),
     Key(name="rbd", parse=identifier.rbd_image, same_as="disks/root/rbd", value="`pool/image`",
         doc="the disk `root`, primary; a leading `/` is allowed"),
-    Key(name="spice_port", parse=whole(LEAST_PORT, MOST_PORT), value="port, at least 1024", default="no SPICE",
+    Key(name="spice_port", parse=whole(LEAST_PORT, HIGHEST_PORT), value="port, at least 1024", default="no SPICE",
         doc="SPICE with a ticket, on `spice_addr`"),
     Key(name="extra_flags", parse=_flags, permit=_permit_flags, field="extra_flags",
         value="shell-quoted QEMU options", doc="appended last; some are refused, see below"),

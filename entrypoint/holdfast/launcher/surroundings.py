@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from holdfast.errors import HostLacks, together
-from holdfast.host.overhead import MIB
-from holdfast.machine import Disk, LocalPath, Machine, Tpm, Volume
+from holdfast.machine import MIB, Disk, LocalPath, Machine, Tpm, Volume
 from holdfast.machine.platform import FLASHES
 from holdfast.network import bridge_helper
 from holdfast.runtime import rundir

@@ -31,6 +31,10 @@ from holdfast.machine.source import Checksum, Source, UrlLimits
 
 __all__ = [
     "BLOCK",
+    "GIB",
+    "KIB",
+    "MIB",
+    "TIB",
     "Accelerator",
     "Aio",
     "Arch",
@@ -77,6 +81,9 @@ __all__ = [
 ]
 
 
+KIB, MIB, GIB, TIB = 1024, 1024**2, 1024**3, 1024**4  # bytes
+
+
 class Accelerator(StrEnum):
     auto = "auto"  # spelled out: the name hides enum.auto
     kvm = "kvm"
@@ -107,7 +114,7 @@ class Machine:
     cpu_set: tuple[int, ...] = ()  # of the host; empty: any
     cpu_weight: int | None = None
     hyperv: bool = False
-    ram: int = 1024 * 1024**2
+    ram: int = GIB
     ram_max: int | None = None  # room for so much; None: as much as `ram`
     hugepages: int | None = None  # the size of a page, 0: the host's default one; None: none
     kernel: str = ""

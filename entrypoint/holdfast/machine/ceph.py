@@ -2,6 +2,9 @@
 
 from holdfast.dataclass import dataclass, field
 
+MONITOR_PORTS = (3300, 6789)  # of msgr2, and of what was there before
+ADMIN = "admin"  # whom Ceph's own programs are, where nobody says another
+
 
 @dataclass(frozen=True, kw_only=True)
 class Monitor:

@@ -4,6 +4,8 @@ from enum import StrEnum, auto
 
 from holdfast.dataclass import dataclass, field
 
+FIRST_VNC_PORT = 5900  # QEMU counts displays from here
+
 
 class Display(StrEnum):
     """How a person gets to the screen."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv4Address
 
 from holdfast.dataclass import dataclass
+from holdfast.machine.ceph import MONITOR_PORTS
 from holdfast.network.ruleset import Address, owned
 from holdfast.policy.network_limits import ETCD, Place
 
@@ -16,7 +17,6 @@ METADATA = (
     "ip6 daddr { fd00:ec2::254, fd20:ce::254 }",
 )
 LOOPBACK = ("ip daddr 127.0.0.0/8", "ip6 daddr ::1")
-CEPH = (3300, 6789)  # its monitors': of msgr2, and of what was there before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def _qemu(boundary: Boundary) -> Iterator[str]:
     if not boundary.loopback:
         yield from (f"{one} reject" for one in LOOPBACK)
     if not boundary.ceph:
-        yield f"{tcp(CEPH)} reject"
+        yield f"{tcp(MONITOR_PORTS)} reject"
         yield from (f"{one} reject" for one in monitors(boundary))
         yield f"fib daddr type local {monitor_ports(boundary)} reject"
 
@@ -86,7 +86,7 @@ def of_guest(boundary: Boundary, own: Iterable[Address]) -> list[str]:
     """For a tap's chain, whose last rules they are. `own` are this host's addresses: what stands elsewhere
     may be published there. Loopback is among them where the bridge has route_localnet.
     """
-    stores = tcp((*ETCD, *boundary.etcd_ports, *CEPH, *boundary.monitor_ports))
+    stores = tcp((*ETCD, *boundary.etcd_ports, *MONITOR_PORTS, *boundary.monitor_ports))
     own_stores = [f"{those} {stores}" for those in among(own)]
     closed = (*denied(boundary), *monitors(boundary), *LOOPBACK, *own_stores)
     return [
@@ -129,7 +129,7 @@ def etcd_ports(boundary: Boundary) -> str:
 
 
 def monitor_ports(boundary: Boundary) -> str:
-    return tcp((*CEPH, *boundary.monitor_ports))
+    return tcp((*MONITOR_PORTS, *boundary.monitor_ports))
 
 
 def tcp(ports: Iterable[int]) -> str:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
+from holdfast.grammar import HIGHEST_PORT
 from holdfast.policy.host_config import ANY, HostConfig
-from holdfast.policy.network_limits import HIGHEST_PORT, MOST_PORTS, NetworkLimits
+from holdfast.policy.network_limits import MOST_PORTS, NetworkLimits
 from holdfast.policy.pool import DirectoryPool, Pool
 
 SOME = "default"  # a pool that some host may have

@@ -14,7 +14,6 @@ T = TypeVar("T")
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-HIGHEST_PORT = 65535
 SSH = 22
 ETCD = (2379, 2380)  # etcd's, for clients and for its members
 MOST_PORTS = 1024  # that one VM may publish, whatever host.toml says: each is a rule and a socket
@@ -150,7 +149,7 @@ def _address(text: str) -> Address:
 
 def _ports(text: str) -> range:
     """`80`, or `8000-8999`."""
-    number = grammar.whole(1, HIGHEST_PORT)
+    number = grammar.whole(1, grammar.HIGHEST_PORT)
     first, dash, last = text.partition("-")
     found = range(number(first), number(last if dash else first) + 1)
     if not found:
@@ -172,4 +171,4 @@ def place(text: str) -> Place:
         network = ip_network(bare)
     except ValueError:
         raise Refused("must be an address or a network, with or without :port") from None
-    return Place(network=network, port=grammar.whole(1, HIGHEST_PORT)(port) if port else 0)
+    return Place(network=network, port=grammar.whole(1, grammar.HIGHEST_PORT)(port) if port else 0)

@@ -7,13 +7,9 @@ from holdfast import grammar
 from holdfast.dataclass import dataclass
 from holdfast.errors import Fault
 from holdfast.grammar import Refused, address, identifier
-from holdfast.machine.ceph import ETC_CEPH, Access, Monitor
+from holdfast.machine.ceph import ETC_CEPH, MONITOR_PORTS, Access, Monitor
 
 T = TypeVar("T")
-
-HIGHEST_PORT = 65535
-# A monitor without a port is tried at both: msgr2's, and the one that was there before.
-MONITOR_PORTS = (3300, 6789)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +124,9 @@ def monitors(text: str) -> tuple[Monitor, ...]:
     else:
         identifier.host(host)
     if not port:
+        # Tried at both, where it names none.
         return tuple(Monitor(host=host, port=one) for one in MONITOR_PORTS)
-    return (Monitor(host=host, port=grammar.whole(1, HIGHEST_PORT)(port)),)
+    return (Monitor(host=host, port=grammar.whole(1, grammar.HIGHEST_PORT)(port)),)
 
 
 def _split(text: str) -> tuple[str, str]:

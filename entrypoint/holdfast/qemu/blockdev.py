@@ -2,13 +2,13 @@
 
 from holdfast.host import Host
 from holdfast.machine import Aio, Disk, Format, Machine, RbdImage
+from holdfast.machine.ceph import ADMIN
 from holdfast.qemu import boot, slots
 from holdfast.qemu import disk as guest
 from holdfast.qemu.spelling import Blockdev, Device, Object, Part
 from holdfast.qemu.wiring import Ceph, Wiring
 
 CEPH_KEY = "ceph-key"
-ADMIN = "admin"
 NO_CONF = "/dev/null"  # without one, librados looks for /etc/ceph/ceph.conf
 BLOCK = "virtio-blk-pci"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from holdfast.grammar.identifier import SERIAL_LENGTH
 from holdfast.machine import Bus, Cache, Disk, DiskKind, Machine
 from holdfast.machine.board import bus_of, is_i440fx, on_bus, on_port
 from holdfast.qemu import slots
@@ -19,7 +20,6 @@ CDROMS = {Bus.scsi: "scsi-cd", Bus.sata: "ide-cd", Bus.ide: "ide-cd", Bus.usb: "
 LUN = "scsi-block"
 
 THREADED = frozenset({Bus.virtio, Bus.scsi})
-SERIAL_LENGTH = 20
 
 
 def is_threaded(machine: Machine, disk: Disk) -> bool:

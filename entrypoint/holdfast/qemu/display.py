@@ -2,6 +2,7 @@
 
 from holdfast.machine import Arch, Machine, Spice, Video, Vnc
 from holdfast.machine.board import is_i440fx
+from holdfast.machine.display import FIRST_VNC_PORT
 from holdfast.qemu import slots
 from holdfast.qemu.spelling import Device, Object, Part, Setting, keyed
 from holdfast.qemu.system import ORIGIN_VIDEO
@@ -10,7 +11,6 @@ from holdfast.qemu.wiring import Wiring
 SPICE_PASSWORD = "spice-password"  # noqa: S105 - the id of the object, not what it holds
 VNC_PASSWORD = "vnc-password"  # noqa: S105 - likewise
 SCREEN_TLS = "screen-tls"
-FIRST_VNC_PORT = 5900  # QEMU counts displays from here
 
 ADAPTERS = {Video.std: "VGA", Video.virtio: "virtio-vga", Video.qxl: "qxl-vga"}
 # A board without legacy VGA takes none that needs it.

@@ -1,10 +1,9 @@
 """The guest's memory: what it starts with, what can be plugged into it, and the balloon."""
 
-from holdfast.machine import Machine
+from holdfast.machine import MIB, Machine
 from holdfast.qemu import slots
 from holdfast.qemu.spelling import Device, Object, Part, Setting, keyed
 
-MIB = 1024**2
 RAM = "ram"
 PLUGGED = "memory-plugged"
 

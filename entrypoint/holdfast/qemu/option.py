@@ -75,6 +75,7 @@ class Option:
 
 
 IMAGE = "image"
+OFF = frozenset({"off", "no", "n", "false"})  # QEMU's words for a switch that is
 
 
 def scan(words: Sequence[str]) -> list[Option]:

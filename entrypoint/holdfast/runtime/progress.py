@@ -5,10 +5,10 @@ import time
 from typing import Self
 
 from holdfast import log
+from holdfast.machine import MIB
 
 WIDTH = 30
 EVERY = 10.0  # seconds between two lines in a log
-MIB = 1024**2
 
 
 class Progress:

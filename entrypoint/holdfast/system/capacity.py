@@ -8,8 +8,8 @@ from pathlib import Path
 from holdfast.errors import HostLacks, Outgrown
 from holdfast.grammar.cpu import spelled
 from holdfast.host import Host
-from holdfast.host.overhead import MIB, ceiling, needed
-from holdfast.machine import Machine
+from holdfast.host.overhead import ceiling, needed
+from holdfast.machine import MIB, Machine
 from holdfast.system import cgroup, rlimit
 
 MEMINFO = "/proc/meminfo"

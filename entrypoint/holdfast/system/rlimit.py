@@ -5,8 +5,8 @@ import resource
 import subprocess
 
 from holdfast.errors import HostLacks, together
-from holdfast.host.overhead import GIB, MIB, most
-from holdfast.machine import Machine, RbdImage
+from holdfast.host.overhead import most
+from holdfast.machine import GIB, MIB, Machine, RbdImage
 from holdfast.system import cgroup
 
 # Processes and threads at the same time: the launcher with its helpers, and QEMU without its CPUs.

@@ -10,8 +10,8 @@ from describing import faults, machine
 from holdfast.cli import memory
 from holdfast.errors import Outgrown
 from holdfast.host import Host, Kvm
-from holdfast.host.overhead import GIB, MIB, ceiling, headroom, needed
-from holdfast.machine import Disk, Format, LocalPath, RbdImage, Spice, Tpm
+from holdfast.host.overhead import ceiling, headroom, needed
+from holdfast.machine import GIB, MIB, Disk, Format, LocalPath, RbdImage, Spice, Tpm
 from holdfast.system import capacity
 
 HOST = Host(name="a", machine_id="m", boot_id="b", kvm=Kvm.usable)

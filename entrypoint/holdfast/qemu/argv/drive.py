@@ -13,7 +13,7 @@ from holdfast.qemu.argv.images import (
     rbd_members,
     rbd_url,
 )
-from holdfast.qemu.option import IMAGE, Option
+from holdfast.qemu.option import IMAGE, OFF, Option
 from holdfast.qemu.spelling import keyed_pairs
 from holdfast.qemu.wiring import Wiring
 
@@ -21,7 +21,6 @@ Pairs = tuple[tuple[str, str], ...]
 
 # QEMU takes werror and rerror only for these interfaces; without `if` a PC's drive is one of them.
 REPORTS_ERRORS = frozenset({"", "ide", "scsi", "virtio", "none"})
-OFF = frozenset({"off", "no", "n", "false"})
 
 SHORT_FORMS: dict[str, Pairs] = {
     IMAGE: (("index", "0"), ("media", "disk")),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from holdfast.dataclass import dataclass, field
 from holdfast.errors import UsageError, shortened
 from holdfast.machine import Cache, Disk, DiskKind, LocalPath, RbdImage
+from holdfast.machine.ceph import ADMIN
 from holdfast.qemu.blockdev import CEPH_KEY
 from holdfast.qemu.wiring import Ceph
 
@@ -23,7 +24,7 @@ class RbdUse:
     """An RBD image as the user's options open it."""
 
     image: RbdImage
-    user: str = "admin"
+    user: str = ADMIN
     writable: bool = True
 
 
@@ -62,7 +63,7 @@ def rbd_url(text: str, *, writable: bool) -> RbdUse:
     parts = [plain(part) for part in re.split(r"(?<!\\)/", name)]
     if len(parts) not in (2, 3) or not all(parts):
         raise UsageError(f"{shortened(text)}: must be rbd:pool/image or rbd:pool/namespace/image")
-    user = next((plain(one[3:]) for one in settings if one.startswith("id=")), "admin")
+    user = next((plain(one[3:]) for one in settings if one.startswith("id=")), ADMIN)
     image = RbdImage(pool=parts[0], namespace="/".join(parts[1:-1]), image=parts[-1])
     return RbdUse(image=image, user=user, writable=writable and not snapshot)
 
@@ -75,7 +76,7 @@ def rbd_members(given: Mapping[str, object], *, writable: bool) -> RbdUse:
     pool, image, space = (str(given.get(key, "")) for key in ("pool", "image", "namespace"))
     return RbdUse(
         image=RbdImage(pool=pool, namespace=space, image=image),
-        user=str(given.get("user", "admin")),
+        user=str(given.get("user", ADMIN)),
         writable=writable and "snapshot" not in given,
     )
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from holdfast.dataclass import dataclass
 from holdfast.machine import Disk
-from holdfast.qemu.argv.drive import OFF
 from holdfast.qemu.argv.images import LOCAL_DRIVERS, Images, ceph_members, path_of, rbd_members
-from holdfast.qemu.option import Option, as_text, flattened, nested, parsed
+from holdfast.qemu.option import OFF, Option, as_text, flattened, nested, parsed
 from holdfast.qemu.spelling import as_json, keyed_pairs
 from holdfast.qemu.wiring import Wiring
 

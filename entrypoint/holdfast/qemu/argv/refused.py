@@ -3,7 +3,7 @@
 import re
 
 from holdfast.errors import UsageError
-from holdfast.qemu.option import Option
+from holdfast.qemu.option import OFF, Option
 
 PROCESS = "QEMU must stay the launcher's own child, under the user it gives it"
 START = "the launcher starts the guest when its lock is sure, and nobody else may"
@@ -24,7 +24,6 @@ HINT = "Leave it out; with EXEC=yes QEMU gets every option, and runs without loc
 
 # What two QEMUs need to write to one image. Keys may be nested: file.locking.
 SHARING = re.compile(r"(?:.*\.)?(?:(?P<locking>locking)|share-rw|force-share)")
-OFF = frozenset({"off", "no", "n", "false"})
 
 
 def refuse(option: Option) -> None:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from holdfast.dataclass import dataclass, field
 from holdfast.errors import FOLDER, ConfigError, HostLacks, reason
-from holdfast.machine.ceph import ETC_CEPH, Access, Monitor
+from holdfast.machine.ceph import ADMIN, ETC_CEPH, Access, Monitor
 
 if TYPE_CHECKING:
     from configparser import RawConfigParser
 
 OWN_USER = "holdfast"
-ADMIN = "admin"
 KEY_HEADER = struct.Struct("<HIIH")  # type, seconds, nanoseconds, length of the secret
 
 
