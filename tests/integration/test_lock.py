@@ -1,6 +1,6 @@
 """The protocol against a real etcd: every compare is shown to hold by breaking what it guards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -16,6 +16,8 @@ from holdfast.host import Host
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.names import Names
 from holdfast.ownership.records import Claim, Image, ImageKind, clients_of, encode, left_to_time
+from holdfast.ownership.session import Session
+from holdfast.ownership.taking import Taking
 from holdfast.ownership.verdict import Verdict, judge
 
 pytestmark = pytest.mark.integration
@@ -53,6 +55,18 @@ def left(names: Names) -> set[str]:
 Taker = Callable[..., Hold]
 
 
+def claimed(
+    store: Store, names: Names, host: str, disks: Sequence[Image], tpm: bytes = b""
+) -> Hold:
+    """A hold that has gone as far as its claims."""
+    session = Session(store, names, HOSTS[host], 10)
+    taking = Taking(session, seen(store, names), disks)
+    claims = taking.lock()
+    assert claims is not None
+    taking.raise_epoch()
+    return Hold(session, taking.claim(claims), lambda: tpm)
+
+
 @pytest.fixture
 def taken(store: Store, names: Names) -> Taker:
     """A hold that has gone as far as its record."""
@@ -63,13 +77,9 @@ def taken(store: Store, names: Names) -> Taker:
         disks: tuple[Image, ...] = (DISK,),
         vm: Names = names,
         clients: tuple[str, ...] = (),
+        tpm: bytes = b"",
     ) -> Hold:
-        hold = Hold(store, vm, HOSTS[host], 10)
-        now = seen(store, vm)
-        claims = hold.take(now, disks)
-        assert claims is not None
-        hold.raise_epoch(now)
-        hold.claim(disks, claims)
+        hold = claimed(store, vm, host, disks, tpm)
         hold.record(disks, frozenset(clients))
         return hold
 
@@ -78,8 +88,8 @@ def taken(store: Store, names: Names) -> Taker:
 
 def test_one_takes_and_the_other_does_not(store: Store, names: Names, taken: Taker) -> None:
     hold = taken("a")
-    assert Hold(store, names, HOSTS["b"], 10).take(seen(store, names), [DISK]) is None
-    assert hold.look()[0] is Verdict.held
+    assert Taking(Session(store, names, HOSTS["b"], 10), seen(store, names), [DISK]).lock() is None
+    assert hold.session.look()[0] is Verdict.held
 
 
 def test_nothing_stays_of_a_clean_stop_but_the_epoch(
@@ -101,23 +111,23 @@ def test_addresses_are_claimed_with_the_disks_and_go_with_them(store: Store, nam
         return {key.removeprefix(names.claims) for key in found}
 
     def take(addresses: tuple[str, ...]) -> Hold:
-        hold = Hold(store, names, HOSTS["a"], 10)
-        now = seen(store, names)
-        claims = hold.take(now, [DISK], addresses)
+        session = Session(store, names, HOSTS["a"], 10)
+        taking = Taking(session, seen(store, names), [DISK], addresses)
+        claims = taking.lock()
         assert claims is not None
-        hold.raise_epoch(now)
+        taking.raise_epoch()
         before = store.requests
-        hold.claim([DISK], claims)
+        hold = Hold(session, taking.claim(claims))
         assert store.requests == before + 1
         hold.record([DISK], frozenset())
         return hold
 
     crashed = take(ADDRESSES)
     assert claimed() == {DISK.id, *ADDRESSES}
-    store.revoke(crashed.lease)
+    store.revoke(crashed.session.lease)
     after = take(ADDRESSES[:1])
     assert claimed() == {DISK.id, ADDRESSES[0]}
-    store.revoke(after.lease)
+    store.revoke(after.session.lease)
     assert not crashed.take_again()
     assert after.take_again()
     after.release(b"{}", clean=True)
@@ -128,7 +138,7 @@ def test_the_epoch_only_goes_up(taken: Taker) -> None:
     epochs = []
     for host in "abab":
         hold = taken(host)
-        epochs.append(hold.epoch)
+        epochs.append(hold.taken.epoch)
         hold.release(b"{}", clean=True)
     assert epochs == [1, 2, 3, 4]
 
@@ -141,17 +151,17 @@ def test_a_taker_that_judged_by_old_keys_does_not_win(
 ) -> None:
     judged = seen(store, names)
     etcd_server.ctl("put", attrgetter(key)(names), "0")
-    assert Hold(store, names, HOSTS["a"], 10).take(judged, [DISK]) is None
+    assert Taking(Session(store, names, HOSTS["a"], 10), judged, [DISK]).lock() is None
     assert names.lock not in seen(store, names).items
 
 
 def test_a_holder_sees_a_new_owner(taken: Taker, etcd_server: Etcd, names: Names) -> None:
     old = taken("a")
     etcd_server.ctl("del", names.lock)
-    assert old.look()[0] is Verdict.vacant
+    assert old.session.look()[0] is Verdict.vacant
     new = taken("b")
-    assert old.look()[0] is Verdict.lost
-    assert new.epoch == old.epoch + 1
+    assert old.session.look()[0] is Verdict.lost
+    assert new.taken.epoch == old.taken.epoch + 1
     assert not old.take_again()
 
 
@@ -169,17 +179,17 @@ def test_a_late_record_of_the_old_owner_hides_nothing(
     after = seen(store, names)
     assert after.items[names.fence] == record
     assert names.power not in after.items
-    assert judge(after, names, new.standing) is Verdict.held
+    assert judge(after, names, new.session.standing) is Verdict.held
 
 
 def test_a_holder_takes_its_lock_again(taken: Taker, etcd_server: Etcd, names: Names) -> None:
     hold = taken("a")
-    etcd_server.ctl("lease", "revoke", f"{hold.lease:x}")
-    assert not hold.renew()
-    assert hold.look()[0] is Verdict.vacant
+    etcd_server.ctl("lease", "revoke", f"{hold.session.lease:x}")
+    assert not hold.session.renew(timed=hold.taken.timed)
+    assert hold.session.look()[0] is Verdict.vacant
     assert hold.take_again()
-    assert hold.look()[0] is Verdict.held
-    assert hold.renew()
+    assert hold.session.look()[0] is Verdict.held
+    assert hold.session.renew(timed=hold.taken.timed)
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
@@ -230,7 +240,7 @@ def test_a_stop_after_the_lease_ran_out_is_still_clean(
     store: Store, taken: Taker, etcd_server: Etcd, names: Names
 ) -> None:
     hold = taken("a")
-    etcd_server.ctl("lease", "revoke", f"{hold.lease:x}")
+    etcd_server.ctl("lease", "revoke", f"{hold.session.lease:x}")
     hold.release(b"{}", clean=True)
     assert set(seen(store, names).items) == left(names)
 
@@ -245,7 +255,7 @@ def test_a_record_is_not_written_without_its_claims(
 
 
 def other(names: Names) -> Names:
-    prefix = names.claims.removesuffix("/_claims/")
+    prefix = names.prefix
     return Names.of(prefix, "8", f"{prefix}/8/lock")
 
 
@@ -253,7 +263,7 @@ def test_a_disk_of_a_running_vm_is_refused(store: Store, names: Names, taken: Ta
     hold = taken("a")
     with pytest.raises(ConfigError, match="in use by VM 7"):
         taken("b", vm=other(names))
-    assert hold.look()[0] is Verdict.held
+    assert hold.session.look()[0] is Verdict.held
 
 
 def test_a_disk_that_a_dead_vm_left_is_taken_from_it(
@@ -262,7 +272,7 @@ def test_a_disk_that_a_dead_vm_left_is_taken_from_it(
     dead = taken("a")
     etcd_server.ctl("del", names.lock)
     taken("b", vm=other(names))
-    assert dead.look()[0] is Verdict.lost, "its epoch is raised, so it may not go on"
+    assert dead.session.look()[0] is Verdict.lost, "its epoch is raised, so it may not go on"
     assert not dead.take_again()
 
 
@@ -292,9 +302,7 @@ def test_the_clients_of_an_earlier_owner_are_suspects(
     taken: Taker, names: Names, store: Store
 ) -> None:
     taken("a", disks=(IN_CEPH,), clients=("10.0.0.1:0/7",)).release(b"{}", clean=False)
-    hold = Hold(store, names, HOSTS["b"], 10)
-    assert hold.take(seen(store, names), [IN_CEPH]) is not None
-    assert hold.suspects == {"10.0.0.1:0/7"}
+    assert claimed(store, names, "b", [IN_CEPH]).taken.suspects == {"10.0.0.1:0/7"}
 
 
 def test_the_clients_of_a_dead_vm_come_with_its_disk(
@@ -303,13 +311,7 @@ def test_the_clients_of_a_dead_vm_come_with_its_disk(
     taken("a", disks=(IN_CEPH,), clients=("10.0.0.1:0/7",))
     etcd_server.ctl("del", names.lock)
     heir = other(names)
-    now = seen(store, heir)
-    hold = Hold(store, heir, HOSTS["b"], 10)
-    claims = hold.take(now, [IN_CEPH])
-    assert claims is not None
-    hold.raise_epoch(now)
-    hold.claim([IN_CEPH], claims)
-    assert hold.suspects == {"10.0.0.1:0/7"}
+    assert claimed(store, heir, "b", [IN_CEPH]).taken.suspects == {"10.0.0.1:0/7"}
     # Should this one die before it has fenced, the next finds them in its record.
     record = seen(store, heir).items[heir.fence]
     assert clients_of(record) == {"10.0.0.1:0/7"}
@@ -323,7 +325,7 @@ def test_a_disk_that_the_keys_name_no_more_is_set_free(
     etcd_server.ctl("del", names.lock)
     taken("b", disks=())
     assert names.claims + DISK.id not in store.read(Range(key=names.claims, prefix=True)).items
-    assert taken("a", vm=other(names)).look()[0] is Verdict.held
+    assert taken("a", vm=other(names)).session.look()[0] is Verdict.held
 
 
 def test_the_claim_of_another_vm_is_not_set_free(
@@ -334,7 +336,7 @@ def test_the_claim_of_another_vm_is_not_set_free(
     heir = taken("b", vm=other(names))
     taken("a", disks=())
     assert names.claims + DISK.id in store.read(Range(key=names.claims, prefix=True)).items
-    assert heir.look()[0] is Verdict.held
+    assert heir.session.look()[0] is Verdict.held
 
 
 def test_two_disks_of_one_dead_vm_are_taken_together(
@@ -343,7 +345,7 @@ def test_two_disks_of_one_dead_vm_are_taken_together(
     second = Image(disk="data", kind=ImageKind.file, id="file/m1/srv/data.raw")
     taken("a", disks=(DISK, second))
     etcd_server.ctl("del", names.lock)
-    assert taken("b", vm=other(names), disks=(DISK, second)).look()[0] is Verdict.held
+    assert taken("b", vm=other(names), disks=(DISK, second)).session.look()[0] is Verdict.held
 
 
 SHARED = Image(disk="root", kind=ImageKind.shared, id="shared/a-folder/disk.raw")
@@ -354,41 +356,36 @@ def test_where_time_guards_a_renewal_is_witnessed(
 ) -> None:
     """A lease that is renewed says nothing of the lock: a leader that was replaced may answer."""
     timed, untimed = taken(disks=(SHARED,)), taken(vm=other(names))
-    assert timed.renew()
-    before = timed.last_resort()
+    assert timed.session.renew(timed=timed.taken.timed)
+    before = timed.session.last_resort()
     for hold in (timed, untimed):
-        etcd_server.ctl("del", hold.names.lock)
-    assert not timed.renew()
-    assert timed.last_resort() == before
-    assert untimed.renew()
+        etcd_server.ctl("del", hold.session.names.lock)
+    assert not timed.session.renew(timed=timed.taken.timed)
+    assert timed.session.last_resort() == before
+    assert untimed.session.renew(timed=untimed.taken.timed)
 
 
 def test_who_comes_after_a_record_that_only_time_has_stopped_outlasts_it(
     store: Store, names: Names, taken: Taker
 ) -> None:
     first = taken(disks=(SHARED,))
-    assert not first.outlast
-    first.abandon()
+    assert not first.taken.outlast
+    first.session.abandon()
     second = taken("b", disks=(SHARED,))
-    assert second.outlast
+    assert second.taken.outlast
     second.release(b"{}", clean=True)
-    assert not taken("a", disks=(SHARED,)).outlast
+    assert not taken("a", disks=(SHARED,)).taken.outlast
 
 
 def test_a_disk_taken_from_another_vm_is_outlasted_by_whoever_comes_next(
     store: Store, names: Names, taken: Taker
 ) -> None:
     """A taker that dies while it waits has left no record of its own: the claim brings one along."""
-    taken(disks=(SHARED,)).abandon()
+    taken(disks=(SHARED,)).session.abandon()
     theirs = other(names)
-    hold = Hold(store, theirs, HOSTS["b"], 10)
-    now = seen(store, theirs)
-    claims = hold.take(now, [SHARED])
-    assert claims is not None
-    hold.raise_epoch(now)
-    hold.claim([SHARED], claims)
-    assert hold.outlast
-    hold.abandon()
+    hold = claimed(store, theirs, "b", [SHARED])
+    assert hold.taken.outlast
+    hold.session.abandon()
     assert left_to_time(seen(store, theirs).items[theirs.fence])
 
 
@@ -397,14 +394,14 @@ def test_a_release_that_wrote_nothing_is_no_release(
 ) -> None:
     """The lock runs out between the look and the transaction: `power=off` must not get lost."""
     hold = taken("a")
-    looked = hold.look
+    looked = hold.session.look
 
     def look_and_lose() -> object:
         found = looked()
-        etcd_server.ctl("lease", "revoke", f"{hold.lease:x}")
+        etcd_server.ctl("lease", "revoke", f"{hold.session.lease:x}")
         return found
 
-    monkeypatch.setattr(hold, "look", look_and_lose)
+    monkeypatch.setattr(hold.session, "look", look_and_lose)
     with pytest.raises(Unreachable):
         hold.release(b"{}", clean=True, power_off=True)
     monkeypatch.undo()
@@ -423,14 +420,14 @@ def wipe(etcd: Etcd, names: Names) -> None:
 def test_an_owner_writes_back_what_a_wiped_etcd_has_lost(
     store: Store, names: Names, taken: Taker, etcd_server: Etcd
 ) -> None:
-    hold = taken("a", disks=(IN_CEPH,), clients=("10.0.0.1:0/7",))
-    hold.tpm = lambda: b"what a guest has sealed its disk with"
-    hold.keep_tpm(hold.tpm())
+    tpm = b"what a guest has sealed its disk with"
+    hold = taken("a", disks=(IN_CEPH,), clients=("10.0.0.1:0/7",), tpm=tpm)
+    hold.keep_tpm(tpm)
     before = {key: item.value for key, item in everything(store, names).items()}
     wipe(etcd_server, names)
-    assert hold.look()[0] is Verdict.outdated
+    assert hold.session.look()[0] is Verdict.outdated
     assert hold.restore()
-    assert hold.look()[0] is Verdict.held
+    assert hold.session.look()[0] is Verdict.held
     after = {key: item.value for key, item in everything(store, names).items()}
     assert {key: value for key, value in after.items() if key != names.lock} == {
         key: value for key, value in before.items() if key != names.lock
@@ -451,10 +448,10 @@ def test_an_owner_goes_on_in_an_etcd_of_yesterday(
     for key, value in ((names.epoch, "0"), (names.fence, "of yesterday")):
         etcd_server.ctl("put", key, value)
     etcd_server.ctl("del", names.lock)
-    assert hold.look()[0] is Verdict.outdated
+    assert hold.session.look()[0] is Verdict.outdated
     assert hold.restore()
     assert seen(store, names).items[names.epoch].value == b"1"
-    assert hold.look()[0] is Verdict.held
+    assert hold.session.look()[0] is Verdict.held
 
 
 def test_a_record_that_was_lost_alone_is_written_back(
@@ -503,7 +500,7 @@ def test_a_taker_in_between_is_not_hidden(
 
     monkeypatch.setattr(store, "read", taken_meanwhile)
     assert not hold.restore()
-    assert hold.look()[0] is not Verdict.held
+    assert hold.session.look()[0] is not Verdict.held
 
 
 def test_what_an_older_history_has_left_is_given_away_cleanly(
@@ -519,8 +516,8 @@ def test_what_an_older_history_has_left_is_given_away_cleanly(
 
 def test_two_trees_have_two_ids(store: Store, taken: Taker, names: Names) -> None:
     first = taken("a")
-    other = Names.of(f"{names.claims.removesuffix('/_claims/')}-2", "7", "/x/lock")
+    other = Names.of(f"{names.prefix}-2", "7", "/x/lock")
     second = taken("a", vm=other)
-    assert first.tree != second.tree
+    assert first.taken.tree != second.taken.tree
     first.release(b"{}", clean=True)
-    assert taken("b").tree == first.tree
+    assert taken("b").taken.tree == first.taken.tree

@@ -30,7 +30,9 @@ from holdfast.ownership import legacy
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.names import Names
 from holdfast.ownership.records import Claim, Image, ImageKind, decode_fence, encode
+from holdfast.ownership.session import Session
 from holdfast.ownership.takeover import take_over
+from holdfast.ownership.taking import Taking
 from holdfast.ownership.verdict import Verdict
 from holdfast.storage.image_claim import ImageClaim
 
@@ -109,13 +111,12 @@ def left(store: Store, names: Names, **more: object) -> None:
 
 
 def take(store: Store, names: Names) -> Hold:
-    hold = Hold(store, names, HERE, 60)
-    now = seen(store, names)
-    claims = hold.take(now, [DISK])
+    session = Session(store, names, HERE, 60)
+    taking = Taking(session, seen(store, names), [DISK])
+    claims = taking.lock()
     assert claims is not None
-    hold.raise_epoch(now)
-    hold.claim([DISK], claims)
-    return hold
+    taking.raise_epoch()
+    return Hold(session, taking.claim(claims))
 
 
 TOMBSTONES = {"epoch": legacy.EPOCH, "fence": legacy.FENCE}
@@ -132,10 +133,10 @@ def test_a_vm_is_moved_when_it_is_taken(store: Store, names: Names) -> None:
     hold = take(store, names)
     assert store.requests - before == 5, "look, lease, lock, epoch, claims: none more"
     found = values(store, names)
-    assert (hold.epoch, found[names.epoch]) == (5, b"5")
+    assert (hold.taken.epoch, found[names.epoch]) == (5, b"5")
     record = decode_fence(found[names.fence])
     assert (record.images, record.clients, record.heard) == ((DISK,), (), (CLIENT,))
-    assert (hold.suspects, hold.heard) == (frozenset(), frozenset({CLIENT}))
+    assert (hold.taken.suspects, hold.taken.heard) == (frozenset(), frozenset({CLIENT}))
     assert found[names.pinned] == found[names.legacy.pinned]
     assert found[names.tpm] == found[names.legacy.tpm], "moving deletes nothing"
     assert stand(store, names)
@@ -147,9 +148,13 @@ def test_a_vm_is_moved_when_it_is_taken(store: Store, names: Names) -> None:
 
 def test_a_taker_that_dies_leaves_what_it_found(store: Store, names: Names) -> None:
     left(store, names)
-    take(store, names).abandon()
+    take(store, names).session.abandon()
     second = take(store, names)
-    assert (second.epoch, second.heard, second.suspects) == (6, frozenset({CLIENT}), frozenset())
+    assert (second.taken.epoch, second.taken.heard, second.taken.suspects) == (
+        6,
+        frozenset({CLIENT}),
+        frozenset(),
+    )
     second.release(b"{}", clean=True)
     assert names.legacy.tpm not in values(store, names)
 
@@ -159,9 +164,9 @@ def test_a_move_whose_reply_was_lost_was_made_whole_or_not_at_all(
     store: Store, names: Names, done: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left(store, names)
-    hold = Hold(store, names, HERE, 60)
-    now = seen(store, names)
-    assert hold.take(now, [DISK])
+    session = Session(store, names, HERE, 60)
+    taking = Taking(session, seen(store, names), [DISK])
+    assert taking.lock()
     real = store.txn
 
     def losing(*request: Any) -> Reply:
@@ -173,27 +178,29 @@ def test_a_move_whose_reply_was_lost_was_made_whole_or_not_at_all(
     before = values(store, names)
     monkeypatch.setattr(store, "txn", losing)
     with pytest.raises(Unreachable):
-        hold.raise_epoch(now)
-    hold.abandon()
+        taking.raise_epoch()
+    session.abandon()
     before.pop(names.lock)
     assert (values(store, names) == before) is not done
     after = take(store, names)
-    assert (after.epoch, after.heard) == (6 if done else 5, frozenset({CLIENT}))
+    assert (after.taken.epoch, after.taken.heard) == (6 if done else 5, frozenset({CLIENT}))
     assert stand(store, names)
 
 
 def test_a_move_that_was_sent_twice_was_made_once(store: Store, names: Names) -> None:
     """The second copy finds what the first has written."""
     left(store, names)
-    hold = Hold(store, names, HERE, 60)
-    now = seen(store, names)
-    assert hold.take(now, [DISK])
+    session = Session(store, names, HERE, 60)
+    taking = Taking(session, seen(store, names), [DISK])
+    claims = taking.lock()
+    assert claims is not None
     real = store.txn
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "txn", lambda *request: (real(*request), real(*request))[1])
-        hold.raise_epoch(now)
-    assert hold.epoch == 5
-    assert hold.look()[0] is Verdict.held
+        taking.raise_epoch()
+    assert session.look()[0] is Verdict.held
+    hold = Hold(session, taking.claim(claims))
+    assert hold.taken.epoch == 5
     hold.record([DISK], frozenset())
 
 
@@ -202,13 +209,13 @@ def test_what_changes_there_under_a_taker_ends_its_try(
     store: Store, names: Names, key: str
 ) -> None:
     left(store, names)
-    hold = Hold(store, names, HERE, 60)
-    now = seen(store, names)
-    assert hold.take(now, [DISK])
+    session = Session(store, names, HERE, 60)
+    taking = Taking(session, seen(store, names), [DISK])
+    assert taking.lock()
     store.txn(success=[Put(key=getattr(names.legacy, key), value=b"8")])
     before = values(store, names)
     with pytest.raises(OwnershipLost):
-        hold.raise_epoch(now)
+        taking.raise_epoch()
     assert values(store, names) == before
 
 
@@ -216,12 +223,12 @@ def test_tombstones_come_back_with_the_lock(store: Store, names: Names) -> None:
     """Somebody has deleted one; an older launcher might have come meanwhile."""
     hold = take(store, names)
     hold.record([DISK], frozenset())
-    store.revoke(hold.lease)
+    store.revoke(hold.session.lease)
     etcd_gone(store, names.legacy.epoch)
     assert not hold.take_again()
     assert hold.restore()
     assert stand(store, names)
-    assert hold.look()[0] is Verdict.held
+    assert hold.session.look()[0] is Verdict.held
 
 
 def etcd_gone(store: Store, *keys: str) -> None:
@@ -235,9 +242,9 @@ def test_an_older_launcher_that_was_there_is_not_hidden(
     """The tombstones were deleted while we had no lock: such a one has taken the VM, and is gone again."""
     hold = take(store, names)
     hold.record([DISK], frozenset())
-    store.revoke(hold.lease)
+    store.revoke(hold.session.lease)
     store.txn(success=[Put(key=names.legacy.epoch, value=epoch)])
-    assert hold.look()[0] is Verdict.contested
+    assert hold.session.look()[0] is Verdict.contested
     assert not hold.take_again()
     assert not hold.restore()
     assert names.lock not in values(store, names)
@@ -250,14 +257,14 @@ def test_an_etcd_of_before_the_move_gets_all_of_it(store: Store, names: Names) -
     hold.record([DISK], frozenset({"10.0.0.2:0/8"}))
     etcd_gone(store, *everything(store, names))
     store.txn(success=[Put(key=key, value=value) for key, value in yesterday.items()])
-    assert hold.look()[0] is Verdict.outdated
+    assert hold.session.look()[0] is Verdict.outdated
     assert hold.restore()
     found = values(store, names)
     assert stand(store, names)
     assert found[names.epoch] == b"5"
     assert decode_fence(found[names.fence]).clients == ("10.0.0.2:0/8",)
     hold.release(b"{}", clean=True)
-    assert take(store, names).epoch == 6
+    assert take(store, names).taken.epoch == 6
 
 
 def test_an_owner_that_an_etcd_of_before_the_move_has_seen_is_not_hidden(
@@ -267,7 +274,7 @@ def test_an_owner_that_an_etcd_of_before_the_move_has_seen_is_not_hidden(
     hold.record([DISK], frozenset())
     etcd_gone(store, *everything(store, names))
     store.txn(success=[Put(key=names.legacy.epoch, value=b"2")])
-    assert hold.look()[0] is Verdict.lost
+    assert hold.session.look()[0] is Verdict.lost
     assert not hold.restore()
 
 
@@ -284,14 +291,14 @@ def test_a_disk_is_taken_from_a_dead_vm_wherever_its_records_are(
     claim = Claim(vm="8", lock=theirs.lock, epoch=4, machine_id="m1")
     store.txn(success=[Put(key=names.claims + DISK.id, value=encode(claim))])
     if moved:
-        take(store, theirs).abandon()
+        take(store, theirs).session.abandon()
     before = values(store, names)
     ours = take(store, names)
     after = values(store, names)
     raised = {theirs.epoch: b"6"} if moved else {theirs.legacy.epoch: b"5"}
     changed = {key: after[key] for key in after if "/8/" in key and after[key] != before.get(key)}
     assert changed == raised
-    assert (ours.suspects, ours.heard) == (frozenset(), frozenset({CLIENT}))
+    assert (ours.taken.suspects, ours.taken.heard) == (frozenset(), frozenset({CLIENT}))
     assert decode_fence(after[names.fence]).heard == (CLIENT,), "should this one die, too"
 
 

@@ -24,6 +24,8 @@ from holdfast.host import Host
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.names import Names
 from holdfast.ownership.records import Image, ImageKind, decode_fence
+from holdfast.ownership.session import Session
+from holdfast.ownership.taking import Taking
 
 pytestmark = pytest.mark.integration
 
@@ -64,15 +66,17 @@ def test_who_follows_an_older_launcher_knows_whom_to_shut_out(
     puts = {names.legacy.epoch: owner["epoch"], names.legacy.fence: owner["fence"]}
     puts |= {names.claims + image.id: claim for image in record.images}
     store.txn(success=[Put(key=key, value=value.encode()) for key, value in puts.items()])
-    hold = Hold(store, names, Host(name="b", machine_id=record.machine_id, boot_id="b"), 10)
+    host = Host(name="b", machine_id=record.machine_id, boot_id="b")
+    session = Session(store, names, host, 10)
     seen = store.read(Range(key=f"/{vm}/7/", prefix=True))
-    claims = hold.take(seen, record.images)
+    taking = Taking(session, seen, record.images)
+    claims = taking.lock()
     assert claims is not None
-    hold.raise_epoch(seen)
-    hold.claim(record.images, claims)
-    hold.record(record.images, frozenset())
-    assert hold.epoch == record.epoch + 1
-    assert hold.heard == set(record.clients)
+    taking.raise_epoch()
+    taken = taking.claim(claims)
+    Hold(session, taken).record(record.images, frozenset())
+    assert taken.epoch == record.epoch + 1
+    assert taken.heard == set(record.clients)
 
 
 def test_fields_that_came_later_are_passed_over(
@@ -143,13 +147,14 @@ def test_a_disk_that_a_newer_launcher_has_claimed_is_not_taken(
     names = Names.of(f"/{vm}", "7", f"/{vm}/7/lock")
     disk = Image(disk="root", kind=ImageKind.file, id="file/m1/x")
     etcd_server.ctl("put", names.claims + disk.id, of_tomorrow({"owner": "8"}))
-    hold = Hold(store, names, Host(name="b", machine_id="m1", boot_id="b"), 10)
+    session = Session(store, names, Host(name="b", machine_id="m1", boot_id="b"), 10)
     seen = store.read(Range(key=f"/{vm}/7/", prefix=True))
-    claims = hold.take(seen, [disk])
+    taking = Taking(session, seen, [disk])
+    claims = taking.lock()
     assert claims is not None
-    hold.raise_epoch(seen)
+    taking.raise_epoch()
     with pytest.raises(ConfigError, match=NEWER):
-        hold.claim([disk], claims)
+        taking.claim(claims)
     assert etcd_server.get(names.claims + disk.id) == of_tomorrow({"owner": "8"})
 
 

@@ -4,7 +4,7 @@ The words are those of etcd's v3 API (rpc.proto): a transaction compares, then d
 of operations, all at one revision.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from holdfast.dataclass import dataclass, field
 
@@ -78,6 +78,10 @@ class Reply:
     def revision_of(self, key: str) -> int:
         """When the key was last written; 0 if it does not exist (as Unchanged takes it)."""
         return self.items[key].mod_revision if key in self.items else 0
+
+    def unchanged(self, keys: Iterable[str]) -> "list[Unchanged]":
+        """Compare each key with how it was read."""
+        return [Unchanged(key=key, revision=self.revision_of(key)) for key in keys]
 
 
 def written_by(

@@ -19,7 +19,9 @@ from holdfast.machine import Machine, Tpm
 from holdfast.ownership import address_claim, legacy
 from holdfast.ownership.lock import Hold
 from holdfast.ownership.records import Image, trees_of
+from holdfast.ownership.session import Session
 from holdfast.ownership.takeover import SOON, claims_of, judge_images
+from holdfast.ownership.taking import Taking
 from holdfast.ownership.verdict import Obstacle, barred
 from holdfast.system import capacity
 
@@ -138,8 +140,10 @@ class Contender:
             raise Obstacle("; ".join(taken.values()), keys=[prefix + one.id for one in taken])
 
     def _leave_others_disks(self, plan: Plan, look: Look, claims: Reply) -> None:
-        """What another VM has left is, under [vms] of host.toml, not everybody's to take."""
-        if not self._settings.host_config.limits_vms:
+        """What another VM has left is, under [vms] of host.toml, not everybody's to take. Which disks QEMU's own
+        options name is the operator's word.
+        """
+        if not self._settings.host_config.limits_vms or plan.adapted is not None:
             return
         from holdfast.ownership.permission import withheld  # noqa: PLC0415 - for hosts with tenants
 
@@ -154,21 +158,22 @@ class Contender:
     def take(self, candidate: Candidate) -> Ours | None:
         """The lock, the epoch, the claims. None: somebody was quicker, or a key has changed since the look."""
         look, plan, volumes = candidate.look, candidate.plan, candidate.volumes
-        hold = Hold(self._store, look.names, self._host, self._settings.ttl)
+        session = Session(self._store, look.names, self._host, self._settings.ttl)
         addresses = [one.id for one in plan.addresses]
-        claims = hold.take(look.seen, plan.images, addresses, volumes.judged if volumes else ())
+        judged = volumes.judged if volumes else ()
+        taking = Taking(session, look.seen, plan.images, addresses, judged)
+        claims = taking.lock()
         if claims is None:
             return None
-        with _abandoned_if_refused(hold):
+        with _abandoned_if_refused(session):
             self._leave_others_addresses(plan, look, claims, plan.images)
             self._leave_others_disks(plan, look, claims)
-            hold.raise_epoch(look.seen)
-            making = volumes.begin(hold) if volumes else ()
-            hold.claim(plan.images, claims, claims_of(plan), making)
-        log.info("the VM is ours", epoch=hold.epoch, ttl=hold.times.ttl)
+            taking.raise_epoch()
+            taken = taking.claim(claims, claims_of(plan), volumes.begin() if volumes else ())
+        log.info("the VM is ours", epoch=taken.epoch, ttl=session.times.ttl)
         return Ours(
             plan=plan,
-            hold=hold,
+            hold=Hold(session, taken, candidate.vault.record if candidate.vault else bytes),
             revision=claims.revision,
             keys=look.keys,
             vault=candidate.vault,
@@ -177,12 +182,12 @@ class Contender:
 
 
 @contextlib.contextmanager
-def _abandoned_if_refused(hold: Hold) -> Iterator[None]:
+def _abandoned_if_refused(session: Session) -> Iterator[None]:
     try:
         yield
     except (HoldfastError, Obstacle) as error:
         with contextlib.suppress(Unreachable):  # the lease ends by itself
-            hold.abandon()
+            session.abandon()
         if isinstance(error, OwnershipLost):  # nothing of ours has run: somebody was quicker
             raise LockHeld(error.message) from error
         raise

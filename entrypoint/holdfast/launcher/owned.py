@@ -51,7 +51,8 @@ def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[En
     When this returns the keep-alive has ended: it would take a lock again that we let go.
     """
     hold = ours.hold
-    facts: Facts = {**first_facts(ours.plan, host), "epoch": hold.epoch, "ttl": hold.times.ttl}
+    epoch, ttl = hold.taken.epoch, hold.session.times.ttl
+    facts: Facts = {**first_facts(ours.plan, host), "epoch": epoch, "ttl": ttl}
     status = Status(**facts)
     with (
         contextlib.closing(ours.plan),
@@ -88,13 +89,13 @@ def give_back(ours: Ours, host: Host) -> None:
     """A start that failed: our guest has never run, and where its QEMU was killed that stays in the record."""
     hold = ours.hold
     unmade = ours.volumes.unmade() if ours.volumes else []
-    last = Last(when=now(), host=host.name, why="failed to start", exit=70, epoch=hold.epoch)
+    last = Last(when=now(), host=host.name, why="failed to start", exit=70, epoch=hold.taken.epoch)
     with contextlib.suppress(Unreachable):  # the lease ends by itself
         try:
             hold.release(last.encode(), clean=not hold.recorded, unmade=unmade)
         except HoldfastError as error:
             log.warning(error.message)
-            hold.abandon()  # nobody need wait until the lease has run out
+            hold.session.abandon()  # nobody need wait until the lease has run out
 
 
 class Parting:
@@ -110,7 +111,7 @@ class Parting:
             host=host.name,
             why=str(ending),
             exit=ending.status,
-            epoch=ours.hold.epoch,
+            epoch=ours.hold.taken.epoch,
             forced=ending.how is How.forced,
             **({"state": CRASHED, "keys": ours.keys} if ending.crashed else {}),
         )
@@ -149,5 +150,5 @@ class Parting:
                 log.warning(f"the VM cannot be given away yet: {error.message}")
             self._told = True
             return False
-        log.info("the VM is released", etcd_requests=self._hold.store.requests)
+        log.info("the VM is released", etcd_requests=self._hold.session.store.requests)
         return True

@@ -109,8 +109,8 @@ def see_to_volumes(
     make_volumes(plan, who, firewall, Attention(events, fencing.keepalive if fencing else None))
     if fencing is not None:
         fencing.claim_made()
-    if volumes is not None:
-        volumes.finish(plan.cluster)
+    if volumes is not None and fencing is not None:
+        volumes.finish(fencing.hold, plan.cluster)
     elif fencing is None and plan.machine.has_volumes:
         from holdfast.storage import pools  # noqa: PLC0415 - for those who have volumes and no etcd
 

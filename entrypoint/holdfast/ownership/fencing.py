@@ -52,13 +52,13 @@ class Fencing:
     def __init__(self, plan: Disks, hold: Hold, keepalive: KeepAlive, *, hold_on: bool) -> None:
         self.keepalive = keepalive
         self._plan = plan
-        self._hold = hold
+        self.hold = hold
         self._hold_on = hold_on
         self._images = plan.images
         in_ceph = any(image.kind is ImageKind.rbd for image in plan.images)
         self._cluster = plan.cluster if in_ceph else None
-        self._suspects = hold.suspects
-        self._heard = hold.heard
+        self._suspects = hold.taken.suspects
+        self._heard = hold.taken.heard
         self._copied = frozenset(one for copy in plan.copies.values() for one in copy)
         self._own = ""  # our storage process,
         self._closed = False  # which has done its work
@@ -79,7 +79,7 @@ class Fencing:
         where somebody else was quicker.
         """
         if self._beside:
-            self._beside.put(encode(self._hold.image_claim(frozenset())))
+            self._beside.put(encode(self.hold.image_claim(frozenset())))
         if self._cluster is None:
             return
         before = decoded({image: text for image, text in self._claims.items() if text})
@@ -88,7 +88,7 @@ class Fencing:
         self._put_claim(self._cluster, self._suspects | {self._own})
 
     def _put_claim(self, cluster: "Cluster", clients: frozenset[str]) -> None:
-        ours = encode(self._hold.image_claim(clients))
+        ours = encode(self.hold.image_claim(clients))
         self._claimed.add(ours)
         found = cluster.swap_claims(self._claims, ours)
         self._claims |= {image: text for image, text in found.items() if text == ours}
@@ -105,7 +105,7 @@ class Fencing:
 
     def shut_out(self, events: Events) -> None:
         """Raises Strangers, or what keeps us from being sure; the record stays in that case."""
-        if self._hold.outlast:
+        if self.hold.taken.outlast:
             self._outlast(events)
         if self._cluster is not None:
             self._wait_out(self._cluster, events)
@@ -125,7 +125,7 @@ class Fencing:
         """Whom only time stops has ended before its lease did. It gets as long again, for a clock or
         a leader of etcd that lagged behind.
         """
-        seconds = self._hold.times.ttl
+        seconds = self.hold.session.times.ttl
         log.info(f"the last owner's disks are guarded by time only: waiting {seconds:g} s more")
         events.sleep(time.monotonic() + seconds)
         self.keepalive.confirm()
@@ -160,17 +160,17 @@ class Fencing:
 
     def admit_ourselves(self) -> None:
         """Our own storage process may write from now on: it goes into the record first."""
-        if self._hold.timed:
-            self._hold.record(self._images, self._writers)
+        if self.hold.taken.timed:
+            self.hold.record(self._images, self._writers)
         if self._cluster is None:
             return
         self._own = self._own or self._cluster.own_address()
         self._writers |= {self._own}
-        self._hold.record(self._images, self._writers)
+        self.hold.record(self._images, self._writers)
 
     def admit_writes(self) -> None:
         """Before anything is written where only time guards; QEMU writes to a qcow2 as it opens it."""
-        if self._hold.timed and self.keepalive.in_doubt():
+        if self.hold.taken.timed and self.keepalive.in_doubt():
             raise OwnershipLost("the lease could not be renewed while the VM was being started")
 
     def admit_opening(self, opened: Mapping[str, int]) -> None:
@@ -185,7 +185,7 @@ class Fencing:
 
     def guarded(self, pid: int, events: Events, stack: ExitStack) -> None:
         """Before the guest runs where only time guards: who kills QEMU if we cannot is there."""
-        if not self._hold.timed:
+        if not self.hold.taken.timed:
             return
         from holdfast.ownership.guard import Guard  # noqa: PLC0415 - for disks that only time guards
 
@@ -202,8 +202,8 @@ class Fencing:
             if self._plan.copies:
                 self._cluster.drop_copies()
             self.close()
-        self._hold.record(self._images, self._writers, pinned)
-        self._hold.has_run = True
+        self.hold.record(self._images, self._writers, pinned)
+        self.hold.has_run = True
         self.keepalive.running(version, hold_on=self._hold_on)
 
     def _openers(self, cluster: "Cluster") -> frozenset[str]:
@@ -245,9 +245,9 @@ class Fencing:
         """
         self._settled &= not (in_use or self._in_use())
         if self._cluster is None or self._has_left(self._cluster):
-            sure = not (self._hold.timed and self._opened)
-            self._hold.settled = self._settled and not self._writers and sure
-        if self._beside and not self._hold.recorded:
+            sure = not (self.hold.taken.timed and self._opened)
+            self.hold.settled = self._settled and not self._writers and sure
+        if self._beside and not self.hold.recorded:
             self._beside.drop()
 
     def _in_use(self) -> bool:
@@ -271,11 +271,11 @@ class Fencing:
             self.close()
         if self._writers and self._writers != recorded:
             with contextlib.suppress(HoldfastError):  # then one more is shut out than need be
-                self._hold.record(self._images, self._writers)
+                self.hold.record(self._images, self._writers)
         return True
 
     def _give_up_claims(self, cluster: "Cluster") -> None:
-        nobody = self._settled or not (self._suspects or self._hold.recorded)
+        nobody = self._settled or not (self._suspects or self.hold.recorded)
         if nobody and not self._writers:
             cluster.drop_claims(self._claimed)
         elif self._claimed:
@@ -298,7 +298,7 @@ class Fencing:
         )
         self._connect(closed=closed)
         self._regain(events)
-        if self._hold.timed and not closed:
+        if self.hold.taken.timed and not closed:
             self._outlast(events)
         self._opened = False
         if self._cluster is not None:
@@ -319,7 +319,7 @@ class Fencing:
             return False
         finally:
             self.close()
-        nobody = not self._writers and (closed or not self._hold.timed)
+        nobody = not self._writers and (closed or not self.hold.taken.timed)
         if nobody and self._beside:
             self._beside.drop()
         return nobody

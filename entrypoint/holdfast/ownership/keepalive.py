@@ -60,6 +60,7 @@ class KeepAlive(Thread):
         super().__init__("keeper")
         self.hold_on = False
         self._hold = hold
+        self._session = hold.session
         self._notify = notify
         self._wake = threading.Event()
         self._closed = False
@@ -78,11 +79,11 @@ class KeepAlive(Thread):
             Allowance(burst=10),
         )
         self._looked = self._turned = boottime()
-        self._renew_at = hold.renewal()
-        names = hold.names
+        self._renew_at = self._session.renewal()
+        names = self._session.names
         self._watched = {names.lock, names.epoch, names.legacy.epoch, names.power}
         self._watch = Watch(
-            hold.store, self._prefixes(), revision, self._changed, delay=IN_THE_WAY
+            self._session.store, self._prefixes(), revision, self._changed, delay=IN_THE_WAY
         )
         status.wake = self._wake.set
         self.start()
@@ -102,16 +103,16 @@ class KeepAlive(Thread):
 
     def confirm(self) -> None:
         """Raise OwnershipLost unless etcd says, now, that the VM is ours."""
-        if self._hold.look()[0] is not Verdict.held:
+        if self._session.look()[0] is not Verdict.held:
             raise OwnershipLost("the VM was taken while it was being started")
 
     def holds(self) -> bool:
         """Whether the lock is ours now. Where we hold on it is taken again, and waited for."""
         try:
-            verdict, _ = self._hold.look()
+            verdict, _ = self._session.look()
             if verdict in REGAINED and not self._loses(verdict):
                 self._regain(verdict)
-                verdict, _ = self._hold.look()
+                verdict, _ = self._session.look()
         except Unreachable:
             if self.hold_on or not self.in_doubt():
                 return False
@@ -131,35 +132,33 @@ class KeepAlive(Thread):
     def guarded_by(self, feed: Callable[[float], None]) -> None:
         """A guard that is to hear of every good renewal."""
         self._feed = feed
-        feed(self._hold.last_resort())
+        feed(self._session.last_resort())
 
     def keeps(self, vault: Stored | None) -> None:
         """A TPM, whose state is to be stored when it has changed, and put back where etcd has lost it."""
         self._vault = vault
-        if vault is not None:
-            self._hold.tpm = vault.record
 
     def deadline(self) -> float:
-        return self._hold.deadline()
+        return self._session.deadline()
 
     def last_resort(self) -> float:
-        return self._hold.last_resort()
+        return self._session.last_resort()
 
     def stuck(self) -> bool:
         """Whether this thread has not come round for longer than any request may take."""
-        return boottime() - self._turned > 2 * self._hold.times.ttl
+        return boottime() - self._turned > 2 * self._session.times.ttl
 
     def in_doubt(self) -> bool:
-        return boottime() > self._hold.deadline()
+        return self._session.in_doubt()
 
     def _prefixes(self) -> list[str]:
-        names = self._hold.names
+        names = self._session.names
         found = [names.keys, names.epoch]  # of what is below `own`, no other key is anybody else's
         return found if names.lock.startswith(names.keys) else [*found, names.lock]
 
     def _changed(self, keys: frozenset[str]) -> None:
         """Called by the watch."""
-        prefix = self._hold.names.keys
+        prefix = self._session.names.keys
         edited = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
         news = {key for key in edited if key not in NOT_FOR_A_START and not key.startswith("x/")}
         remember(self._pending, news)
@@ -189,11 +188,13 @@ class KeepAlive(Thread):
         if trouble and not self._trouble:
             self._away = boottime()
             going_on = "; the VM goes on" if self.hold_on else ""
-            log.warning(f"{trouble}{going_on}", epoch=self._hold.epoch, last_renewal=self._renewed)
+            log.warning(
+                f"{trouble}{going_on}", epoch=self._hold.taken.epoch, last_renewal=self._renewed
+            )
         elif self._trouble and not trouble:
             log.info(
                 "etcd answers again",
-                epoch=self._hold.epoch,
+                epoch=self._hold.taken.epoch,
                 seconds=round(boottime() - self._away),
             )
         self._trouble = trouble
@@ -201,9 +202,7 @@ class KeepAlive(Thread):
 
     def _lease(self) -> Lease:
         """Negative seconds: the lease has run out, and the VM holds on without it."""
-        left = (
-            self._hold.deadline() - self._hold.times.deadline + self._hold.times.ttl - boottime()
-        )
+        left = self._session.end() - boottime()
         return {"since": self._leased, "renewed": self._renewed, "seconds_left": round(left, 1)}
 
     def _turn(self) -> None:
@@ -218,19 +217,19 @@ class KeepAlive(Thread):
             if self._vault and (record := self._vault.unsaved()) and self._tpm.allows(boottime()):
                 self._hold.keep_tpm(record)
                 self._vault.saved(record)
-        if renewed and boottime() - self._looked < self._hold.times.ttl:
+        if renewed and boottime() - self._looked < self._session.times.ttl:
             return
-        verdict, reply = self._hold.look()
+        verdict, reply = self._session.look()
         self._looked = boottime()
         self._act(verdict, reply)
 
     def _renew(self) -> bool:
-        self._renew_at = boottime() + self._hold.times.renew
-        renewed = self._hold.renew()
+        self._renew_at = boottime() + self._session.times.renew
+        renewed = self._session.renew(timed=self._hold.taken.timed)
         if renewed:
             self._renewed = now()
         if renewed and self._feed:
-            self._feed(self._hold.last_resort())
+            self._feed(self._session.last_resort())
         return renewed
 
     def _publish(self) -> None:
@@ -247,7 +246,7 @@ class KeepAlive(Thread):
             self._hold.publish(status.value())
 
     def _act(self, verdict: Verdict, reply: Reply) -> None:
-        power = reply.items.get(self._hold.names.power)
+        power = reply.items.get(self._session.names.power)
         if self._loses(verdict):
             self._notify(Finding.lost)
         elif verdict in REGAINED and not self._closed:
@@ -266,11 +265,11 @@ class KeepAlive(Thread):
     def _regain(self, verdict: Verdict) -> None:
         """Take the lock again; where etcd has lost what we wrote, write that back."""
         if verdict is Verdict.vacant and self._hold.take_again():
-            log.info("the lock had gone; it is ours again", epoch=self._hold.epoch)
+            log.info("the lock had gone; it is ours again", epoch=self._hold.taken.epoch)
         elif self._hold.restore():
             log.warning(
                 "etcd's data was older than this VM: its records are written back",
-                epoch=self._hold.epoch,
+                epoch=self._hold.taken.epoch,
             )
         else:
             raise Unreachable(OUTDATED)

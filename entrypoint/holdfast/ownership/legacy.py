@@ -84,8 +84,12 @@ def keys(found: Mapping[str, bytes], seen: Reply, names: Names) -> dict[str, byt
 
 def places(seen: Reply, names: Names) -> list[Unchanged]:
     """Where the tombstones are, or are to be."""
-    keys = (names.legacy.epoch, names.legacy.fence)
-    return [Unchanged(key=key, revision=seen.revision_of(key)) for key in keys]
+    return seen.unchanged((names.legacy.epoch, names.legacy.fence))
+
+
+def marks(seen: Reply, names: Names, written: Mapping[str, int]) -> dict[str, int]:
+    """When the tombstones were written: by us, or before."""
+    return {one.key: written.get(one.key, one.revision) for one in places(seen, names)}
 
 
 def move(seen: Reply, names: Names) -> Move:

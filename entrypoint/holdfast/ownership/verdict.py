@@ -3,13 +3,13 @@
 The protocol is in docs/ownership.md; its compares are all needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 
 from holdfast.dataclass import dataclass, field
 from holdfast.errors import ConfigError, Fault
 from holdfast.etcd.record import Unreadable
-from holdfast.etcd.txn import Item, Reply
+from holdfast.etcd.txn import Item, Reply, Unchanged
 from holdfast.host import Host
 from holdfast.machine.disk import key_of
 from holdfast.ownership.names import Names
@@ -63,14 +63,41 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What makes us the owner: the revisions at which we wrote lock and epoch, of which every compare is
-    made, and what we wrote. The revisions of an etcd that was wiped may come to be the same again.
+    """What makes us the owner: the revisions of what we wrote, of which every compare of the protocol is made. `owner`
+    and `number` are what stands in lock and epoch: the revisions of an etcd that was wiped may come to be the same.
+
+    `stale` are claims on disks that the VM's keys name no more, and `marks` the tombstones for older launchers.
     """
 
-    lock: int
-    epoch: int
+    lock: int = 0
+    epoch: int = 0
     owner: bytes = field(default=b"", repr=False)
     number: int = 0
+    fence: int = 0
+    claims: Mapping[str, int] = field(default_factory=dict)
+    stale: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)
+
+    def ours(self, names: Names) -> list[Unchanged]:
+        """Compare that we are the owner."""
+        return _unchanged({names.lock: self.lock, names.epoch: self.epoch})
+
+    def claimed(self) -> list[Unchanged]:
+        """Compare that what we have claimed is ours."""
+        return _unchanged(self.claims)
+
+    def outlived(self) -> list[Unchanged]:
+        """Compare what is to be deleted of an earlier owner's claims."""
+        return _unchanged(self.stale)
+
+    def undisputed(self, names: Names) -> list[Unchanged]:
+        """Compare, without the lock, that nobody has taken the VM since."""
+        known = {names.epoch: self.epoch, names.fence: self.fence, **self.marks, **self.claims}
+        return _unchanged(known)
+
+
+def _unchanged(revisions: Mapping[str, int]) -> list[Unchanged]:
+    return [Unchanged(key=key, revision=revision) for key, revision in revisions.items()]
 
 
 def judge(reply: Reply, names: Names, ours: Standing) -> Verdict:

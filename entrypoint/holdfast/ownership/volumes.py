@@ -40,7 +40,6 @@ class Inventory:
         self._host = host
         self._seen = seen
         self._steps: dict[str, Step] = {}
-        self._hold: Hold | None = None
 
     # -- before the lock
 
@@ -108,20 +107,18 @@ class Inventory:
 
     # -- with the lock
 
-    def begin(self, hold: "Hold") -> list[Put]:
+    def begin(self) -> list[Put]:
         """What is to be made is in etcd before it is anywhere else."""
-        self._hold = hold
         making = [step for step in self._steps.values() if step.task is Task.make]
         return [self._put(step, State.making) for step in making]
 
-    def finish(self, cluster: "Cluster | None") -> None:
+    def finish(self, hold: "Hold", cluster: "Cluster | None") -> None:
         """All volumes are there, whole and on the disk. etcd hears of it before a guest runs."""
-        assert self._hold is not None  # noqa: S101 - begun
         for step in self._steps.values():
             if step.task is Task.adopt and not step.found.id:
                 self._bear(step, cluster)
         puts = [self._put(step, State.made) for step in self._steps.values()]
-        self._hold.remember(puts, [put for put in puts if not self._stands(put)])
+        hold.remember(puts, [put for put in puts if not self._stands(put)])
 
     def unmade(self) -> list[str]:
         """After a start that failed: what is in a folder of this machine's or not is certain, and another host may

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.ownership.fencing import Fencing
+from holdfast.ownership.taking import Taken
 from holdfast.storage.ceph.cluster import Clients
 from holdfast.storage.identity import UNCLAIMED
 from holdfast.storage.image_claim import ImageClaim
@@ -41,7 +42,7 @@ def test_of_its_own_claims_the_one_that_stands_is_remembered() -> None:
     plan: Any = SimpleNamespace(
         images=(), cluster=None, claims={}, identities=UNCLAIMED, copies={}
     )
-    hold: Any = SimpleNamespace(suspects=frozenset(), heard=frozenset(), image_claim=claim)
+    hold: Any = SimpleNamespace(taken=Taken(epoch=1, tree="t"), image_claim=claim)
     keepalive: Any = SimpleNamespace()
     fencing = Fencing(plan, hold, keepalive, hold_on=True)
     ceph: Any = Played()
@@ -86,7 +87,8 @@ def test_who_was_only_heard_of_is_shut_out_where_an_image_knows_him(
     plan: Any = SimpleNamespace(
         images=(), cluster=None, claims={}, identities=UNCLAIMED, copies=copies
     )
-    hold: Any = SimpleNamespace(suspects=frozenset({SUSPECT}), heard=frozenset({HEARD}))
+    taken = Taken(epoch=1, tree="t", suspects=frozenset({SUSPECT}), heard=frozenset({HEARD}))
+    hold: Any = SimpleNamespace(taken=taken)
     keepalive: Any = SimpleNamespace(confirm=lambda: None)
     ceph: Any = Asked(watchers, lockers)
     fencing = Fencing(plan, hold, keepalive, hold_on=True)
