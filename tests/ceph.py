@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from deadline import PATIENCE
+
 SINGLE_NODE = Path(__file__).parent / "ceph" / "single-node"
-PATIENCE = 60.0
 PORTS = 22  # two of the monitor's, and those among which the OSD chooses
 
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from deadline import PATIENCE
+
 
 def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
@@ -48,7 +50,7 @@ class Client:
             check=False,
         )
 
-    def serves(self, timeout: float = 30) -> None:
+    def serves(self, timeout: float = PATIENCE) -> None:
         """Wait until an endpoint has an answer that a majority agrees to."""
         deadline = time.monotonic() + timeout
         while self._ctl("--command-timeout=1s", "get", "x").returncode:

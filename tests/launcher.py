@@ -153,7 +153,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, timeout: float = 10) -> bool:
+def gone(pid: int, timeout: float = PATIENCE) -> bool:
     deadline = time.monotonic() + timeout
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
