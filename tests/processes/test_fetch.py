@@ -21,7 +21,7 @@ import pytest
 from processes.netns import NEEDS_ROOT, namespaces, run
 
 from holdfast.errors import ConfigError, Unreachable
-from holdfast.fetch import deadline, http_get
+from holdfast.fetch import deadline, http_get, route
 from holdfast.fetch.deadline import MOST_HEAD, Patience
 from holdfast.machine import UrlLimits
 
@@ -329,7 +329,7 @@ def test_a_slow_name_service_cannot_extend_the_time(monkeypatch: pytest.MonkeyPa
         done.wait(5)
         return []
 
-    monkeypatch.setattr(http_get, "getaddrinfo", late)
+    monkeypatch.setattr(route, "getaddrinfo", late)
     with pytest.raises(Unreachable, match=r"within 0\.2 s"):
         get("http://example.org/", seconds=0.2)
     done.set()
@@ -464,7 +464,7 @@ def test_a_name_that_leads_here_too_is_refused(
 ) -> None:
     server = serve(http())
     found = rows(("198.51.100.7", server.port), ("127.0.0.1", server.port))
-    monkeypatch.setattr(http_get, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(route, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(ConfigError, match=r"leads to 127\.0\.0\.1"):
         get(f"http://example.org:{server.port}/", trusted=False)
     assert server.requests == []
@@ -475,7 +475,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(
 ) -> None:
     right, wrong = serve(http(b"right")), serve(http(b"wrong"))
     answers = iter([rows(("127.0.0.1", right.port)), rows(("127.0.0.1", wrong.port))])
-    monkeypatch.setattr(http_get, "getaddrinfo", lambda *_, **__: next(answers))
+    monkeypatch.setattr(route, "getaddrinfo", lambda *_, **__: next(answers))
     assert get("http://rebind.example/") == b"right"
     assert "Host: rebind.example" in right.requests[0].splitlines()
     assert wrong.requests == []
@@ -485,7 +485,7 @@ def test_the_next_address_is_tried(
     serve: Serve, closed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = rows(("127.0.0.1", closed), ("127.0.0.1", serve(http(b"second")).port))
-    monkeypatch.setattr(http_get, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(route, "getaddrinfo", lambda *_, **__: found)
     assert get("http://example.org/") == b"second"
 
 
@@ -516,7 +516,7 @@ def test_a_missing_name_is_wrong_and_a_missing_name_server_may_pass(
     def fail(*_: Any, **__: Any) -> list[Any]:
         raise gaierror(number, "no")
 
-    monkeypatch.setattr(http_get, "getaddrinfo", fail)
+    monkeypatch.setattr(route, "getaddrinfo", fail)
     with pytest.raises(error):
         get("http://example.org/")
 

@@ -2,35 +2,29 @@
 be hostile: everything is limited, and only the address that was checked is connected to.
 """
 
-import queue
 import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from gzip import BadGzipFile, GzipFile
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead, responses
-from ipaddress import ip_address
-from socket import EAI_NONAME, SOCK_STREAM, AddressFamily, gaierror, getaddrinfo, socket
-from threading import Thread
-from typing import Any, NoReturn, TypeVar, cast
+from socket import socket
+from typing import NoReturn, TypeVar, cast
 
 from holdfast.config import proxy
 from holdfast.dataclass import dataclass, field
 from holdfast.errors import ConfigError, Fault, Unreachable, shortened
+from holdfast.fetch import route
 from holdfast.fetch.deadline import Clock, Wire
-from holdfast.grammar.url import Target, forbidden, meant, redirected, shown
+from holdfast.grammar.url import Target, redirected, shown
 from holdfast.machine import UrlLimits
 
 T = TypeVar("T")
 
 OK = 200
 NOWHERE = UrlLimits()  # nothing is opened
-LONGEST_HEAD = 64 * 1024  # bytes, of a proxy
 REDIRECTS = (301, 302, 303, 307, 308)
 PASSING = (408, 425, 429)  # with 5xx: another try may do
-
-# A socket address as getaddrinfo gives it: family and what connect wants.
-Found = list[tuple[AddressFamily, tuple[Any, ...]]]
 
 
 def get(  # noqa: PLR0913 - a limit each
@@ -84,9 +78,9 @@ def follow(asked: Asked, clock: Clock, read: Callable[[HTTPResponse], T]) -> T:
             first = first or target
             own = asked.trusted and target.origin == first.origin
             via = proxy.of(asked.proxies, target) if own else None
-            found = _resolved(via or target, clock)
+            found = route.resolve(via or target, clock)
             if not own:
-                _check(found, asked.reach)
+                route.check(found, asked.reach)
             headers = {**target.headers, **asked.headers}
             answer = _answer((target, via), found, clock, headers, read)
             if not isinstance(answer, _Moved):
@@ -134,86 +128,9 @@ def _reason(error: Exception, seconds: float) -> str:
             return f"does not answer as HTTP wants it: {type(error).__name__}"
 
 
-def _resolved(target: Target, clock: Clock) -> Found:
-    """There is no time limit to getaddrinfo, so it runs in a thread, which is left behind if late."""
-    answers: queue.SimpleQueue[Found | Exception] = queue.SimpleQueue()
-
-    def resolve() -> None:
-        try:
-            rows = getaddrinfo(target.host, target.port, type=SOCK_STREAM)
-            answers.put([(row[0], row[4]) for row in rows])
-        except (OSError, ValueError) as error:
-            answers.put(error)
-
-    Thread(target=resolve, daemon=True).start()
-    try:
-        answer = answers.get(timeout=clock.left())
-    except queue.Empty:
-        raise TimeoutError from None
-    if isinstance(answer, list):
-        return answer
-    if isinstance(answer, gaierror) and answer.errno != EAI_NONAME:
-        raise answer
-    raise ConfigError("names a host that does not exist") from answer
-
-
-def _check(found: Found, reach: UrlLimits) -> None:
-    """One forbidden address is enough: names that lead to several are how filters are passed."""
-    from holdfast.fetch.destination import refusal, spelled  # noqa: PLC0415 - not for the operator's own
-
-    for _, sockaddr in found:
-        address = ip_address(sockaddr[0])
-        if kind := forbidden(address):
-            raise ConfigError(
-                f"leads to {address}, a {kind} address, which a fetched URL may not",
-                hint="only a URL of the operator's own, in CLOUD_CONFIG, may lead there",
-            )
-        if what := refusal(meant(address), sockaddr[1], reach):
-            named = spelled(meant(address), sockaddr[1])
-            raise ConfigError(
-                f"leads to {address}, {what}, which a fetched URL may not",
-                hint=f'host.toml opens it: [network] reachable = ["{named}"]',
-            )
-
-
-def _connected(found: Found, clock: Clock) -> socket:
-    """To the first address that answers; none may use up the time of the others."""
-    failure = OSError("no address")
-    for number, (family, sockaddr) in enumerate(found):
-        sock = socket(family, SOCK_STREAM)
-        try:
-            sock.settimeout(clock.left() / (len(found) - number))
-            sock.connect(sockaddr)
-        except OSError as error:
-            sock.close()
-            failure = error
-        else:
-            return sock
-    raise failure
-
-
-def _tunnelled(sock: socket, target: Target, via: Target, clock: Clock) -> None:
-    """What the proxy says before the server is heard ends with an empty line."""
-    sock.settimeout(clock.left())
-    sock.sendall(proxy.opening(target, via))
-    head = b""
-    while b"\r\n\r\n" not in head:
-        sock.settimeout(clock.left())
-        data = sock.recv(4096)
-        head += data
-        if not data or len(head) > LONGEST_HEAD:
-            raise Unreachable("is not led on by the proxy, which ends its answer too early")
-    status = head.split(b"\r\n")[0].split(b" ")[1:2]
-    if status != [b"200"]:
-        said = b"".join(status)[:3].decode("ascii", errors="replace")
-        raise Unreachable(
-            f"is not led on by the proxy {via.host}:{via.port}, which answers {said}"
-        )
-
-
 def _answer(
     way: tuple[Target, Target | None],
-    found: Found,
+    found: route.Found,
     clock: Clock,
     headers: Mapping[str, str],
     read: Callable[[HTTPResponse], T],
@@ -221,12 +138,12 @@ def _answer(
     target, via = way
     resource = target.resource
     with ExitStack() as stack:
-        sock = stack.enter_context(_connected(found, clock))
+        sock = stack.enter_context(route.connect(found, clock))
         if via is not None and target.scheme == "http":
             resource = f"http://{target.authority}{resource}"
             headers = {**headers, **dict(line.split(": ", 1) for line in proxy.rights(via))}
         elif via is not None:
-            _tunnelled(sock, target, via, clock)
+            route.tunnel(sock, target, via, clock)
         if target.scheme == "https":
             context = ssl.create_default_context()
             tls = context.wrap_socket(
