@@ -52,7 +52,7 @@ class Client:
         return {"metadata": self._etcd.metadata}
 
     def log_in(self, *, stale: Mapping[str, Any]) -> None:
-        """A token in place of the stale one, which another thread may have got meanwhile."""
+        """Get a token in place of the stale one; another thread may have got it meanwhile."""
         with self._logging_in:
             if self.authentication == stale:
                 user = _user(self._settings)
@@ -92,6 +92,7 @@ def _unreadable(error: OSError) -> UsageError:
 
 
 def connect(endpoint: Endpoint, settings: Settings, timeout: float) -> Client:
+    """Open a channel; `timeout` is in seconds. Raises UsageError for TLS files or a password file."""
     try:
         return Client(endpoint, settings, timeout)
     except OSError as error:

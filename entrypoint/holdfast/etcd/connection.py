@@ -45,7 +45,7 @@ class Connection:
     def post(
         self, path: str, body: bytes, headers: Mapping[str, str], ends: float
     ) -> tuple[int, bytes]:
-        """The status and the body of the answer, all of it before `ends` on boottime()'s clock."""
+        """Return the answer's status and body, all of it before `ends` (boottime()'s seconds)."""
         self._ends = ends
         head = self._send(path, body, headers)
         answer = response.whole(self._reader, head)
@@ -54,7 +54,7 @@ class Connection:
         return head.status, answer
 
     def stream(self, path: str, body: bytes, headers: Mapping[str, str]) -> Iterator[bytes]:
-        """The answers as they come, one a line."""
+        """Yield the answers as they come, one a line."""
         head = self._send(path, body, headers)
         self._ends = math.inf
         if self._shut:
@@ -149,6 +149,7 @@ class Resolver:
         self._turn = threading.Lock()
 
     def addresses(self, timeout: float) -> list[Address]:
+        """Return the addresses, waiting `timeout` seconds at most. Raises OSError."""
         if not self._found:
             self._asked().join(timeout)
         if not (found := self._found):

@@ -40,7 +40,7 @@ class Refusal(Exception):
 
 @contextmanager
 def understood(status: int = OK) -> Iterator[None]:
-    """A proxy may answer anything, and well-formed: what turns out not to be etcd's is NoAnswer."""
+    """Turn what is not etcd's into NoAnswer: a proxy may answer anything, and well-formed."""
     try:
         yield
     except AMISS as error:
@@ -50,12 +50,14 @@ def understood(status: int = OK) -> Iterator[None]:
 
 
 def answer(status: int, body: bytes) -> Message:
-    """Raises Refusal, or what `understood` takes."""
+    """Parse an answer. Raises Refusal, or what `understood` takes."""
     return result(json.loads(body.splitlines()[0]), status)
 
 
 def result(message: Message, status: int = OK) -> Message:
-    """A stream's replies come as `result`. An error has a code at the top, or in a stream below `error`."""
+    """Take the reply out: a stream's come as `result`. Raises Refusal for an error, which has a
+    code at the top, or in a stream below `error`.
+    """
     error = message["error"] if isinstance(message.get("error"), dict) else message
     code = error.get("code", error.get("grpc_code"))
     if code in CODES:
@@ -68,7 +70,7 @@ def result(message: Message, status: int = OK) -> Message:
 
 
 def reply(message: Message) -> Reply:
-    """Of a transaction."""
+    """Read the reply to a transaction."""
     ranges = (one.get("response_range", {}) for one in message.get("responses", ()))
     items = [item(kv) for one in ranges for kv in one.get("kvs", ())]
     return Reply(
@@ -79,7 +81,7 @@ def reply(message: Message) -> Reply:
 
 
 def change(line: bytes) -> Change:
-    """A line of a watch. The one that ends it has no revision in its header."""
+    """Read a line of a watch. The one that ends it has no revision in its header."""
     parsed = json.loads(line)
     ended = parsed.get("result", {})
     if ended.get("canceled") is True and ended["header"].keys():  # compacted away, or refused
@@ -94,7 +96,7 @@ def revision(message: Message) -> int:
 
 
 def lease(message: Message) -> tuple[int, int]:
-    """Its id, and the TTL that etcd really gave."""
+    """Read a lease's id, and the TTL (seconds) that etcd really gave."""
     number, ttl = int(message["ID"]), int(message["TTL"])
     if not number or ttl <= 0:
         raise ValueError(message)
@@ -102,7 +104,7 @@ def lease(message: Message) -> tuple[int, int]:
 
 
 def remaining(message: Message) -> int:
-    """Of a lease that was renewed; 0: it is gone, and etcd leaves a zero out."""
+    """Read the TTL (seconds) of a renewed lease; 0: it is gone, and etcd leaves a zero out."""
     return max(0, int(message.get("TTL", 0)))
 
 
@@ -159,7 +161,7 @@ def _narrowed(one: Range) -> Message:
 
 
 def watches(prefixes: Sequence[str], revision: int) -> bytes:
-    """Several watches on one stream: a message each."""
+    """Ask for several watches on one stream: a message each."""
     wanted = (
         {
             "key": _text(prefix),

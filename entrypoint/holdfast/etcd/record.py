@@ -35,7 +35,10 @@ class Damaged(Unreadable):
 
 
 def decode(kind: type, value: bytes, longest: int = LONGEST) -> dict[str, Any]:
-    """What the record says of the fields of `kind`. Who may write a VM's keys may have written it."""
+    """Read the fields of `kind` from a record, which whoever may write a VM's keys may have written.
+
+    `longest` is in bytes. Raises Damaged or Newer.
+    """
     if len(value) > longest:
         raise Damaged(f"{len(value)} bytes")
     data = _parsed(value)
@@ -48,6 +51,7 @@ def decode(kind: type, value: bytes, longest: int = LONGEST) -> dict[str, Any]:
 
 
 def known(kind: type, data: object, longest: int = LONGEST_TEXT) -> dict[str, Any]:
+    """Take the fields of `kind`, each text of at most `longest` characters. Raises Damaged."""
     if not isinstance(data, dict):
         raise Damaged("no object")
     for field in fields(kind):
@@ -80,6 +84,7 @@ def _parsed(value: bytes) -> dict[str, Any]:
 
 
 def strings(data: object) -> tuple[str, ...]:
+    """Take a list of texts. Raises Damaged."""
     if not isinstance(data, list) or len(data) > MOST_STRINGS:
         raise Damaged("no list of texts")
     if not all(_fits(str, one, LONGEST_TEXT) for one in data):
@@ -88,8 +93,10 @@ def strings(data: object) -> tuple[str, ...]:
 
 
 def clients(data: object) -> tuple[str, ...]:
-    """Storage clients as Ceph lists them, IP:PORT/NONCE. Nonce 0 is a whole host in Ceph's blocklist
-    (OSDMap::is_blocklisted), and no client's; it has 32 bits there, so 2^32 may be taken for it.
+    """Read storage clients as Ceph lists them, IP:PORT/NONCE. Raises Damaged.
+
+    Nonce 0 is a whole host in Ceph's blocklist (OSDMap::is_blocklisted), and no client's; it has
+    32 bits there, so 2^32 may be taken for it.
     """
     found = strings(data)
     if wrong := [one for one in found if not _is_client(one)]:
@@ -103,7 +110,9 @@ def _is_client(text: str) -> bool:
 
 
 def decode_copies(copies: Mapping[str, list[str]]) -> dict[int, tuple[str, ...]]:
-    """The clients in the images' copies of fence records: by epoch a text for each image.
+    """Read the clients in the images' copies of fence records: by epoch a text for each image.
+
+    Raises Newer for what it cannot read.
 
     >>> decode_copies({"7": ['["10.0.0.1:0/1"]', '["10.0.0.1:0/2"]']})
     {7: ('10.0.0.1:0/1', '10.0.0.1:0/2')}

@@ -28,7 +28,7 @@ class Reader:
         self._waiting = bytearray()
 
     def line(self) -> bytes:
-        """Without what ends it."""
+        """Read a line, without what ends it."""
         while (end := self._waiting.find(b"\n")) < 0:
             if len(self._waiting) > LONGEST_LINE:
                 raise ValueError("a line of the answer has no end")
@@ -41,7 +41,7 @@ class Reader:
         return self._taken(size)
 
     def rest(self) -> Iterator[bytes]:
-        """Until the connection's end."""
+        """Yield what comes until the connection's end."""
         yield self._taken(len(self._waiting))
         while part := self._receive():
             yield part
@@ -69,7 +69,7 @@ class Head:
 
 
 def head(reader: Reader) -> Head:
-    """Raises ValueError for what is no HTTP."""
+    """Read the head of an answer. Raises ValueError for what is no HTTP."""
     found = _head(reader)
     while found.status in PROVISIONAL:
         found = _head(reader)
@@ -102,7 +102,7 @@ def _fields(reader: Reader) -> Iterator[tuple[bytes, bytes]]:
 
 
 def whole(reader: Reader, head: Head) -> bytes:
-    """The body of an answer that is no stream."""
+    """Read the body of an answer that is no stream."""
     found = bytearray()
     for part in body(reader, head):
         found += part
@@ -112,7 +112,7 @@ def whole(reader: Reader, head: Head) -> bytes:
 
 
 def body(reader: Reader, head: Head) -> Iterator[bytes]:
-    """In parts, as they come."""
+    """Yield the body in parts, as they come."""
     if head.chunked:
         yield from _chunks(reader)
     elif head.size is None:
@@ -139,7 +139,7 @@ def _size(text: bytes, base: int = 10) -> int:
 
 
 def lines(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Each as soon as it is whole."""
+    """Yield each line as soon as it is whole."""
     rest = bytearray()
     for part in parts:
         end, *others = part.split(b"\n")

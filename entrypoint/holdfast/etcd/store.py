@@ -80,19 +80,19 @@ class Store(ABC):
         success: Iterable[Operation] = (),
         failure: Iterable[Operation] = (),
     ) -> Reply:
-        """One transaction. After a lost reply it may have been done twice: make the compares tell."""
+        """Do one transaction. After a lost reply it may be done twice: make the compares tell."""
 
     def read(self, *ranges: Range) -> Reply:
-        """Several ranges at one revision."""
+        """Read several ranges at one revision."""
         return self.txn(success=ranges)
 
     @abstractmethod
     def grant(self, ttl: int) -> tuple[int, int]:
-        """A new lease: its id, and the TTL that etcd really gave."""
+        """Make a lease: its id, and the TTL that etcd really gave. Both TTLs are in seconds."""
 
     @abstractmethod
     def keep_alive(self, lease: int) -> int:
-        """Renew once. 0: the lease is gone (etcd does not call that an error)."""
+        """Renew once; return its TTL (seconds). 0: it is gone (no error to etcd)."""
 
     @abstractmethod
     def revoke(self, lease: int) -> None:
@@ -100,7 +100,7 @@ class Store(ABC):
 
     @abstractmethod
     def changes(self, prefixes: Sequence[str], revision: int) -> Changes:
-        """All that is written under the prefixes from this revision on, at the endpoint that answered last."""
+        """Watch the prefixes from this revision on, at the endpoint that answered last."""
 
     def _anywhere(self, request: Callable[[Endpoint], T]) -> T:
         """Ask each endpoint once. Other threads have turns of their own: one that shared ours would
@@ -124,7 +124,7 @@ class Store(ABC):
 
 
 def connect(settings: Settings, *, timeout: float = 2.0) -> Store:
-    """Nothing is sent yet."""
+    """Choose the protocol; nothing is sent yet. `timeout` is in seconds."""
     if settings.etcd_protocol is endpoint.Protocol.grpc:
         from holdfast.etcd.rpc import Rpc  # noqa: PLC0415 - heavy, and only where it is asked for
 
@@ -140,11 +140,11 @@ STALE = ("revision of auth store is old", "user name is empty")
 
 
 def is_stale(unauthenticated: bool, said: str) -> bool:
-    """Whether a new token may be taken where this one was not."""
+    """Tell whether a new token may be taken where this one was not."""
     return unauthenticated or any(words in said for words in STALE)
 
 
 def range_end(prefix: str) -> bytes:
-    """The first key after all that begin with the prefix (rpc.proto: range_end)."""
+    """Return the first key after all that begin with the prefix (rpc.proto: range_end)."""
     key = prefix.encode()
     return key[:-1] + bytes([key[-1] + 1])

@@ -76,7 +76,7 @@ class Reply:
     items: Mapping[str, Item] = field(default_factory=dict)
 
     def revision_of(self, key: str) -> int:
-        """When the key was last written; 0 if it does not exist (as Unchanged takes it)."""
+        """Tell when the key was last written; 0 if it does not exist (as Unchanged takes it)."""
         return self.items[key].mod_revision if key in self.items else 0
 
     def unchanged(self, keys: Iterable[str]) -> "list[Unchanged]":
@@ -87,7 +87,7 @@ class Reply:
 def written_by(
     reply: Reply, puts: Sequence[Put], compare: Sequence[Unchanged]
 ) -> dict[str, int] | None:
-    """The revision of each key that we put; None if it is not our value that stands there.
+    """Return the revision of each key that we put; None if another value stands there.
 
     A value that stood there before, at a revision that was compared, is no copy of this request.
     """

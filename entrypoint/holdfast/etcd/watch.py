@@ -32,7 +32,7 @@ class Watch(Thread):
         *,
         delay: float = 0.0,
     ) -> None:
-        """`delay` (seconds) loses nothing: the watch begins behind `revision`, whenever that is."""
+        """Begin behind `revision`, whenever that is: `delay` (seconds) loses nothing."""
         super().__init__("watch")
         self._store = store
         self._prefixes = prefixes
