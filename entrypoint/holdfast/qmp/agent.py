@@ -23,7 +23,7 @@ class Mute(Exception):
 
 
 def ask(path: Path, command: str) -> Any:
-    """What the agent returns."""
+    """Ask the agent, and return what it returns. Raises Mute, also where it refuses."""
     answer = _talk(path, {"execute": command}, lines=2)[1]
     if not isinstance(answer, dict) or "return" not in answer:
         raise Mute(f"the agent refuses {command}")
@@ -31,7 +31,9 @@ def ask(path: Path, command: str) -> Any:
 
 
 def shut_down(path: Path, otherwise: Callable[[], None]) -> threading.Thread:
-    """In a thread, which calls `otherwise` if nobody answers: the supervisor's loop has a lease to mind."""
+    """Shut the guest down in a thread, which calls `otherwise` if nobody answers: the supervisor's
+    loop has a lease to mind.
+    """
 
     def run() -> None:
         try:

@@ -53,7 +53,7 @@ class Qmp:
         return self._ours.fileno()
 
     def connect(self, timeout: float) -> None:
-        """Greet, and learn QEMU's version."""
+        """Greet, and learn QEMU's version, within `timeout` seconds. Raises Disconnected."""
         self.theirs.close()  # QEMU's exit must be seen as an end of file
         deadline = time.monotonic() + timeout
         greeting = self._next(deadline)
@@ -61,6 +61,7 @@ class Qmp:
         self.version = _version(greeting)
 
     def send(self, command: str, **arguments: Any) -> int:
+        """Send a command; return its number. Raises Disconnected, also where many wait."""
         self._number += 1
         request = {
             "execute": command,
@@ -85,7 +86,10 @@ class Qmp:
             raise Disconnected(f"QEMU does not take commands: {error}") from error
 
     def call(self, command: str, *, timeout: float, **arguments: Any) -> Any:
-        """The answer. Events that come before it are kept for `read`."""
+        """Return the answer; events that come before it are kept for `read`.
+
+        `timeout` is in seconds. Raises QmpError for a refusal, Mute, Disconnected.
+        """
         deadline = time.monotonic() + timeout
         number = self.send(command, **arguments)
         events: list[Message] = []
@@ -99,7 +103,7 @@ class Qmp:
         return message.get("return")
 
     def read(self) -> list[Message]:
-        """All that has come; raises Disconnected at the end."""
+        """Return all that has come. Raises Disconnected at the end."""
         try:
             self._receive(0)
         except TimeoutError:

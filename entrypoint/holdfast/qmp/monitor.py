@@ -33,7 +33,7 @@ class Monitor:
             log.warning(error.message)
 
     def ask(self, command: str, then: Callable[[Any], None], **arguments: object) -> None:
-        """`then` gets the answer, or None for a refusal; nothing where QEMU does not answer."""
+        """Give `then` the answer, None for a refusal; nothing where QEMU does not answer."""
         try:
             self._asked[self._qmp.send(command, **arguments)] = then
         except InternalError as error:

@@ -20,7 +20,7 @@ class Repeats:
         self._times: dict[str, int] = {}
 
     def heard(self, said: str) -> str:
-        """The line to be logged now, or ""."""
+        """Return the line to be logged now, or ""."""
         if said not in self._times and len(self._times) >= MOST:
             said = "and more of the kind"
         times = self._times[said] = self._times.get(said, 0) + 1
@@ -29,7 +29,7 @@ class Repeats:
         return f"{said} ({times} times)" if times > 1 else said
 
     def forget(self) -> bool:
-        """Whether there was anything to forget."""
+        """Forget all; tell whether there was anything."""
         was, self._times = self._times, {}
         return bool(was)
 
@@ -41,9 +41,9 @@ class Trouble:
         self._repeats = Repeats()
 
     def heard(self, node: str, reason: str) -> str:
-        """The line to be logged now, or ""."""
+        """Return the line to be logged now, or ""."""
         return self._repeats.heard(f"disk {node}: {reason}; {ADVICE.get(reason, PAUSED)}")
 
     def over(self) -> str:
-        """The line for the end of it, "" where nothing was wrong."""
+        """Return the line for the end of it, "" where nothing was wrong."""
         return "the disks answer again; the guest runs" if self._repeats.forget() else ""
