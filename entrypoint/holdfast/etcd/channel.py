@@ -92,7 +92,7 @@ def _unreadable(error: OSError) -> UsageError:
 
 
 def connect(endpoint: Endpoint, settings: Settings, timeout: float) -> Client:
-    """Open a channel; `timeout` is in seconds. Raises UsageError for TLS files or a password file."""
+    """Open a channel; `timeout` is in seconds. Raises Unreachable; UsageError for a file."""
     try:
         return Client(endpoint, settings, timeout)
     except OSError as error:

@@ -35,7 +35,7 @@ class Damaged(Unreadable):
 
 
 def decode(kind: type, value: bytes, longest: int = LONGEST) -> dict[str, Any]:
-    """Read the fields of `kind` from a record, which whoever may write a VM's keys may have written.
+    """Read the fields of `kind` from a record. Who may write a VM's keys may have written it.
 
     `longest` is in bytes. Raises Damaged or Newer.
     """

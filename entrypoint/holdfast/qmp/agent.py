@@ -23,7 +23,7 @@ class Mute(Exception):
 
 
 def ask(path: Path, command: str) -> Any:
-    """Ask the agent, and return what it returns. Raises Mute, also where it refuses."""
+    """Ask the agent; return its answer. Raises Mute, also where it refuses."""
     answer = _talk(path, {"execute": command}, lines=2)[1]
     if not isinstance(answer, dict) or "return" not in answer:
         raise Mute(f"the agent refuses {command}")

@@ -61,7 +61,7 @@ class Qmp:
         self.version = _version(greeting)
 
     def send(self, command: str, **arguments: Any) -> int:
-        """Send a command; return its number. Raises Disconnected, also where many wait."""
+        """Send a command; return its number. Raises Disconnected."""
         self._number += 1
         request = {
             "execute": command,
