@@ -81,7 +81,7 @@ class Whereabouts(Thread):
 
 
 def own(nic: Nic) -> tuple[Address, ...]:
-    """What the card's keys say."""
+    """Return what the card's keys say."""
     return tuple(address.ip for address in nic.address)
 
 
@@ -92,7 +92,7 @@ def neighbours(nic: Nic) -> tuple[Address, ...]:
 
 
 def usable(addresses: Sequence[Address]) -> tuple[Address, ...]:
-    """Those that mean the guest to others, in a steady order."""
+    """Keep those that mean the guest to others, in a steady order."""
     others = {
         address
         for address in addresses

@@ -12,7 +12,7 @@ INTERFACES = "guest-network-get-interfaces"
 
 
 def interfaces(path: Path) -> dict[str, tuple[Address, ...]]:
-    """Addresses by MAC; none where nobody answers."""
+    """Ask for the addresses by MAC; none where nobody answers."""
     try:
         return parsed(agent.ask(path, INTERFACES))
     except agent.Mute:
@@ -20,7 +20,7 @@ def interfaces(path: Path) -> dict[str, tuple[Address, ...]]:
 
 
 def parsed(answer: Any) -> dict[str, tuple[Address, ...]]:
-    """The guest may say anything: what is not an address of a card is passed over."""
+    """Pass over what is not an address of a card: the guest may say anything."""
     cards = answer if isinstance(answer, list) else []
     pairs = (
         (str(card.get("hardware-address")).lower(), tuple(_addresses(card.get("ip-addresses"))))

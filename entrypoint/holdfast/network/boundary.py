@@ -39,14 +39,15 @@ class Boundary:
 
 
 def label(vm: str, uid: int) -> str:
-    """By which a VM's tables are called. Two without a name share a host, but no uid; no name has a dot."""
+    """Name a VM's tables. Two without a name share a host, but no uid; no name has a dot."""
     return vm or f"uid.{uid}"
 
 
 def of_qemu(
     label: str, uid: int, mute: Collection[int], boundary: Boundary, who: str = "qemu"
 ) -> str:
-    """`mute` are the uids of helpers that have no business on a network. `who`: what has this uid meanwhile.
+    """Write what QEMU may not reach. `who`: what has this uid meanwhile. `mute`: the uids of
+    helpers that have no business on a network.
 
     Before anybody translates an address (priority -100): what is meant counts. Only what opens a
     connection is judged: a listener of QEMU's answers with SYN and ACK, from wherever it is asked.
@@ -83,7 +84,7 @@ def _qemu(boundary: Boundary) -> Iterator[str]:
 
 
 def of_guest(boundary: Boundary, own: Iterable[Address]) -> list[str]:
-    """For a tap's chain, whose last rules they are. `own` are this host's addresses: what stands elsewhere
+    """Write the last rules of a tap's chain. `own` are this host's addresses: what is elsewhere
     may be published there. Loopback is among them where the bridge has route_localnet.
     """
     stores = tcp((*ETCD, *boundary.etcd_ports, *MONITOR_PORTS, *boundary.monitor_ports))
@@ -117,7 +118,7 @@ def to(address: Address) -> str:
 
 
 def among(addresses: Iterable[Address]) -> Iterator[str]:
-    """One match for each family, however many there are."""
+    """Yield one match for each family, however many there are."""
     named = {str(one): isinstance(one, IPv4Address) for one in addresses}
     for family, four in (("ip", True), ("ip6", False)):
         if those := [name for name, is_four in named.items() if is_four is four]:

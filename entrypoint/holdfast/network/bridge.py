@@ -27,7 +27,9 @@ class Link:
 
 
 def check(name: str, *, permitted: Collection[str] | None = None, key: str = "bridge") -> None:
-    """Raise unless `name` is a bridge that is up and that host.toml permits (None: any bridge)."""
+    """Raise HostLacks or ConfigError unless `name` is a bridge that is up and that host.toml
+    permits (None: any bridge).
+    """
     if permitted is not None and name not in permitted:
         rule = "must be one of the bridges that host.toml permits"
         hint = f"host.toml permits: {', '.join(sorted(permitted)) or 'none'}."
@@ -41,7 +43,7 @@ def check(name: str, *, permitted: Collection[str] | None = None, key: str = "br
 
 
 def judge(name: str, link: Link | None, key: str) -> HoldfastError | None:
-    """What keeps a tap from being put on `link`."""
+    """Tell what keeps a tap from being put on `link`."""
     if link is None:
         return HostLacks(
             f"{key}: there is no interface {name} on this host",
@@ -71,7 +73,7 @@ def look_up(name: str) -> Link | None:
 
 
 def is_bridge_up(name: str) -> bool:
-    """The short way to the same answer: the flags, and the driver's name as ethtool prints it."""
+    """Get the same answer the short way: the flags, and the driver's name as ethtool prints it."""
     raw = name.encode()
     if len(raw) >= IFNAMSIZ:
         return False
@@ -88,7 +90,7 @@ def is_bridge_up(name: str) -> bool:
 
 
 def mtu(name: str) -> int:
-    """The largest frame that an interface takes."""
+    """Read the largest frame that an interface takes, in bytes. Raises HostLacks."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
         try:
             answer = fcntl.ioctl(any_socket, SIOCGIFMTU, struct.pack("16s24x", name.encode()))

@@ -24,7 +24,7 @@ PATIENCE = 10.0  # seconds, for the helper and for another launcher's turn
 
 
 def taps(bridges: Mapping[str, str], *, helper: str = HELPER) -> dict[str, int]:
-    """A tap for each NIC: descriptors by the NIC's name, from the name of its bridge."""
+    """Make a tap for each NIC, given its bridge; descriptors by its name. Raises HostLacks."""
     made: dict[str, int] = {}
     if not bridges:
         return made
@@ -40,7 +40,7 @@ def taps(bridges: Mapping[str, str], *, helper: str = HELPER) -> dict[str, int]:
 
 
 def tap(bridge: str, *, helper: str = HELPER) -> int:
-    """A new tap on `bridge`. Nobody owns it: it goes when the last copy of the descriptor closes."""
+    """Make a tap on `bridge`. It goes when its last descriptor closes. Raises HostLacks."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -91,7 +91,7 @@ def _refused(bridge: str, words: str) -> HostLacks:
 
 @contextmanager
 def listed(bridges: Collection[str], path: str = ACL) -> Iterator[None]:
-    """Hold the helper's list: meanwhile it has these bridges and no others."""
+    """Hold the helper's list: meanwhile it has these bridges only. Raises HostLacks."""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -26,8 +26,8 @@ def check(
     permitted: Callable[[str], Collection[str] | None],
     published: Collection[Address] = (),
 ) -> None:
-    """`bridges` are by card; in argv mode there are no cards but these. `published`: addresses that
-    host.toml lists.
+    """Raise HostLacks or ConfigError for what this host cannot give. `bridges` are by card; in
+    argv mode there are no cards but these. `published`: addresses that host.toml lists.
     """
     ports.require_right(nics)
     taps = [nic for nic in nics if nic.mode is NicMode.macvtap]
@@ -56,6 +56,7 @@ def check(
 
 
 def check_device(nic: Nic) -> None:
+    """Raise HostLacks where the card's device is not here."""
     if nic.device not in (name for _, name in socket.if_nameindex()):
         raise HostLacks(
             f"nics/{nic.name}/device: there is no interface {nic.device} on this host",
@@ -64,6 +65,7 @@ def check_device(nic: Nic) -> None:
 
 
 def check_mtu(nics: Sequence[Nic]) -> None:
+    """Raise ConfigError for cards whose MTU (bytes) is above their parent's."""
     faults = []
     for nic in nics:
         most = bridge.mtu(nic.parent) if nic.parent else nic.mtu
@@ -77,7 +79,7 @@ def check_mtu(nics: Sequence[Nic]) -> None:
 def connect(
     vm: str, nics: Sequence[Nic], bridges: Mapping[str, str], *, vhost: bool, life: ExitStack
 ) -> dict[str, Tap]:
-    """By the name of the card, for all that need one. What outlives a descriptor ends with `life`."""
+    """Make taps by card. What outlives a descriptor ends with `life`. Raises HostLacks."""
     if Capability.NET_ADMIN in capability.effective():
         _sweep_links()
     own = {nic.name: nic for nic in nics if nic.parent and not nic.by_helper}
@@ -123,12 +125,12 @@ def close(taps: Mapping[str, Tap]) -> None:
 
 
 def vhost_net(queues: int) -> tuple[int, ...]:
-    """The kernel moves the frames itself, where it is there and this container may use it."""
+    """Let the kernel move the frames, where it can and this container may use it."""
     if device.provide(device.VHOST_NET) is not Access.open:
         return ()
     return tuple(os.open(device.VHOST_NET.path, os.O_RDWR | os.O_CLOEXEC) for _ in range(queues))
 
 
 def told(mtu: int) -> int:
-    """Nothing to be said of the usual one: it would be another card to a guest of old."""
+    """Say nothing (0) of the usual one: it would be another card to a guest of old."""
     return 0 if mtu == USUAL_MTU else mtu

@@ -19,7 +19,7 @@ Request = dict[str, Any]
 
 
 def change(what: str, **arguments: Any) -> int:
-    """The index of the link; raises HostLacks with the kernel's reason."""
+    """Change a link; return its index. Raises HostLacks with the kernel's reason."""
     request = json.dumps({"what": what, "arguments": arguments})
     command = [sys.executable, "-P", "-m", "holdfast.network.links"]
     try:
@@ -37,7 +37,7 @@ def change(what: str, **arguments: Any) -> int:
 
 
 def vlan(rtnetlink: Any, *, port: str, number: int, default: int) -> int:
-    """Frames of the VLAN leave the port untagged, and what comes in belongs to it; to no other."""
+    """Tie a port to a VLAN: its frames leave untagged, and what comes in belongs to no other."""
     index = _index(rtnetlink, port)
     if default:
         rtnetlink.vlan_filter("del", index=index, vlan_info={"vid": default})
@@ -58,7 +58,7 @@ def macvtap(rtnetlink: Any, *, name: str, alias: str, device: str, mode: str, ma
 
 
 def delete(rtnetlink: Any, *, name: str) -> int:
-    """It may have gone with its device."""
+    """Delete a link, which may have gone with its device."""
     found = rtnetlink.link_lookup(ifname=name)
     if found:
         rtnetlink.link("del", index=found[0])

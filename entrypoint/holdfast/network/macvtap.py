@@ -26,13 +26,14 @@ CLASS = Path("/sys/class/net")
 
 
 def link_name(vm: str, nic: str) -> str:
-    """The same one at every start, so that `ip link` can be asked for it."""
+    """Return the same name at every start, so that `ip link` can be asked for it."""
     return (LINK_PREFIX + hashlib.sha256(f"{vm}/{nic}".encode()).hexdigest())[:NAME_LENGTH]
 
 
 def check(*, devices: str = DEVICES) -> None:
-    """Whether the tap of a link will open. Only a node tells what the device cgroup allows: one of a
-    minor number that no link has opens for nobody, but is refused in another way.
+    """Raise HostLacks where the tap of a link will not open. Only a node tells what the device
+    cgroup allows: one of a minor number that no link has opens for nobody, but is refused in
+    another way.
     """
     if (major := _major(Path(devices).read_text(encoding="ascii"))) is None:
         return  # the module comes with the first link
@@ -67,7 +68,7 @@ def _closed(major: int, minor: str, error: OSError) -> HostLacks:
 
 
 def connect(vm: str, nic: Nic, life: ExitStack) -> tuple[int, ...]:
-    """A descriptor a queue; the link ends with `life`."""
+    """Make a link, which ends with `life`; return a descriptor a queue. Raises HostLacks."""
     name = link_name(vm, nic.name)
     life.enter_context(announce(f"link/{name}"))
     life.callback(_removed, name)

@@ -36,7 +36,7 @@ class Nftables:
         self._library.nft_ctx_buffer_output(self._context)
 
     def run(self, commands: str) -> str:
-        """All of them or none; what a `list` prints."""
+        """Run all of them or none; return what a `list` prints. Raises HostLacks."""
         failed = self._library.nft_run_cmd_from_buffer(self._context, commands.encode())
         said = self._library.nft_ctx_get_error_buffer(self._context).decode(errors="replace")
         if failed:
@@ -48,7 +48,7 @@ class Nftables:
         return printed.decode(errors="replace")
 
     def elements(self, table: str, name: str) -> list[tuple[int, int]]:
-        """Of a set of numbers that expire: each with the seconds that are left to it."""
+        """List a set of numbers that expire, each with the seconds left. Raises HostLacks."""
         import json  # noqa: PLC0415 - nearly always there
 
         self._library.nft_ctx_output_set_flags(self._context, AS_JSON)
@@ -61,11 +61,11 @@ class Nftables:
         return [(int(one["val"]), int(one.get("expires", 0))) for one in given]
 
     def kept(self) -> list[int]:
-        """What the tables live by when this is closed: they go when these descriptors are closed, too."""
+        """Copy what the tables live by once this is closed: they go with these descriptors."""
         return [os.dup(one) for one in self._sockets]
 
     def close(self) -> None:
-        """Four MiB are given back, which the allocator and ctypes would keep for as long as the VM runs."""
+        """Give back four MiB, which the allocator and ctypes would keep while the VM runs."""
         self._library.nft_ctx_free(self._context)
         process = ctypes.CDLL(None)
         process.dlclose(ctypes.c_void_p(self._library._handle))  # noqa: SLF001 - the public name has no end

@@ -23,7 +23,7 @@ ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - what no
 
 
 def require_right(nics: Sequence[Nic]) -> None:
-    """QEMU itself listens for a card in user mode, and it has no capability."""
+    """Raise HostLacks for a low port in user mode: QEMU itself listens, without a capability."""
     first = int(Path(UNPRIVILEGED).read_text(encoding="ascii"))
     for nic in nics:
         for port in nic.ports:
@@ -73,7 +73,8 @@ def of_cards(nics: Sequence[Nic]) -> Iterator[Listener]:
 
 
 def claim(vm: str, wanted: Iterable[Listener], stack: ExitStack) -> None:
-    """All ports of a VM, until `stack` ends; raises LockHeld, with the other's name where it is known.
+    """Claim all ports of a VM until `stack` ends. Raises LockHeld, with the other's name if it is
+    known; HostLacks for an address that is not there.
 
     Said first and looked for then: of two launchers that start at once, one at least sees the other.
     """

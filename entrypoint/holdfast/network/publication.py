@@ -29,7 +29,7 @@ class Publication:
         self._unled: set[str] = set()
 
     def lead(self, found: Mapping[str, Sequence[Address]]) -> None:
-        """Raises HostLacks where this host cannot."""
+        """Lead the ports there. Raises HostLacks where this host cannot."""
         if not self._nics:
             return
         if self._nftables is None:
@@ -46,7 +46,7 @@ class Publication:
                 log.info(f"port {way.port} of this host leads to {way.guest}")
 
     def leased(self, nic: Nic) -> tuple[Address, ...]:
-        """What a DHCP server was last heard to give the card: neither the guest nor a neighbour says it."""
+        """Tell what a DHCP server last gave the card: no guest and no neighbour says it."""
         if self._nftables is None or nic not in self._nics:
             return ()
         from holdfast.network import spoofing  # noqa: PLC0415 - there, where it keeps a set of leases
@@ -68,15 +68,15 @@ class Publication:
         self._unled.add(nic.name)
 
     def close(self) -> None:
-        """The kernel removes what we own."""
+        """Let go: the kernel removes what we own."""
         if self._nftables is not None:
             self._nftables.close()
             self._nftables = None
 
 
 def ways_to(nic: Nic, addresses: Sequence[Address]) -> Iterator[Way]:
-    """To the first address of each family that lies on the card's own bridge: neither a guest nor a key
-    may lead a port of this host to anybody else.
+    """Yield ways to the first address of each family that lies on the card's own bridge: neither a
+    guest nor a key may lead a port of this host to anybody else.
     """
     local = has_localnet(nic.bridge)
     for version in (4, 6):
@@ -87,7 +87,7 @@ def ways_to(nic: Nic, addresses: Sequence[Address]) -> Iterator[Way]:
 
 
 def leads(address: Address, nic: Nic) -> bool:
-    """Whether it is a neighbour on the card's bridge, and nobody else was heard with it."""
+    """Tell whether it is a neighbour on the card's bridge, and nobody else was heard with it."""
     with suppress(OSError):
         own = bytes.fromhex(nic.mac.replace(":", ""))
         others = (there for there, mac in rtnetlink.heard_on(nic.bridge) if mac != own)
@@ -100,7 +100,7 @@ def has_localnet(bridge: str) -> bool:
 
 
 def require_own(nics: Sequence[Nic], listed: Collection[Address]) -> None:
-    """An address of another host would take away what this host sends there."""
+    """Raise HostLacks for another host's address: what this host sends there would be lost."""
     for nic in nics:
         for port in nic.ports:
             at = port.address
@@ -119,7 +119,7 @@ def require_own(nics: Sequence[Nic], listed: Collection[Address]) -> None:
 
 
 def require_ways(nics: Sequence[Nic]) -> None:
-    """A port on a loopback address needs what is off by default, and for IPv6 does not exist."""
+    """Raise HostLacks for loopback: it needs what is off by default, and IPv6 does not have."""
     for nic in nics:
         for port in nic.ports:
             if nic.mode is not NicMode.bridge or not port.address or not port.address.is_loopback:
@@ -135,7 +135,7 @@ def require_ways(nics: Sequence[Nic]) -> None:
 
 
 def obstacles(nics: Sequence[Nic], nftables: "Nftables") -> Iterator[str]:
-    """What keeps others than this host itself from a published port."""
+    """Yield what keeps others than this host itself from a published port."""
     if not _is_on("ipv4/ip_forward"):
         yield "net.ipv4.ip_forward is 0: only this host itself reaches its published ports"
     try:

@@ -35,7 +35,7 @@ def ruleset(vm: str, ways: Iterable[Way]) -> str:
 
 
 def owned(name: str, lines: Sequence[str]) -> str:
-    """One transaction: whatever the table was before, this is what it is afterwards. Without lines, none."""
+    """Make a table this in one transaction, whatever it was before; without lines, none."""
     gone = [f"table {name} {{ flags owner; }}", f"delete table {name}"]
     made = [f"table {name} {{", "  flags owner", *lines, "}"] if lines else []
     return "\n".join([*gone, *made, ""])
@@ -47,7 +47,7 @@ def chain(hook: str, priority: str, rules: Iterable[str]) -> list[str]:
 
 
 def dnat(way: Way) -> list[str]:
-    """None where the host's address and the guest's are of different families.
+    """Write the rule; none where the host's address and the guest's are of different families.
 
     What is not for this host is never led: else a key could name etcd's address, and be etcd.
     """
@@ -65,7 +65,7 @@ def dnat(way: Way) -> list[str]:
 
 
 def masquerades(ways: Iterable[Way]) -> list[str]:
-    """A neighbour on the bridge would answer the asker directly, and 127.0.0.1 means itself to a guest."""
+    """Hide the asker: a neighbour would answer it directly, and 127.0.0.1 is a guest itself."""
     own = {f'iifname "{way.bridge}" oifname "{way.bridge}"' for way in ways}
     local = {f'ip saddr 127.0.0.0/8 oifname "{way.bridge}"' for way in ways if way.localnet}
     return [f"ct status dnat {packets} masquerade" for packets in sorted(own | local)]

@@ -34,7 +34,7 @@ def lease_set(nic: str) -> str:
 
 
 def guarded(vm: str, cards: Sequence[Plugged], denied: Iterable[str], *, guard: bool) -> str:
-    """`denied` are rules that hold for each card (see `boundary`); `guard` False: no others."""
+    """Write the table. `denied` hold for each card (see `boundary`); `guard` False: no others."""
     denied = tuple(denied)
     lines = []
     for card in cards:
@@ -56,7 +56,7 @@ def guarded(vm: str, cards: Sequence[Plugged], denied: Iterable[str], *, guard: 
 
 
 def bounded(label: str, taps: Iterable[str], denied: Iterable[str]) -> str:
-    """For taps of which nothing is known but their names: QEMU's own words say what card is behind them."""
+    """Bound taps of which only the names are known: QEMU's own words say what card is behind."""
     rules = [f"    {rule}" for rule in denied]
     jumps = [f'iifname "{tap}" jump of-guest' for tap in taps]
     lines = ["  chain of-guest {", *rules, "  }", *_chain("prerouting", "-300", jumps)]
@@ -64,7 +64,7 @@ def bounded(label: str, taps: Iterable[str], denied: Iterable[str]) -> str:
 
 
 def own(nic: Nic) -> list[str]:
-    """A guest speaks as itself only, and serves no addresses or routes to others.
+    """Let a guest speak as itself only, and serve no addresses or routes to others.
 
     `meta protocol` sees through a VLAN's tag; a second tag hides from it, and is nobody's here.
     """
@@ -90,7 +90,7 @@ def own(nic: Nic) -> list[str]:
 
 
 def leases(card: Plugged) -> list[str]:
-    """What the server says to the card is noted; what it leases to another from then on is not the card's."""
+    """Note what the server says to the card; what it leases to another is not the card's."""
     chaddr, noted = f"0x{card.nic.mac.replace(':', '')}", lease_set(card.nic.name)
     ack = f"udp sport 67 udp dport 68 {IS_ACK}"
     return [

@@ -23,7 +23,7 @@ BRIDGES = Path("/sys/class/net")
 
 
 def check_vlan(nic: Nic) -> None:
-    """A bridge that does not filter would let the guest into every network on it."""
+    """Raise ConfigError if a bridge does not filter: the guest would be in all its networks."""
     if nic.vlan and not _setting(nic, "vlan_filtering"):
         rule = f"the bridge {nic.bridge} does not filter VLANs"
         hint = f"Run `ip link set {nic.bridge} type bridge vlan_filtering 1`."
@@ -33,7 +33,7 @@ def check_vlan(nic: Nic) -> None:
 
 
 def own_tap(nic: Nic) -> tuple[int, ...]:
-    """A descriptor a queue. The tap goes when the last copy of the last of them closes."""
+    """Make a tap, a descriptor a queue; it goes with their last copy. Raises HostLacks."""
     # The helper's list of bridges holds for these, too: it says so by making a tap that nobody needs.
     with bridge_helper.listed({nic.bridge}):
         os.close(bridge_helper.tap(nic.bridge))
