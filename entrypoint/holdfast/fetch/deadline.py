@@ -19,13 +19,14 @@ class Clock:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
+        """Return the seconds that are left. Raises TimeoutError for none."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
     def heard(self, count: int) -> None:
-        """So many bytes have come."""
+        """Count so many bytes that have come."""
 
 
 class Patience(Clock):
@@ -80,4 +81,4 @@ class Wire(io.RawIOBase):
         self._sock.sendall(data)
 
     def close(self) -> None:
-        """http.client closes before the body is read; the socket's owner does it after."""
+        """Do nothing: http.client closes before the body is read, the socket's owner after."""

@@ -23,7 +23,7 @@ IPV4, IPV6 = Path("/proc/net/route"), Path("/proc/net/ipv6_route")
 
 
 def refusal(address: Address, port: int, reach: UrlLimits) -> str:
-    """What it is that may not be reached; "" if it may. Raises OSError where the kernel does not say."""
+    """Name what may not be reached; "" if it may. Raises OSError where the kernel does not say."""
     if is_in(address, port, reach.reachable):
         return ""
     if is_in(address, port, reach.unreachable):
@@ -42,7 +42,7 @@ def is_in(address: Address, port: int, places: tuple[str, ...]) -> bool:
 
 
 def spelled(address: Address, port: int) -> str:
-    """As host.toml has it.
+    """Spell it as host.toml has it.
 
     >>> spelled(ip_address("fd00::7"), 80)
     '[fd00::7]:80'
@@ -51,7 +51,7 @@ def spelled(address: Address, port: int) -> str:
 
 
 def gateways() -> frozenset[Address]:
-    """Of both families, as proc(5) has them: an IPv4 address is a number in the host's order, in hex."""
+    """Read both families' (proc(5)): an IPv4 address is a hex number in the host's order."""
     return frozenset({*_gateways(IPV4, 2, _four), *_gateways(IPV6, 4, _six)})
 
 

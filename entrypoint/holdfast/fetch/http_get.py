@@ -38,7 +38,7 @@ def get(  # noqa: PLR0913 - a limit each
     proxies: Mapping[str, str] | None = None,
     reach: UrlLimits = NOWHERE,
 ) -> bytes:
-    """The decoded body, as `follow` finds it."""
+    """Return the decoded body, as `follow` finds it, of at most `limit` bytes."""
     asked = Asked(
         url=url,
         key=key,
@@ -70,7 +70,10 @@ class Asked:
 
 
 def follow(asked: Asked, clock: Clock, read: Callable[[HTTPResponse], T]) -> T:
-    """What `read` makes of the answer, wherever it comes from in the end."""
+    """Return what `read` makes of the answer, wherever it comes from in the end.
+
+    Raises ConfigError for what another try does not mend, Unreachable for what it may.
+    """
     here, first = asked.url, None
     for _ in range(asked.redirects + 1):
         with _naming(asked.key, asked.url, here, asked.seconds):
@@ -167,7 +170,7 @@ def _answer(
 
 
 def refuse(response: HTTPResponse) -> NoReturn:
-    """Of a status that is none of the good ones."""
+    """Raise Unreachable for a status that may pass, ConfigError for any other."""
     answer = f"answers {response.status} {responses.get(response.status, '')}".rstrip()
     if response.status in PASSING or response.status >= 500:  # noqa: PLR2004 - 5xx
         raise Unreachable(answer)

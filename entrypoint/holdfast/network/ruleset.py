@@ -65,7 +65,7 @@ def dnat(way: Way) -> list[str]:
 
 
 def masquerades(ways: Iterable[Way]) -> list[str]:
-    """Hide the asker: a neighbour would answer it directly, and 127.0.0.1 is a guest itself."""
+    """Hide the asker: a neighbour would answer it directly; 127.0.0.1 is any guest to itself."""
     own = {f'iifname "{way.bridge}" oifname "{way.bridge}"' for way in ways}
     local = {f'ip saddr 127.0.0.0/8 oifname "{way.bridge}"' for way in ways if way.localnet}
     return [f"ct status dnat {packets} masquerade" for packets in sorted(own | local)]
