@@ -67,20 +67,20 @@ def may(etcd: Etcd, user: str, *words: str) -> bool:
 
 
 def test_a_tenant_writes_the_keys_of_his_vm(etcd: Etcd) -> None:
-    assert may(etcd, "tenant", "get", "--prefix", "/kvm/7/")
+    assert may(etcd, "tenant-7", "get", "--prefix", "/kvm/7/")
     for key in KEYS:
-        assert may(etcd, "tenant", "put", f"/kvm/7/{key}", "x")
+        assert may(etcd, "tenant-7", "put", f"/kvm/7/{key}", "x")
 
 
 @pytest.mark.parametrize("key", [*KEPT, *OTHERS])
 def test_a_tenant_writes_nothing_else(etcd: Etcd, key: str) -> None:
-    assert not may(etcd, "tenant", "put", f"/kvm/{key}", "x")
-    assert not may(etcd, "tenant", "del", f"/kvm/{key}")
+    assert not may(etcd, "tenant-7", "put", f"/kvm/{key}", "x")
+    assert not may(etcd, "tenant-7", "del", f"/kvm/{key}")
 
 
 @pytest.mark.parametrize("key", [key for key in OTHERS if key not in SEEN])
 def test_a_tenant_reads_nothing_else(etcd: Etcd, key: str) -> None:
-    assert not may(etcd, "tenant", "get", f"/kvm/{key}")
+    assert not may(etcd, "tenant-7", "get", f"/kvm/{key}")
 
 
 def commanded(etcd: Etcd, tmp_path: Path, user: str, *words: str) -> tuple[int, str]:
@@ -94,9 +94,9 @@ def test_a_tenant_changes_and_sees_his_vm_by_holdfast(etcd: Etcd, tmp_path: Path
     etcd.ctl("del", "--prefix", "/kvm/7/")
     etcd.put("7", ram="1G")
     etcd.put("8", ram="1G")
-    assert commanded(etcd, tmp_path, "tenant", "set", "7", "ram=2G")[0] == 0
-    assert "tenant@" in commanded(etcd, tmp_path, "tenant", "history", "7")[1]
-    assert commanded(etcd, tmp_path, "tenant", "show", "7")[0] == 0
+    assert commanded(etcd, tmp_path, "tenant-7", "set", "7", "ram=2G")[0] == 0
+    assert "tenant-7@" in commanded(etcd, tmp_path, "tenant-7", "history", "7")[1]
+    assert commanded(etcd, tmp_path, "tenant-7", "show", "7")[0] == 0
     for words in (
         ["set", "8", "ram=2G"],
         ["show", "8"],
@@ -104,7 +104,7 @@ def test_a_tenant_changes_and_sees_his_vm_by_holdfast(etcd: Etcd, tmp_path: Path
         ["ls"],
         ["rm", "7", "--yes"],
     ):
-        status, said = commanded(etcd, tmp_path, "tenant", *words)
+        status, said = commanded(etcd, tmp_path, "tenant-7", *words)
         assert status == 69
         assert "permission denied" in said
 

@@ -99,7 +99,7 @@ def test_what_etcd_keeps_a_tenant_from(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """His own VM and another's run meanwhile. What launchers have written, wherever that is, is found by looking."""
-    put(etcd, "tenant", "7", GOOD)
+    put(etcd, "tenant-7", "7", GOOD)
     put(etcd, "operator", "8", {**GOOD, "default_user_password": "a secret"})
     launchers = [start("7"), start("8")]
     for launcher in launchers:
@@ -122,8 +122,8 @@ def test_what_etcd_keeps_a_tenant_from(
         "give every VM an option": ("put", "/kvm/_defaults/extra_flags", "x"),
         "end its launcher's lease": ("lease", "revoke", lease(etcd, lock)),
         "end VM 8's lease": ("lease", "revoke", lease(etcd, lock.replace("/7/", "/8/"))),
-        "be root": ("user", "grant-role", "tenant", "root"),
-        "be the launcher": ("user", "grant-role", "tenant", "launcher"),
+        "be root": ("user", "grant-role", "tenant-7", "root"),
+        "be the launcher": ("user", "grant-role", "tenant-7", "launcher"),
         "widen its role": ("role", "grant-permission", "tenant-7", "readwrite", "--prefix", "/kvm/"),
         "make a user": ("user", "add", "other", "--no-password"),
         "end the asking": ("auth", "disable"),
@@ -131,9 +131,9 @@ def test_what_etcd_keeps_a_tenant_from(
         "stop etcd for a while": ("defrag",),
         "take a member out": ("member", "remove", "1234"),
     }  # fmt: skip
-    stopped = {what: answer(etcd, "tenant", *words) for what, words in tries.items()}
+    stopped = {what: answer(etcd, "tenant-7", *words) for what, words in tries.items()}
     both = "\nput /kvm/7/title x\nput /kvm/8/power off\n\n\n"
-    stopped["switch VM 8 off beside a key of its own"] = answer(etcd, "tenant", "txn", text=both)
+    stopped["switch VM 8 off beside a key of its own"] = answer(etcd, "tenant-7", "txn", text=both)
     with capsys.disabled():
         print(f"\nA tenant, by etcd:\n{told(stopped)}")  # noqa: T201 - the record that is asked for
     assert {what: by for what, by in stopped.items() if "permission denied" not in by} == {}
@@ -178,7 +178,7 @@ def test_what_the_launcher_keeps_a_tenant_from(
     """He may write all of these keys, and does. The one that is refused is named, each of them, before the lock."""
     tries = by_keys(f"{tmp_path}/images", f"{tmp_path}/shares")
     keys = {key: value for _, given, _ in tries for key, value in given.items()}
-    put(etcd, "tenant", "7", {**GOOD, **keys})
+    put(etcd, "tenant-7", "7", {**GOOD, **keys})
     before = epochs(etcd)
     launcher = start("7")
     assert launcher.ends() == 78, launcher.story()

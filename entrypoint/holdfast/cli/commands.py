@@ -86,6 +86,8 @@ TABLE = (
         purpose="List the volumes that were made, forget one, or take what is here for it."),
     Command(name="image", arguments="ls|fetch|prune", module="holdfast.cli.image",
         purpose="List, fetch or remove the images that volumes are made from."),
+    Command(name="auth", arguments="show", module="holdfast.cli.auth",
+        purpose="Print the lines that make etcd's users and roles for this tree."),
     Command(name="downgrade", arguments="VM", module="holdfast.cli.downgrade",
         purpose="Let launchers of an older Holdfast start a VM again."),
     Command(
