@@ -30,7 +30,7 @@ class Viewer:
     missed: int = 0
 
     def show(self, data: bytes) -> None:
-        """Raises OSError where nobody is there any more."""
+        """Send what is taken. Raises OSError where nobody is there any more."""
         if self.missed:
             mark = f"\r\n[holdfast: {self.missed} bytes left out]\r\n".encode()
             if self._send(mark) < len(mark):
@@ -71,7 +71,7 @@ class Console:
         events.watch(self._listener.fileno(), self._accept)
 
     def forget(self) -> None:
-        """QEMU has ended. What it said last is shown."""
+        """Show what QEMU, which has ended, said last."""
         if self._events is None:
             return
         for viewer in list(self._viewers):
@@ -88,14 +88,14 @@ class Console:
             os.close(end)
 
     def look(self) -> None:
-        """Every few seconds."""
+        """Look after it, every few seconds."""
         self.tell()
         if self._deaf and self._events is not None:
             self._deaf = False
             self._events.watch(self._listener.fileno(), self._accept)
 
     def tell(self) -> None:
-        """What was dropped since the last time, once something is taken again."""
+        """Say what was dropped since the last time, once something is taken again."""
         if self._dropped and time.monotonic() - self._told >= TELL_AGAIN:
             log.warning(
                 f"the guest's console: {self._dropped} bytes were not taken by stdout, and are lost"

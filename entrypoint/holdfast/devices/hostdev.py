@@ -16,7 +16,7 @@ IOMMU = Device(name="iommu", path="/dev/iommu", group=ROOT)
 
 
 def check(machine: Machine) -> None:
-    """Raises HostLacks: another host may have them."""
+    """Look for the devices. Raises HostLacks: another host may have them."""
     for node in [*map(usb_node, machine.usb), *map(pci_node, machine.pci)]:
         device.require(node)
     if machine.pci:
@@ -24,7 +24,10 @@ def check(machine: Machine) -> None:
 
 
 def opened(machine: Machine, descriptors: ExitStack) -> dict[str, Any]:
-    """What Wiring has of them. A USB device that was plugged in anew has another node than before."""
+    """Open what Wiring has of them. Raises HostLacks.
+
+    A USB device that was plugged in anew has another node than before.
+    """
     return {
         "usb": {one.name: _open(usb_node(one), descriptors) for one in machine.usb},
         "pci": {one.name: _open(pci_node(one), descriptors) for one in machine.pci},
@@ -40,7 +43,7 @@ def _open(node: Device, descriptors: ExitStack) -> int:
 
 
 def usb_node(usb: UsbDevice, *, sysfs: str = SYSFS) -> Device:
-    """The node that the kernel has given to it since it was plugged in."""
+    """Find the node that the kernel gave to it when it was plugged in. Raises HostLacks."""
     ports = sorted(Path(f"{sysfs}/bus/usb/devices").glob("*"))
     found = [port for port in ports if _usb_id(port) == usb.id]
     if not found:
@@ -68,7 +71,7 @@ def _usb_id(port: Path) -> str:
 
 
 def pci_node(pci: PciDevice, *, sysfs: str = SYSFS) -> Device:
-    """The node of vfio, which is there once the device is bound to it."""
+    """Find the node of vfio, there once the device is bound to it. Raises HostLacks."""
     place = Path(f"{sysfs}/bus/pci/devices/{pci.address}")
     if not place.exists():
         raise HostLacks(

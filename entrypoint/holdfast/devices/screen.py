@@ -10,6 +10,7 @@ FILES = ("ca-cert.pem", "server-cert.pem", "server-key.pem")  # as QEMU and SPIC
 
 
 def certificate(rundir: RunDirectory, source: str) -> str:
+    """Copy it; return the folder. Raises HostLacks."""
     folder = rundir.folder(FOLDER)
     for name in FILES:
         path = f"{source}/{name}"

@@ -71,7 +71,7 @@ class _Unfit(Exception):
 
 
 def text(source: Document, bounds: Bounds) -> str:
-    """A path may lead anywhere within the bounds."""
+    """Read the text; a path may lead anywhere within the bounds. Raises ConfigError."""
     if source.inline:
         return source.inline
     try:
@@ -82,7 +82,7 @@ def text(source: Document, bounds: Bounds) -> str:
 
 
 def place(source: Document) -> str | None:
-    """As it may be shown; None for a text in the key, which may not."""
+    """Name it as it may be shown; None for a text in the key, which may not."""
     from holdfast.grammar import url  # noqa: PLC0415 - for what is not in the key itself
 
     return url.shown(source.url) if source.url else source.path or None
@@ -104,7 +104,7 @@ def _fetched(source: Document) -> bytes:
 
 
 def image(documents: Documents) -> bytes:
-    """An ISO by the name that NoCloud looks for. It holds the time: no two are the same."""
+    """Make an ISO by the name that NoCloud looks for. It holds the time: no two are the same."""
     from pycdlib import PyCdlib  # noqa: PLC0415 - 20 ms that a VM without a seed need not pay
 
     iso = PyCdlib()
@@ -126,7 +126,7 @@ def image(documents: Documents) -> bytes:
 
 
 def write(image: bytes, path: Path) -> None:
-    """Whole or not at all, and for the owner's eyes only: user-data may hold passwords."""
+    """Write it whole or not at all, for the owner's eyes only: user-data may hold passwords."""
     half = path.with_name(f".{path.name}.new")
     try:
         half.unlink(missing_ok=True)  # of a launcher that was killed here

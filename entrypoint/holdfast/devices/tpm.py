@@ -25,7 +25,7 @@ class Vault:
     """`unsaved` may be called from the keep-alive while swtpm runs, and after."""
 
     def __init__(self, stored: bytes, key: bytes) -> None:
-        """`stored` is empty for a VM that has had no TPM yet."""
+        """Unpack `stored`, which is empty for a VM that has had no TPM yet. Raises ConfigError."""
         self._state, self._sealed = (
             tpm_record.unpack(stored, key) if stored else (b"", tpm_record.fingerprint(key))
         )
@@ -41,7 +41,7 @@ class Vault:
             )
 
     def serve(self, directory: Path, who: Identity, control: int) -> Child:
-        """swtpm, under a uid of its own: a guest that breaks out of QEMU does not find the TPM's secrets."""
+        """Run swtpm under a uid of its own: who breaks out of QEMU does not find its secrets."""
         from holdfast.runtime import sandbox  # noqa: PLC0415 - for a VM with a TPM
         from holdfast.runtime.seccomp import Filter  # noqa: PLC0415 - likewise
 
@@ -72,17 +72,17 @@ class Vault:
         return reader
 
     def withdraw(self) -> None:
-        """Swtpm has ended, and its directory is about to go."""
+        """Look a last time: swtpm has ended, and its directory is about to go."""
         self._look()
         self._file = None
 
     def record(self) -> bytes:
-        """As it is now; empty for a TPM that has written nothing yet."""
+        """Return it as it is now; empty for a TPM that has written nothing yet."""
         self._look()
         return self._record
 
     def unsaved(self) -> bytes:
-        """The record to be stored; empty where the stored one is as new."""
+        """Return the record to be stored; empty where the stored one is as new."""
         record = self.record()
         return b"" if record == self._saved else record
 

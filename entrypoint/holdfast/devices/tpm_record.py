@@ -39,8 +39,10 @@ def pack(state: bytes, key: str) -> bytes:
 
 
 def unpack(record: bytes, key: bytes) -> tuple[bytes, str]:
-    """The state, and the fingerprint that it is sealed with. A state that cannot be read is never
-    taken for none: the guest would get another TPM, and what it has sealed with the old one is lost.
+    """Return the state, and the fingerprint that it is sealed with. Raises ConfigError.
+
+    A state that cannot be read is never taken for none: the guest would get another TPM, and what
+    it has sealed with the old one is lost.
     """
     import base64  # noqa: PLC0415 - for a VM with a TPM
     import zlib  # noqa: PLC0415 - likewise
@@ -63,7 +65,7 @@ def unpack(record: bytes, key: bytes) -> tuple[bytes, str]:
 
 
 def command(directory: str, control: int, key: int | None) -> list[str]:
-    """swtpm, served over a connected socket, until QEMU closes the other end."""
+    """Word the call of swtpm, served over a connected socket, until QEMU closes the other end."""
     # fmt: off
     return [
         "swtpm", "socket", "--tpm2", "--terminate", "--seccomp", "action=kill",

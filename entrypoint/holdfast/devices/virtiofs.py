@@ -44,7 +44,7 @@ class Server:
 
 
 def check(shares: Sequence[Share], bounds: Bounds) -> list[Fault]:
-    """What stands against these folders on this host, before anything is locked or started."""
+    """Collect what stands against these folders here, before anything is locked or started."""
     faults: list[Fault] = []
     for share in shares:
         try:
@@ -57,7 +57,9 @@ def check(shares: Sequence[Share], bounds: Bounds) -> list[Fault]:
 
 
 def serve(share: Share, bounds: Bounds, who: Identity, rundir: RunDirectory) -> Server:
-    """Connected before it listens: QEMU need find no path, and nobody else can take its place."""
+    """Serve a folder. It is connected to before it listens: QEMU need find no path, and nobody
+    else can take its place. Raises ConfigError.
+    """
     with ExitStack() as stack:
         folder = _opened(share, bounds)
         stack.callback(os.close, folder)
