@@ -8,7 +8,7 @@ from holdfast.system import probe
 
 
 def check(disks: Sequence[Disk]) -> bool:
-    """Whether io_uring works here; asked only where a disk may use it."""
+    """Tell whether io_uring works here, if a disk may use it. Raises ConfigError if one must."""
     local_disks = [disk for disk in disks if not isinstance(disk.backend, RbdImage)]
     if not any(disk.aio in (None, Aio.io_uring) for disk in local_disks):
         return False

@@ -184,8 +184,8 @@ def grow(disk: Disk, path: Path, *handed: int) -> bool:
 
 
 def wanted_size(disk: Disk, path: Path) -> int:
-    """0 where it is what it should be. What a source left, or an older version made, may end within a block;
-    a file of the user's own is grown only where `size` says so.
+    """Return the size to grow to, in bytes; 0 for none. What a source left, or an older version
+    made, may end within a block; a file of the user's own is grown only where `size` says so.
     """
     ours = isinstance(disk.backend, Volume) and disk.format is Format.raw and disk.writable
     if disk.size is None and not ours:
@@ -205,8 +205,8 @@ def size_of(disk: Disk, path: Path) -> int:
 
 
 def run(disk: Disk, command: list[str], handed: Sequence[int] = ()) -> None:
-    """As root, for the file may be in anybody's folder, but with no other right: a broken-out QEMU may have
-    written its header.
+    """Run it as root, for the file may be in anybody's folder, but with no other right: a
+    broken-out QEMU may have written its header. Raises HostLacks.
     """
     from holdfast.runtime import sandbox  # noqa: PLC0415 - few starts make or grow a qcow2
     from holdfast.runtime.seccomp import Filter  # noqa: PLC0415 - likewise

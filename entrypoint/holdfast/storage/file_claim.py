@@ -74,7 +74,7 @@ class ClaimsBeside:
             )
 
     def drop(self) -> None:
-        """Only what is ours."""
+        """Drop only what is ours."""
         for path in self._found:
             _drop(mark_of(path), self._name)
 

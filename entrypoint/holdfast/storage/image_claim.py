@@ -51,7 +51,7 @@ def decode_claim(text: str) -> ImageClaim:
 
 
 def claimant(text: str) -> str:
-    """Whose a claim is, for people."""
+    """Say whose a claim is, for people."""
     try:
         return str(decode_claim(text))
     except Unreadable:

@@ -31,7 +31,7 @@ SHOWN = 24
 
 
 def unfit(head: bytes) -> str:
-    """Why it is no raw disk, or "". `head` are the first HEAD bytes, or all of them."""
+    """Say why it is no raw disk, or "". `head` are the first HEAD bytes, or all of them."""
     if kind := image(head):
         return f"is a {kind} image: convert it to qcow2 or raw with qemu-img"
     if kind := archive(head):

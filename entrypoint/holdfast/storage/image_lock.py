@@ -30,7 +30,7 @@ def locked_out(path: Path, name: object) -> Iterator[int]:
 
 
 def refuse_held(path: Path, name: object) -> None:
-    """For a program that takes the lock itself, and has no word of its own for it."""
+    """Raise LockHeld for a program that takes the lock itself, and has no word for it."""
     with path.open("rb") as file:
         if held(file.fileno()):
             raise in_use(name)

@@ -104,6 +104,7 @@ def _check_regular(place: OpenPath) -> None:
 
 
 def check_storage(place: OpenPath) -> None:
+    """Raise Unfit for what is neither a regular file nor a block device."""
     if place.is_folder:
         raise Unfit(FOLDER)
     if not (place.is_file or place.is_block_device):
@@ -127,14 +128,14 @@ def identity(disk: Disk) -> str:
 
 
 def locked(disk: Disk) -> bool:
-    """Whether a QEMU has the file open: asked before anything is taken, because a launcher that takes
+    """Tell whether a QEMU has the file open, before anything is taken: a launcher that takes
     a lock and gives it back would end an owner that is holding on without etcd.
     """
     return _is(held, disk)
 
 
 def in_use(disk: Disk) -> bool:
-    """Whether it cannot be had: to write to it, nobody may have it; to read it, nobody may write to it."""
+    """Tell whether it is taken: who writes wants nobody to have it, who reads nobody to write."""
     try:
         return _is(held if disk.writable else written, disk)
     except OSError:  # why it cannot be opened is said where that is tried
@@ -164,7 +165,9 @@ def held(descriptor: int) -> bool:
 
 
 def written(descriptor: int) -> bool:
-    """Whether a QEMU may write to it, not only read: each permission has a byte (file-posix.c, raw_apply_lock_bytes)."""
+    """Tell whether a QEMU may write to it, not only read: each permission has a byte
+    (file-posix.c, raw_apply_lock_bytes).
+    """
     try:
         return _is_locked(descriptor, FIRST_LOCK + WRITE, 1)
     except OSError:  # a file system without locks: QEMU has none there

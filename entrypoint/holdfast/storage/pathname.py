@@ -125,7 +125,7 @@ class Site:
         return place
 
     def has(self, name: str) -> bool:
-        """Whether something of that name lies beside it."""
+        """Tell whether something of that name lies beside it."""
         if self.folder is None:
             return False
         try:
@@ -201,7 +201,7 @@ def found(path: str, bounds: Bounds, *, writable: bool = False) -> Iterator[Open
 
 
 def where(descriptor: int) -> str:
-    """Where the kernel says that it lies: without a link."""
+    """Tell where the kernel says that it lies: without a link."""
     return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 

@@ -17,7 +17,7 @@ LAYERS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})
 
 
 def found(disks: Iterable[Disk], machine_id: str) -> list[Found]:
-    """Those of directory pools among the disks."""
+    """Find those of directory pools among the disks."""
     return [
         _found(disk, disk.backend, machine_id)
         for disk in disks
@@ -42,7 +42,7 @@ def is_there(volume: Volume) -> bool:
 
 
 def refuse_lost(disks: Iterable[Disk]) -> None:
-    """Without etcd the file beside a volume is all that knows of it."""
+    """Raise ConfigError for a lost one: without etcd only the file beside a volume knows of it."""
     volumes = [(disk, disk.backend) for disk in disks if isinstance(disk.backend, Volume)]
     refuse_containers_own(volume.directory for _, volume in volumes)
     rules = [(disk.key, lost(Path(volume.path))) for disk, volume in volumes]
@@ -51,7 +51,7 @@ def refuse_lost(disks: Iterable[Disk]) -> None:
 
 
 def lost(file: Path) -> str:
-    """Why what is missing must not be made anew, or ""."""
+    """Say why what is missing must not be made anew, or ""."""
     if os.path.lexists(file) or not volume_id.read(file):
         return ""
     return (
@@ -61,14 +61,14 @@ def lost(file: Path) -> str:
 
 
 def mark_all(disks: Iterable[Disk]) -> None:
-    """Without etcd: once they are there."""
+    """Mark them without etcd, once they are there."""
     for disk in disks:
         if isinstance(disk.backend, Volume) and disk.writable:
             volume_id.keep(Path(disk.backend.path))
 
 
 def of(directory: Path, machine_id: str) -> tuple[str, str]:
-    """Of a pool: its place for all who reach it, and the folder's id where only this machine does."""
+    """Name a pool: its place for all who reach it, and the folder's id if it is local."""
     # What is wrong with one that cannot be read is said by whoever needs it.
     if shared := volume_id.uuid_in(directory / FOLDER_ID):
         return f"shared/{shared}", ""

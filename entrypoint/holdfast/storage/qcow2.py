@@ -29,7 +29,7 @@ class Header:
 
 
 def header(path: Path) -> Header | None:
-    """None: this is no qcow2 image."""
+    """Read it. None: this is no qcow2 image."""
     with path.open("rb") as file:
         return read(file.fileno())
 

@@ -14,7 +14,7 @@ SECTORS = (512, 1024, 2048, BLOCK)
 
 
 def unfit(disk: Disk, path: str) -> str:
-    """Why it cannot be used, or "". `path` leads to the disk's file, whatever its name leads to by now."""
+    """Say why it is unusable, or "". `path` leads to the disk's file, whatever its name does."""
     length = os.stat(path).st_size  # noqa: PTH116 - of a path that was found to be a file
     grows = disk.size is not None and disk.size >= length
     if grows or not disk.writable or not disk.direct or disk.format is not Format.raw:

@@ -23,7 +23,7 @@ def pieces(descriptor: int, length: int) -> Iterator[tuple[int, bytes]]:
 
 
 def copy(source: int, path: Path, attend: Callable[[], None]) -> None:
-    """Byte for byte, holes as holes: root alone can read volumes, and looks into none of them."""
+    """Copy all, holes as holes: root alone can read volumes, and looks into none of them."""
     with path.open("xb") as target:
         length = os.fstat(source).st_size
         for start, data in pieces(source, length):

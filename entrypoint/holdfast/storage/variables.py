@@ -7,7 +7,7 @@ PLATFORM_KEY = "PK\0".encode("utf-16-le")
 
 
 def unfit(found: bytes, size: int, template: bytes, template_size: int) -> str:
-    """Why it cannot be used, or "". `found` and `template` are the first HEAD bytes."""
+    """Say why it cannot be used, or "". `found` and `template` are the first HEAD bytes."""
     if size != template_size:
         return f"has {size} bytes, and the variables of this firmware have {template_size}"
     if found[KIND] != template[KIND]:

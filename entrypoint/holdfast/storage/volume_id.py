@@ -45,7 +45,7 @@ def uuid_in(path: Path) -> str:
 
 
 def write(volume: Path, identity: str) -> None:
-    """Whole, and on the disk when this returns."""
+    """Write it whole, and on the disk when this returns."""
     _put(beside(volume), identity, instead=True)
 
 
@@ -56,7 +56,7 @@ def keep(volume: Path) -> None:
 
 
 def name_folder(path: Path) -> str:
-    """Two VMs may be the first ones here: a link, unlike a rename, never replaces the other's."""
+    """Name it, if it has none: two VMs may be first, and a link never replaces the other's id."""
     if not folder(path):
         with contextlib.suppress(FileExistsError):
             _put(path / FOLDER, str(uuid.uuid4()), instead=False)

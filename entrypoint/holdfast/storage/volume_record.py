@@ -93,7 +93,7 @@ def decoded(value: bytes) -> VolumeRecord:
 
 
 def recorded(item: Item | None, disk: str, way: Way) -> VolumeRecord | None:
-    """None: no volume of this disk was ever made. Raises Elsewhere for a record that nobody can read."""
+    """Read it; None: no volume of it was ever made. Raises Elsewhere for an unreadable record."""
     if item is None:
         return None
     try:
@@ -124,7 +124,7 @@ def judge(record: VolumeRecord | None, found: Found, host: Host, way: Way) -> Ta
 
 
 def is_same_place(record: VolumeRecord, found: Found, host: Host) -> bool:
-    """One kernel is one machine, whatever its containers were called when the record was written."""
+    """Tell whether it is here: one kernel is one machine, whatever its containers were called."""
     if record.folder != found.folder:
         return False
     own = host.wrote(record.place.removeprefix("file/"), record.boot_id)

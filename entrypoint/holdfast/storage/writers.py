@@ -31,7 +31,7 @@ class Writers:
         return f"{claim}, from {addresses}" if addresses else str(claim)
 
     def are_of(self, vm: str, trees: Collection[str]) -> bool:
-        """Whether an earlier owner of this very VM has left them."""
+        """Tell whether an earlier owner of this very VM has left them."""
         try:
             claim = self._named()
         except Unreadable:

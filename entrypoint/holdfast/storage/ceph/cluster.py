@@ -106,7 +106,7 @@ class Cluster:
         return Clients(watchers=frozenset(found["watchers"]), lockers=frozenset(found["lockers"]))
 
     def watchers(self) -> list[frozenset[str]]:
-        """For each writable image those who have it open."""
+        """List for each writable image those who have it open."""
         return [frozenset(one) for one in self._ask("watchers", images=self._writable)]
 
     def swap_claims(self, old: Mapping[str, str], new: str) -> dict[str, str]:
@@ -126,7 +126,9 @@ class Cluster:
         self._ask("drop_copies", images=self._writable)
 
     def blocklist(self, addresses: Iterable[str], seconds: int, claim: str = "") -> bool:
-        """Shut clients out for some seconds. False: nobody was, as an image that is there has not this claim (if given)."""
+        """Shut clients out for some seconds. False: nobody was, as an image that is there has not
+        this claim (if given).
+        """
         question = {"addresses": sorted(addresses), "seconds": seconds, "claim": claim}
         return bool(self._ask("blocklist", images=self._writable, **question))
 

@@ -41,7 +41,7 @@ class Fencer:
         return self._images.address()
 
     def clients(self, images: list[ImageRef]) -> dict[str, list[str]]:
-        """Who has an image open for writing (`watchers`), and who holds its lock (`lockers`)."""
+        """Find who has an image open for writing (`watchers`), and its lock (`lockers`)."""
         watchers: set[str] = set()
         lockers: set[str] = set()
         for image in images:
@@ -57,7 +57,7 @@ class Fencer:
         return {"watchers": sorted(watchers), "lockers": sorted(lockers)}
 
     def watchers(self, images: list[ImageRef]) -> list[list[str]]:
-        """For each image those who have it open for writing."""
+        """List for each image those who have it open for writing."""
         return [sorted(_watchers(self._images.looked_at(image))) for image in images]
 
     def swap_claims(self, images: list[ImageRef], old: dict[str, str], new: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Fencer:
         return {"fsid": self._images.cluster.get_fsid(), "claims": claims}
 
     def drop_claims(self, images: list[ImageRef], claims: list[str]) -> None:
-        """Only those that are among `claims`: what anybody else has put there stays."""
+        """Drop those that are among `claims`: what anybody else has put there stays."""
         for image in images:
             with contextlib.suppress(rbd.ImageNotFound):  # one that is gone has no claim
                 for claim in claims:
@@ -79,8 +79,9 @@ class Fencer:
     def blocklist(
         self, images: list[ImageRef], addresses: list[str], seconds: int, claim: str
     ) -> bool:
-        """With `claim` the images are looked at once more: a taker that slept since it gathered the addresses
-        must not hit a newer owner, and an etcd that was restored does not know of him.
+        """Shut clients out for `seconds`. With `claim`, look at the images once more: a taker that
+        slept since it gathered the addresses must not hit a newer owner, and an etcd that was
+        restored does not know of him.
         """
         if claim and set(self._images.claims(images).values()) - {claim}:
             return False
@@ -90,7 +91,7 @@ class Fencer:
         return True
 
     def break_locks(self, images: list[ImageRef], addresses: list[str]) -> None:
-        """Locks of clients that are shut out. Left alone, the next writer would stumble over them."""
+        """Break locks of clients that are shut out: the next writer would stumble over them."""
         for image in images:
             with self._images.existing(image) as opened:
                 for client, cookie, address in lockers(opened) if opened else ():
@@ -170,7 +171,7 @@ def serve(pipe: Any) -> None:
 
 
 def telling(pipe: Any) -> Tell:
-    """How far a long request is, so that nobody takes it for a cluster that is away."""
+    """Say how far a long request is, so that nobody takes it for a cluster that is away."""
     told = [0.0]
 
     def tell(what: str, done: int, total: int) -> None:

@@ -16,7 +16,7 @@ KEY = "holdfast.claim"
 
 
 def writers(pool: Any, opened: Any) -> dict[str, Any]:
-    """Who writes to an image: the addresses, and the claim that stands there; {} for nobody.
+    """Find who writes to an image: the addresses, and the claim that stands there; {} for nobody.
 
     To watch an image says nothing: QEMU opens what it only reads as it opens what it writes to. A writer is a
     client of the VM that has claimed it, or holds the exclusive lock, which the first write takes.
@@ -31,7 +31,7 @@ def writers(pool: Any, opened: Any) -> dict[str, Any]:
 
 
 def lockers(opened: Any) -> list[tuple[str, str, str]]:
-    """Client, cookie, address. librbd gives an empty list, or a dictionary."""
+    """List client, cookie, address. librbd gives an empty list, or a dictionary."""
     found = opened.list_lockers()
     return list(found["lockers"]) if found else []
 

@@ -35,7 +35,7 @@ class Images:
 
     @contextmanager
     def existing(self, image: ImageRef) -> Iterator[Any]:
-        """None for a volume that is still to be made."""
+        """Open it read-only; None for a volume that is still to be made."""
         opening = self.opened(image, read_only=True)
         try:
             opened = opening.__enter__()
@@ -60,7 +60,7 @@ class Images:
         return self._looking[image.name]
 
     def existing_looked_at(self, image: ImageRef) -> Any:
-        """None for a volume that is still to be made."""
+        """Look at it; None for a volume that is still to be made."""
         try:
             return self.looked_at(image)
         except rbd.ImageNotFound:
@@ -74,12 +74,12 @@ class Images:
         return self._pools[image.name], opened.id()
 
     def claims(self, images: list[ImageRef]) -> dict[str, str]:
-        """By the image's name, as it stands there; "" for an image that nobody has claimed."""
+        """Read them by image, as they stand there; "" for an image that nobody has claimed."""
         there = (image for image in images if self.existing_looked_at(image) is not None)
         return {image.name: claim_in(*self.header(image)) for image in there}
 
     def address(self) -> str:
-        """Our address as Ceph lists it: of the forms that get_addrs gives, the one of watchers."""
+        """Get our address as Ceph lists it: of the forms of get_addrs, the one of watchers."""
         first = str(self.cluster.get_addrs()).strip("[]").split(",")[0]
         return first.partition(":")[2] if first[:3] in ("v1:", "v2:", "any") else first
 

@@ -29,7 +29,7 @@ class Inspector:
         self._data: dict[str, str] = {}  # the pool of an image's data, where it is another one
 
     def inspect(self, images: list[ImageRef], *, proven: bool) -> dict[str, Any]:
-        """`proven`: that this client may shut others out need not be tried again."""
+        """Look at all. `proven`: that this client may shut others out is not tried again."""
         faults = [fault for image in images for fault in self._faults(image)]
         writable = [image for image in images if image.writable]
         return {

@@ -17,7 +17,9 @@ LOOK = 0.2  # seconds between two looks at them
 def snapshot_of(
     pool: Any, name: str, snapshot: str, image: ImageRef, *, in_use: bool
 ) -> dict[str, Any]:
-    """`in_use`: also while somebody writes to it. Returns what speaks against it, a `rule` or `writers`, or nothing."""
+    """Make a protected snapshot; `in_use`: also while somebody writes to it. Returns what speaks
+    against it, a `rule` or `writers`, or nothing.
+    """
     claim, found = ("", {}) if in_use else _still(pool, name, image.claim)
     if found:
         return {"writers": found}

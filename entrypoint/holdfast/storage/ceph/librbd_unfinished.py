@@ -34,8 +34,8 @@ def blank(pool: Any, stem: str, image: ImageRef) -> str:
 
 
 def name_it(pool: Any, new: str, image: ImageRef) -> None:
-    """Last of all: what has the name is whole, bears its id, and is ours by its own word: who finds it next may
-    be another tree's launcher. A rename never replaces anything.
+    """Give the name last of all: what has it is whole, bears its id, and is ours by its own word,
+    for who finds it next may be another tree's launcher. A rename never replaces anything.
     """
     with rbd.Image(pool, new) as opened:
         bear(opened, image)
@@ -55,7 +55,7 @@ def bear(opened: Any, image: ImageRef) -> None:
 
 
 def mark_of(opened: Any) -> str:
-    """Clones and copies take the metadata along: what names another image says nothing of this one."""
+    """Read the mark. Clones and copies take it along: one may name another image."""
     mark, _, own = dict(opened.metadata_list()).get(MARK, "").partition(" ")
     return str(mark) if own == opened.id() else ""
 

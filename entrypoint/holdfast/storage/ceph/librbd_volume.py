@@ -80,7 +80,7 @@ class Volumes:
             return opened is not None
 
     def import_golden(self, image: ImageRef, name: str, path: str) -> None:
-        """Two hosts may do it at once: the second one's copy goes again."""
+        """Import a parent. Two hosts may do it at once: the second one's copy goes again."""
         with self._images.pool(image) as pool:
             new = blank(pool, f"{name}.{image.image}", image)
             self._fill(pool, new, path, 0)
@@ -100,8 +100,8 @@ class Volumes:
     def clone_volume(
         self, image: ImageRef, name: str, *, chained: bool, in_use: bool
     ) -> dict[str, Any]:
-        """As the volume is at this moment; `in_use`: also while somebody writes to it. Returns what speaks against
-        it, as snapshot_of() does.
+        """Clone the volume as it is now; `in_use`: also while somebody writes to it. Returns what
+        speaks against it, as snapshot_of() does.
         """
         snapshot = f"holdfast.{image.image}"
         with self._images.pool(image) as pool:
@@ -124,7 +124,7 @@ class Volumes:
     # -- goldens, for the operator
 
     def goldens(self, image: ImageRef) -> list[dict[str, Any]]:
-        """Parents of a pool, with how many volumes sit on each."""
+        """List parents of a pool, with how many volumes sit on each."""
         found = []
         with self._images.pool(image) as pool:
             for name in rbd.RBD().list(pool):

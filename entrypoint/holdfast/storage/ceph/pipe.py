@@ -60,6 +60,7 @@ class Pipe:
         attend: Attend | None = None,
         progress: Progress | None = None,
     ) -> Any:
+        """Ask, and return the answer. Raises Unreachable, LockHeld, ConfigError or HostLacks."""
         self._send(request)
         if not self._connected:
             self._reply()

@@ -48,6 +48,7 @@ class Client:
         self._attend = attend
 
     def run(self) -> Cached:
+        """Fetch it. Raises Unreachable, ConfigError or HostLacks."""
         try:
             return self._run()
         except Overdue as error:
@@ -204,7 +205,7 @@ class Client:
 
 
 def is_alone(reader: int) -> bool:
-    """Whether nobody can write to the file. True, too, where the file system has no leases (NFS, some FUSE)."""
+    """Tell whether nobody can write to it; True where there are no leases (NFS, some FUSE)."""
     try:
         fcntl.fcntl(reader, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:

@@ -31,7 +31,7 @@ class Golden:
 
 @contextmanager
 def in_use(pool: Path, attend: Attend) -> Iterator[None]:
-    """From the look at a parent until its child has a name, nobody may take the parent away."""
+    """Keep parents: from the look at one until its child has a name, none may be removed."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     lock = os.open(pool / LOCK, flags, 0o600)
     try:
@@ -58,7 +58,7 @@ def provide(pool: Path, image: Path, cached: Cached, who: Identity, attend: Atte
 
 
 def chain(golden: Path, path: Path, disk: Disk, size: int) -> None:
-    """-u: the parent is known, and need not be opened with our rights."""
+    """Make a child. -u: the parent is known, and need not be opened with our rights."""
     parent = ["-u", "-b", golden.name, "-F", Format.qcow2.value]
     command = ["qemu-img", "create", "-q", "-f", Format.qcow2.value, *parent]
     directory.run(disk, [*command, str(path), str(size)])

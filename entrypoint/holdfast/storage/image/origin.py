@@ -19,8 +19,10 @@ from holdfast.storage.sparse import CHUNK, copy
 
 @contextmanager
 def still(key: str, path: Path) -> Iterator[int]:
-    """One descriptor from the look at its lock to the last byte. The lock is looked at, not taken: taking it would
-    end an owner that holds on without etcd. So look again, for a QEMU that came meanwhile, when all is read.
+    """Open it once, from the look at its lock to the last byte. Raises LockHeld.
+
+    The lock is looked at, not taken: taking it would end an owner that holds on without etcd. So
+    look again, for a QEMU that came meanwhile, when all is read.
     """
     with regular(path) as descriptor:
         refuse_held(key, path, descriptor)
@@ -33,7 +35,9 @@ def refuse_held(key: str, path: Path, descriptor: int) -> None:
 
 
 def judged(descriptor: int, path: Path, attend: Attend) -> Cached:
-    """Judge what it is by its name; its header must not say otherwise, for a guest can write one."""
+    """Judge what it is by its name. Raises ConfigError where its header, which a guest can write,
+    says otherwise.
+    """
     form = Format(path.suffix.removeprefix("."))
     header = qcow2.read(descriptor)
     if (header is None) is (form is Format.qcow2):
@@ -64,8 +68,10 @@ def digest(descriptor: int, attend: Attend, algorithm: str = "sha256") -> str:
 def readable(
     source: int, was: Cached, target: Path, who: Identity, attend: Attend
 ) -> Iterator[Path]:
-    """Make a copy for the uid that converts it. The parent is called by what was copied, so that is what is
-    hashed; the name is of the volume that is made, whose next start clears away what a killed one left.
+    """Make a copy for the uid that converts it. Raises LockHeld where it was written to meanwhile.
+
+    The parent is called by what was copied, so that is what is hashed; the name is of the volume
+    that is made, whose next start clears away what a killed one left.
     """
     with directory.unfinished(target.with_name(f"{target.name}.copy")) as new:
         copy(source, new, attend)

@@ -54,7 +54,7 @@ def info(descriptor: int, form: Format | None, who: Identity, attend: Attend) ->
 def convert(
     source: int, was: Format, target: int, form: Format, who: Identity, attend: Attend
 ) -> None:
-    """`target` is an empty file that belongs to `who`."""
+    """Convert into `target`, an empty file that belongs to `who`."""
     formats = ["-f", was.value, "-O", form.value]
     command = ["qemu-img", "convert", *formats, path(source), path(target)]
     _run(command, [source, target], who, attend, SECONDS_TO_CONVERT)

@@ -52,7 +52,7 @@ def digest(descriptor: int, algorithm: str, progress: Callable[[int], None]) -> 
 def unpack(
     source: int, target: int, member: str, limit: int, progress: Callable[[int], None]
 ) -> None:
-    """Write the bytes of the image into `target`, which is empty."""
+    """Write the image into `target`, which is empty; `limit` is in bytes. Raises ConfigError."""
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(_plain(source))
