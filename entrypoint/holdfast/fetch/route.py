@@ -19,7 +19,10 @@ Found = list[tuple[AddressFamily, tuple[Any, ...]]]
 
 
 def resolve(target: Target, clock: Clock) -> Found:
-    """There is no time limit to getaddrinfo, so it runs in a thread, which is left behind if late."""
+    """Look its name up. Raises ConfigError if it does not exist, TimeoutError when late.
+
+    There is no time limit to getaddrinfo, so it runs in a thread, which is left behind if late.
+    """
     answers: queue.SimpleQueue[Found | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
@@ -42,7 +45,7 @@ def resolve(target: Target, clock: Clock) -> Found:
 
 
 def check(found: Found, reach: UrlLimits) -> None:
-    """One forbidden address is enough: names that lead to several are how filters are passed."""
+    """Raise ConfigError for one forbidden address: names of several are how filters are passed."""
     from holdfast.fetch.destination import refusal, spelled  # noqa: PLC0415 - not for the operator's own
 
     for _, sockaddr in found:
@@ -61,7 +64,7 @@ def check(found: Found, reach: UrlLimits) -> None:
 
 
 def connect(found: Found, clock: Clock) -> socket:
-    """To the first address that answers; none may use up the time of the others."""
+    """Connect to the first address that answers; none may use up the time of the others."""
     failure = OSError("no address")
     for number, (family, sockaddr) in enumerate(found):
         sock = socket(family, SOCK_STREAM)
@@ -77,7 +80,7 @@ def connect(found: Found, clock: Clock) -> socket:
 
 
 def tunnel(sock: socket, target: Target, via: Target, clock: Clock) -> None:
-    """What the proxy says before the server is heard ends with an empty line."""
+    """Ask the proxy for a way; its answer ends with an empty line. Raises Unreachable."""
     sock.settimeout(clock.left())
     sock.sendall(proxy.opening(target, via))
     head = b""
