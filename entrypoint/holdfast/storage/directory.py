@@ -24,7 +24,7 @@ def provide(
 ) -> str:
     """See to it that a volume is there and has its size. Returns what was done, "" for nothing.
 
-    Raises LockHeld where it is another one than `known` has it.
+    Raises LockHeld where it is another one than `known` has it; ConfigError, HostLacks.
     """
     if isinstance(disk.backend, RbdImage):
         return ""
@@ -42,7 +42,7 @@ def provide(
 
 
 def create(disk: Disk, fill: Fill) -> bool:
-    """Make a missing volume, whole or not at all. True if it was made."""
+    """Make a missing volume, whole or not at all. True if it was made. Raises HostLacks."""
     if not isinstance(disk.backend, Volume) or os.path.lexists(disk.backend.path):
         return False
     path = Path(disk.backend.path)

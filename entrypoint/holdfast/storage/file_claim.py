@@ -84,7 +84,7 @@ def mark_of(path: Path) -> Path:
 
 
 def claim_of(path: Path) -> str:
-    """Read the claim as it stands there; "" for none. What nobody can make sense of is shown as it is."""
+    """Read the claim as it stands there, sense or not; "" for none. Raises Unreachable."""
     mark = mark_of(path)
     try:
         texts = list(_texts(mark).values())

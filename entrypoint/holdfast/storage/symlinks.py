@@ -14,7 +14,9 @@ from holdfast.storage.pathname import MOST_LINKS, Bounds, Unfit, lies_in, where
 
 
 def followed(path: str, guests: Iterable[str]) -> tuple[int, bool]:
-    """Open what the path leads to (O_PATH), and tell whether all links on the way are the operator's."""
+    """Open what the path leads to (O_PATH), and tell whether all links on the way are the
+    operator's. Raises Unfit.
+    """
     walk = _Walk(guests)
     try:
         walk.to(path)

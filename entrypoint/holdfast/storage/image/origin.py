@@ -30,6 +30,7 @@ def still(key: str, path: Path) -> Iterator[int]:
 
 
 def refuse_held(key: str, path: Path, descriptor: int) -> None:
+    """Raise LockHeld where a QEMU holds the lock of what is open."""
     if local.held(descriptor):
         raise LockHeld(f"{key}: {path} is in use: another QEMU holds its lock")
 
