@@ -126,7 +126,9 @@ def image(documents: Documents) -> bytes:
 
 
 def write(image: bytes, path: Path) -> None:
-    """Write it whole or not at all, for the owner's eyes only: user-data may hold passwords."""
+    """Write it whole or not at all, for the owner only: it may hold passwords. Raises
+    InternalError.
+    """
     half = path.with_name(f".{path.name}.new")
     try:
         half.unlink(missing_ok=True)  # of a launcher that was killed here
