@@ -66,7 +66,9 @@ class Contender:
     # -- is it for us?
 
     def examine(self, look: Look, put_off: float) -> Candidate:
-        """Raises Obstacle while the VM is not for us, and whatever is wrong with it, or with this host."""
+        """Judge whether the VM may be taken. Raises Obstacle while it is not for us, and whatever
+        is wrong with it, or with this host. `put_off`: seconds.
+        """
         described = describe(self._settings, look.own, look.defaults)
         if self._settings.memory_reckoned is not None:
             reckoned = self._settings.memory_reckoned
@@ -156,7 +158,9 @@ class Contender:
     # -- take it
 
     def take(self, candidate: Candidate) -> Ours | None:
-        """The lock, the epoch, the claims. None: somebody was quicker, or a key has changed since the look."""
+        """Take the lock, the epoch, the claims. None: somebody was quicker, or a key has changed
+        since the look. Raises Obstacle where another VM has its addresses or disks.
+        """
         look, plan, volumes = candidate.look, candidate.plan, candidate.volumes
         session = Session(self._store, look.names, self._host, self._settings.ttl)
         addresses = [one.id for one in plan.addresses]

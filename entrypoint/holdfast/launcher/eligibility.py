@@ -51,8 +51,8 @@ def _below(prefix: str, seen: Reply) -> Raw:
 
 
 def refuse(look: Look, machine: Machine, host: Host, put_off: float) -> None:
-    """Raises Obstacle while the VM is not to run, not here, or not now. `put_off`: seconds, after a start that failed
-    here.
+    """Refuse a VM that is not to run, not here, or not now: raises Obstacle. `put_off`: seconds,
+    after a start that failed here.
     """
     if machine.power is Power.off:
         raise Obstacle("the VM is switched off (power=off)")

@@ -46,7 +46,7 @@ def serve(ours: Ours, settings: Settings, host: Host, events: Events) -> Ending:
 
 
 def held(ours: Ours, settings: Settings, host: Host, events: Events) -> tuple[Ending, bool]:
-    """How the VM ended, and whether nobody may write to its disks any more.
+    """Run the VM. Return how it ended, and whether nobody may write to its disks any more.
 
     When this returns the keep-alive has ended: it would take a lock again that we let go.
     """
@@ -75,8 +75,8 @@ def started(ours: Ours, host: Host, events: Events, fencing: Fencing) -> Ending:
 
 
 def holds_on(settings: Settings, plan: Plan) -> bool:
-    """Whether the VM outlives a loss of etcd. One without a writable disk could run twice, with one
-    MAC and one address; one with a disk that only time guards, with one disk.
+    """Tell whether the VM outlives a loss of etcd. One without a writable disk could run twice,
+    with one MAC and one address; one with a disk that only time guards, with one disk.
     """
     if settings.etcd_loss is EtcdLoss.auto:
         return bool(plan.images) and not any(
@@ -86,7 +86,9 @@ def holds_on(settings: Settings, plan: Plan) -> bool:
 
 
 def give_back(ours: Ours, host: Host) -> None:
-    """A start that failed: our guest has never run, and where its QEMU was killed that stays in the record."""
+    """Give back a VM whose start failed: our guest has never run, and where its QEMU was killed
+    that stays in the record.
+    """
     hold = ours.hold
     unmade = ours.volumes.unmade() if ours.volumes else []
     last = Last(when=now(), host=host.name, why="failed to start", exit=70, epoch=hold.taken.epoch)
@@ -119,8 +121,9 @@ class Parting:
         self._until = time.monotonic() + ours.plan.machine.stop_timeout
 
     def let_go(self, events: Events) -> None:
-        """A stop that was asked for does not wait for ever; a guest's own power-off does: a standby
-        must not boot what its user has switched off. Nor what crashed for good.
+        """Give the VM away. A stop that was asked for does not wait for ever; a guest's own
+        power-off does: a standby must not boot what its user has switched off. Nor what crashed
+        for good.
         """
         if not self._clean:
             log.warning(

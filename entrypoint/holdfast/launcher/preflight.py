@@ -46,7 +46,8 @@ def make(
     described: Description,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Plan:
-    """Raises ConfigError with all faults, HostLacks, or Unreachable for a cluster or a URL.
+    """Plan a start. Raises ConfigError with all faults, HostLacks, or Unreachable for a cluster or
+    a URL.
 
     `meanwhile` is called while a cluster answers.
     """
@@ -159,7 +160,7 @@ def check_network(machine: Machine, adapted: "Adapted | None", settings: Setting
 
 
 def bounds_of(settings: Settings, adapted: "Adapted | None") -> "Bounds":
-    """Keys come from etcd and are held to image_paths; arguments are the operator's own."""
+    """Bound files: keys, of etcd, are held to image_paths; arguments are the operator's own."""
     if adapted is not None:
         return pathname.ANYWHERE
     return pathname.of_files(settings.host_config, settings.vm)
@@ -185,7 +186,7 @@ def check_shares(machine: Machine, bounds: "Bounds") -> None:
 
 
 def read_only(booted: "Machine | Adapted", disks: Sequence[Disk]) -> list[Disk]:
-    """Files that are read once, as disks that nobody may be writing to."""
+    """List files that are read once, as disks that nobody may be writing to."""
     files = {"kernel": booted.kernel, "initrd": booted.initrd}
     files |= {
         f"{disk.key}/source/image": disk.source.image
@@ -203,7 +204,7 @@ def read_only(booted: "Machine | Adapted", disks: Sequence[Disk]) -> list[Disk]:
 
 
 def check_claimed(disks: Sequence[Disk], bounds: "Bounds", settings: Settings) -> "Identities":
-    """What the disks that may be written are claimed as: opened, and judged by that."""
+    """Find what the disks that may be written are claimed as: opened, and judged by that."""
     known = identity.identities(disks, bounds, settings.host_config)
     if known.shared:
         from holdfast.ownership import time_fence  # noqa: PLC0415 - for those who have one
@@ -214,7 +215,9 @@ def check_claimed(disks: Sequence[Disk], bounds: "Bounds", settings: Settings) -
 
 
 def check_ports(machine: Machine) -> None:
-    """They are taken when QEMU is started. One that is not free now is no reason to take a VM and drop it."""
+    """Try the ports, which are taken when QEMU is started. One that is not free now is no reason
+    to take a VM and drop it.
+    """
     if wanted := tuple(ports.listeners(machine)):
         with ExitStack() as stack:
             ports.claim(machine.vm, wanted, stack)

@@ -56,7 +56,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def read_settings(options: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """Raises UsageError where the environment is wrong, or names no VM."""
+    """Read the settings. Raises UsageError where the environment is wrong, or names no VM."""
     settings = environment.parse(environ, host_toml=host_toml(environ), options=options)
     if not settings.vm and not settings.options:
         raise UsageError("no VM is named", hint=NAME_IT)
@@ -66,7 +66,7 @@ def read_settings(options: Sequence[str], environ: Mapping[str, str]) -> Setting
 def named(
     arguments: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Sequence[str], Mapping[str, str]]:
-    """QEMU's options, or the VM's name as the one argument."""
+    """Tell QEMU's options from the VM's name as the one argument. Raises UsageError for more."""
     if not arguments or arguments[0].startswith("-"):
         return arguments, environ
     if len(arguments) > 1:
@@ -76,7 +76,7 @@ def named(
 
 
 def exec_qemu(settings: Settings, host: Host, raw: Mapping[str, bytes]) -> int:
-    """EXEC=yes: no lock, no confinement, no graceful stop. QEMU takes this process over."""
+    """Let QEMU take this process over (EXEC=yes): no lock, no confinement, no graceful stop."""
     machine = describe(settings, raw, {}).machine
     refuse_to_wait(machine, host)
     refuse_served(machine)
@@ -88,7 +88,7 @@ def exec_qemu(settings: Settings, host: Host, raw: Mapping[str, bytes]) -> int:
 
 
 def refuse_served(machine: Machine) -> None:
-    """What a process beside QEMU would have to make or to serve."""
+    """Refuse what a process beside QEMU would have to make or to serve. Raises UsageError."""
     served = {
         "tpm": machine.tpm is not Tpm.off,
         "firmware": machine.firmware is not Firmware.bios,
@@ -100,7 +100,9 @@ def refuse_served(machine: Machine) -> None:
 
 
 def refuse_to_wait(machine: Machine, host: Host) -> None:
-    """Under a lock such a VM is waited for; without etcd no key would ever change."""
+    """Refuse a VM that is waited for under a lock; without etcd no key would ever change. Raises
+    ConfigError or HostLacks.
+    """
     if machine.power is Power.off:
         rule = "without etcd nobody would see it change: start the VM when it is to run"
         raise ConfigError([Fault(key="power", value="off", rule=rule)])
@@ -113,7 +115,7 @@ def refuse_to_wait(machine: Machine, host: Host) -> None:
 
 
 def run_unlocked(settings: Settings, host: Host, events: Events, raw: Mapping[str, bytes]) -> int:
-    """Without etcd: nobody else is to know of this VM, so nothing is locked."""
+    """Run the VM without etcd: nobody else is to know of it, so nothing is locked."""
     from holdfast.devices.tpm import Shelf  # noqa: PLC0415 - for those without etcd
     from holdfast.launcher.start import start  # noqa: PLC0415 - python-etcd3 stays out of `exec`
 
@@ -136,7 +138,9 @@ def run_unlocked(settings: Settings, host: Host, events: Events, raw: Mapping[st
 
 
 def refuse_claimed(made: Plan) -> None:
-    """Without etcd a VM claims nothing; what another one has claimed, or has open, is not to be written to."""
+    """Refuse to write to what another VM has claimed, or has open: raises LockHeld. Without etcd a
+    VM claims nothing.
+    """
     for image, claim in made.claims.items():
         if claim:
             raise LockHeld(
@@ -152,7 +156,7 @@ def refuse_claimed(made: Plan) -> None:
 
 
 def shelf(settings: Settings) -> Path:
-    """Where the TPM's state is without etcd."""
+    """Return where the TPM's state is without etcd. Raises ConfigError where it has no place."""
     config = settings.host_config
     pool = config.pools.get(config.default_pool)
     if not isinstance(pool, DirectoryPool):
@@ -168,7 +172,7 @@ def shelf(settings: Settings) -> Path:
 
 
 def run_locked(settings: Settings, host: Host, events: Events) -> int:
-    """Under the lock, again and again while STAY asks for it."""
+    """Run the VM under the lock, again and again while STAY asks for it."""
     from holdfast.etcd.store import connect  # noqa: PLC0415 - for those who have an etcd
     from holdfast.launcher.standby import Standby  # noqa: PLC0415 - likewise
     from holdfast.ownership.lease import LeaseTimes  # noqa: PLC0415 - likewise
@@ -192,13 +196,13 @@ def run_locked(settings: Settings, host: Host, events: Events) -> int:
 
 
 def load_the_rest() -> None:
-    """What is needed of Holdfast once the VM is ours, while Ceph answers: it takes its time."""
+    """Load what is needed once the VM is ours, while Ceph answers: it takes its time."""
     from holdfast.instance import supervisor  # noqa: F401, PLC0415 - for those who have a Ceph
     from holdfast.launcher import owned  # noqa: F401, PLC0415 - for those who have a Ceph
 
 
 def trusting(settings: Settings) -> str:
-    """Where etcd cannot know us by a password or a certificate, it knows nobody."""
+    """Warn where etcd cannot know us by a password or a certificate: it knows nobody."""
     if settings.etcd_username or settings.etcd_cert:
         return ""
     return (

@@ -58,12 +58,13 @@ class Standby:
         self._topic = ""  # of what was said last
 
     def has_run(self) -> None:
-        """The VM ran here."""
+        """Note that the VM ran here."""
         self._waiting.has_run(time.monotonic())
 
     def put_off(self, ours: Ours, error: HoldfastError) -> None:
-        """A start of ours has failed, and the VM is given back. Raises what ends a first start; who has stood by
-        tries again, after a while that grows, or when a key has changed.
+        """Put off a VM whose start has failed here, and which is given back. Raises what ends a
+        first start; who has stood by tries again, after a while that grows, or when a key has
+        changed.
         """
         seconds = self._waiting.put_off(
             error, ours.keys, time.monotonic(), has_run=ours.hold.has_run
@@ -73,7 +74,9 @@ class Standby:
         log.warning(f"{'; '.join(error.lines())}; trying again in {seconds:g} s")
 
     def wait(self) -> Ours:
-        """The VM, taken. Raises Stopped, LockHeld after LOCK_WAIT, and what a first start finds wrong."""
+        """Wait for the VM, and take it. Raises Stopped, LockHeld after LOCK_WAIT, and what a first
+        start finds wrong.
+        """
         try:
             while True:
                 ours = self._attempt()

@@ -38,7 +38,7 @@ def start(
     vault: "Vault | None" = None,
     volumes: "Inventory | None" = None,
 ) -> Ending:
-    """Returns when QEMU is reaped for good; whatever is raised, it is gone by then."""
+    """Run QEMU until it is reaped for good; whatever is raised, it is gone by then."""
     for line in [*about_kvm(host, plan), *plan.warnings, *capacity.warnings(plan.machine, host)]:
         log.warning(line)
     if fencing is not None:
@@ -67,7 +67,7 @@ def start(
 
 
 def first_facts(plan: Plan, host: Host) -> Facts:
-    """What is known before QEMU is."""
+    """Return what is known before QEMU is."""
     return {
         "state": VmState.starting,
         "host": host.name,
@@ -143,7 +143,7 @@ def own_identity(plan: Plan, host: Host, life: ExitStack) -> Identity:
 
 
 def about_kvm(host: Host, plan: Plan) -> list[str]:
-    """One warning, where the VM takes the slow way because the fast one is closed."""
+    """Warn where the VM takes the slow way because the fast one is closed."""
     chosen = plan.adapted.names_accelerator if plan.adapted else False
     wanted = plan.machine.accelerator
     if chosen or wanted is not Accelerator.auto:

@@ -22,7 +22,7 @@ RUN_ROOM = MIB // 4  # the run directory's own files: status, secrets, documents
 def check(
     machine: Machine, disks: Sequence[Disk], booted: Iterable[str], bridges: Mapping[str, str]
 ) -> None:
-    """`booted` are the kernel and its initrd, of which QEMU reads copies."""
+    """Check all of it. `booted` are the kernel and its initrd, of which QEMU reads copies."""
     files = [Path(path) for path in booted if path]
     checks: list[Callable[[], object]] = [
         lambda: check_memory(machine),
@@ -35,7 +35,9 @@ def check(
 
 
 def check_memory(machine: Machine, *, proc: Path = Path("/proc")) -> None:
-    """What the kernel would refuse: QEMU would end as it starts (proc_sys_vm(5), overcommit_memory)."""
+    """Refuse what the kernel would refuse: QEMU would end as it starts (proc_sys_vm(5),
+    overcommit_memory).
+    """
     if machine.options or machine.hugepages is not None:
         return
     rule = _read(proc / "sys/vm/overcommit_memory").strip()
@@ -70,7 +72,7 @@ def _read(file: Path) -> str:
 
 
 def shown(size: int) -> str:
-    """In the largest unit that says something.
+    """Show a size in bytes in the largest unit that says something.
 
     >>> shown(23 * 1024**3 + 5), shown(700 * 1024**2)
     ('23 GiB', '700 MiB')
@@ -80,6 +82,7 @@ def shown(size: int) -> str:
 
 
 def check_run(needed: int, *, root: Path = rundir.ROOT) -> None:
+    """Refuse a run directory without room for `needed` bytes."""
     folder = nearest(root)
     if why := unwritable(folder):
         raise HostLacks(
@@ -96,7 +99,7 @@ def check_run(needed: int, *, root: Path = rundir.ROOT) -> None:
 
 
 def check_acl() -> None:
-    """The bridge helper reads its list from there, and nowhere else."""
+    """Check the place of the bridge helper's list: it reads no other."""
     path = Path(bridge_helper.ACL)
     if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(
         bridge_helper.MARKER
@@ -111,7 +114,7 @@ def check_acl() -> None:
 
 
 def check_disk(disk: Disk) -> None:
-    """A folder that is mounted `:ro`."""
+    """Refuse a folder that is mounted `:ro`."""
     if not disk.writable or not isinstance(disk.backend, LocalPath | Volume):
         return
     place = nearest(Path(disk.backend.path))
@@ -125,14 +128,14 @@ def check_disk(disk: Disk) -> None:
 
 
 def nearest(path: Path) -> Path:
-    """The path itself, or the folder that is there of those in which it would be made."""
+    """Return the path itself, or the folder that is there of those in which it would be made."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
 
 
 def unwritable(folder: Path) -> str:
-    """Why nothing can be made in it, or ""."""
+    """Return why nothing can be made in it, or ""."""
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return os.strerror(errno.EROFS)
     return "" if os.access(folder, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)

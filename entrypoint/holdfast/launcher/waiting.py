@@ -48,18 +48,18 @@ class Waiting:
         self._until = None if self._lock_wait is None else now + self._lock_wait
 
     def has_run(self, now: float) -> None:
-        """The VM ran here. Whoever waits for it again has proven that he can run it."""
+        """Note that the VM ran here. Whoever waits for it again has proven that he can run it."""
         self._begin(now)
         self._stood_by, self._back_off = True, BackOff()
 
     def runs_elsewhere(self) -> None:
-        """Somebody can run it: what failed here before may have been anything."""
+        """Note that somebody can run it: what failed here before may have been anything."""
         self._back_off = BackOff()
 
     # -- after an attempt
 
     def judge(self, error: HoldfastError | Obstacle, now: float) -> Pause | None:
-        """The pause until the next attempt; None where the error is the end."""
+        """Return the pause until the next attempt; None where the error is the end."""
         if isinstance(
             error, Unreachable
         ):  # this is no waiting for the VM: its time is up after START
@@ -80,7 +80,7 @@ class Waiting:
         return Pause(seconds=LOOK_AGAIN) if waits else None
 
     def end(self, pause: Pause, why: str, now: float) -> float:
-        """When the pause ends at the latest. Raises LockHeld where LOCK_WAIT is over."""
+        """Return when the pause ends at the latest. Raises LockHeld where LOCK_WAIT is over."""
         end = now + pause.seconds
         if not pause.lock_wait or self._until is None:
             return end
@@ -93,8 +93,9 @@ class Waiting:
     def put_off(
         self, error: HoldfastError, keys: str, now: float, *, has_run: bool
     ) -> float | None:
-        """The seconds to leave the VM alone, or until its keys change; None where the error is the end, as at a first
-        start. `has_run`: its guest has, under this lock; `keys` are as last_run.sight() gives them.
+        """Return the seconds to leave the VM alone, or until its keys change; None where the error
+        is the end, as at a first start. `has_run`: its guest has, under this lock; `keys` are as
+        last_run.sight() gives them.
         """
         lost = isinstance(error, OwnershipLost)
         # Before the guest has run, that means no more than that somebody else was quicker.
@@ -105,7 +106,7 @@ class Waiting:
         return self._back_off.begin(error, keys, now)
 
     def left(self, keys: str, now: float) -> float:
-        """The seconds for which the VM is put off still; 0 or less for none."""
+        """Return the seconds for which the VM is put off still; 0 or less for none."""
         return self._back_off.left(keys, now)
 
 
@@ -120,7 +121,7 @@ class BackOff:
         self._keys = ""
 
     def begin(self, error: HoldfastError, keys: str, now: float) -> float:
-        """After one more failure: the seconds."""
+        """Count one more failure; return the seconds."""
         if keys != self._keys:
             self._failures = 0
         longest = min(
@@ -132,5 +133,5 @@ class BackOff:
         return seconds
 
     def left(self, keys: str, now: float) -> float:
-        """The seconds until the next try."""
+        """Return the seconds until the next try."""
         return self._until - now if keys == self._keys else 0.0
