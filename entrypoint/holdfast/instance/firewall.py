@@ -54,8 +54,8 @@ class Firewall:
         self.close()
 
     def around_fetch(self, uid: int) -> None:
-        """Of the process that fetches images, which has QEMU's uid. They stay until QEMU's stand: what has broken
-        out of it may outlive its work.
+        """Hold the process that fetches images, which has QEMU's uid. The rules stay until QEMU's
+        stand: what has broken out of it may outlive its work.
         """
 
         def rules(nftables: Nftables) -> None:
@@ -167,7 +167,9 @@ class Firewall:
 
 
 def in_conf(path: Path) -> Iterator[Monitor]:
-    """What ceph.conf names by address, in any of its spellings: `[v2:192.0.2.9:3300/0,v1:...]`, `[fd00::9]:6789`."""
+    """Yield what ceph.conf names by address, in any of its spellings:
+    `[v2:192.0.2.9:3300/0,v1:...]`, `[fd00::9]:6789`.
+    """
     for line in monitor_lines(path):
         for six, four, port in re.findall(
             r"(?:\[([\da-fA-F:]+)\]|((?:\d+\.){3}\d+))(?::(\d+))?", line
@@ -186,14 +188,16 @@ def monitor_lines(path: Path) -> list[str]:
 
 
 def literal(monitors: Iterable[Monitor]) -> Iterator[Address]:
-    """A name stands for no address here: its port is closed on this host's own."""
+    """Yield addresses. A name stands for none here: its port is closed on this host's own."""
     for monitor in monitors:
         with suppress(ValueError):
             yield ip_address(monitor.host)
 
 
 def is_on_loopback(ceph: "Keyring") -> bool:
-    """A cluster of this host's own, for trying it. What names no such place opens nothing."""
+    """Tell whether a cluster is this host's own, for trying it. What names no such place opens
+    nothing.
+    """
     conf = Path(ceph.conf) if ceph.conf else None
     addresses = literal([*ceph.monitors, *(in_conf(conf) if conf else ())])
     names = [one.host for one in ceph.monitors]
@@ -203,7 +207,9 @@ def is_on_loopback(ceph: "Keyring") -> bool:
 
 
 def resolvers() -> Iterator[Address]:
-    """Whom QEMU asks for names on its guest's behalf; docker's own is on loopback, as systemd's is."""
+    """Yield whom QEMU asks for names on its guest's behalf; docker's own is on loopback, as
+    systemd's is.
+    """
     with suppress(OSError):
         for line in RESOLV_CONF.read_text(encoding="utf-8", errors="replace").splitlines():
             words = line.split()

@@ -44,7 +44,7 @@ class Health:
         self._show()
 
     def ails(self, source: str, text: str) -> None:
-        """What somebody else has seen, and said in the log."""
+        """Note what somebody else has seen, and said in the log."""
         self._ailments.set(source, text, time.monotonic())
         self._show()
 

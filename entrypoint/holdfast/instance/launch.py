@@ -83,7 +83,9 @@ class Launch:
         self._tpm_uid: int | None = None
 
     def spawn(self, stack: ExitStack, fencing: Fencing | None = None) -> tuple[Child, Qmp]:
-        """QEMU, paused before its first instruction. It and its helpers end with `stack` at the latest."""
+        """Start QEMU, paused before its first instruction. It and its helpers end with `stack` at
+        the latest. Raises ImageInUse for a disk that another QEMU has, Starved for want of memory.
+        """
         self.helpers = []
         stack.callback(self._end_helpers)
         machine = self._plan.machine
@@ -113,7 +115,7 @@ class Launch:
         return child, qmp
 
     def starved(self, status: int) -> bool:
-        """Whether the kernel killed QEMU for want of memory."""
+        """Tell whether the kernel killed QEMU for want of memory."""
         return status == -signal.SIGKILL and cgroup.oom_kills() > self._kills
 
     def _argv(self, wiring: Wiring) -> list[str]:

@@ -65,5 +65,5 @@ TABLE: dict[tuple[State, Event], Step] = {
 
 
 def step(state: State, event: Event) -> Step:
-    """What follows. A pair that the table does not name changes nothing."""
+    """Look up what follows. A pair that the table does not name changes nothing."""
     return TABLE.get((state, event), (state, ()))

@@ -74,14 +74,14 @@ class Plan:
 
 
 def bridges_of(machine: Machine, adapted: "Adapted | None") -> dict[str, str]:
-    """The bridge of each card that has one, by the card's name (in argv mode: its netdev's id)."""
+    """Return the bridge of each card that has one, by its name (argv mode: its netdev's id)."""
     if adapted is not None:
         return dict(adapted.bridges)
     return {nic.name: nic.bridge for nic in machine.nics if nic.mode is NicMode.bridge}
 
 
 def disks_of(adapted: "Adapted") -> tuple[Disk, ...]:
-    """What a user's options open, as disks to be checked and claimed."""
+    """Return what a user's options open, as disks to be checked and claimed."""
     in_ceph = (
         Disk(name=f"rbd{number}", backend=use.image, read_only=not use.writable)
         for number, use in enumerate(adapted.rbd)

@@ -121,7 +121,7 @@ STILL = "the storage of {} does not answer: the guest's requests wait"
 
 
 def named(path: str) -> str:
-    """As a person knows it.
+    """Name a disk as a person knows it.
 
     >>> named("/machine/peripheral/disk-root/virtio-backend")
     'disk root'

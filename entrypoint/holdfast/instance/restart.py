@@ -21,7 +21,9 @@ class Restarts:
     _offs: list[float] = field(default_factory=list)
 
     def judge(self, ending: Ending, now: float) -> Ending | None:
-        """None: start it again. Else how the VM ended after all."""
+        """Judge an ending. None: start it again. Else how the VM ended after all. `now`: seconds
+        of any clock that only goes forward.
+        """
         if ending.how is How.powered_off and self.machine.on_poweroff is OnPoweroff.restart:
             return self._again(self._offs, MOST_OFFS, replace(ending, how=How.off_loop), now)
         if not ending.crashed or self.machine.on_crash is not OnCrash.restart:

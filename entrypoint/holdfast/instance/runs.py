@@ -45,7 +45,9 @@ class Runs:
     fencing: Fencing | None
 
     def all(self) -> Ending:
-        """How the last QEMU ended. Whatever is raised, none is left."""
+        """Run one QEMU after another; return how the last ended. Whatever is raised, none
+        stays.
+        """
         restarts = Restarts(machine=self.plan.machine)
         while True:
             ending = self._told_why(self._run())

@@ -79,7 +79,9 @@ class Supervisor:
         }
 
     def run(self, helpers: Sequence[Child], agent_path: Path, console: Console) -> Ending:
-        """Until QEMU is reaped. No exception leaves it running: the caller closes every Child."""
+        """Run until QEMU is reaped. No exception leaves it running: the caller closes each
+        Child.
+        """
         self._agent_path = agent_path
         self._health = Health(self._monitor, self._status, self._keepalive, console)
         self._helpers = list(helpers)
