@@ -91,7 +91,7 @@ class Child:
         self._lines = 0
 
     def reap(self) -> int | None:
-        """The exit status as subprocess gives it (negative: the signal), or None while it lives."""
+        """Return the exit status as subprocess has it (negative: the signal); None: it lives."""
         status = self._process.poll()
         if status is not None:
             self._last_words()
@@ -101,20 +101,20 @@ class Child:
         self._process.kill()
 
     def ended(self, timeout: float) -> bool:
-        """Whether it ends by itself, with status 0, in so many seconds."""
+        """Tell whether it ends by itself, with status 0, in so many seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(timeout) == 0
         return False
 
     def end(self) -> int:
-        """Kill it if it lives; the exit status."""
+        """Kill it if it lives; return the exit status."""
         self.kill()
         status = self._process.wait()
         self._last_words()
         return status
 
     def close(self) -> None:
-        """No way out leaves a process behind."""
+        """Kill it if it lives: no way out leaves a process behind."""
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         if not self._process.stdout.closed:
             self.end()
@@ -129,7 +129,7 @@ def _environment(timezone: str) -> dict[str, str]:
 
 
 def reap_orphans(own: Collection[int]) -> None:
-    """PID 1 inherits every orphan of its namespace; each of `own` is reaped by its Child."""
+    """Reap orphans: PID 1 inherits all of its namespace; each of `own` is reaped by its Child."""
     with contextlib.suppress(ChildProcessError):
         while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if found.si_pid in own:
@@ -138,7 +138,7 @@ def reap_orphans(own: Collection[int]) -> None:
 
 
 def uid_map_end() -> int:
-    """One more than the highest uid that exists in this user namespace (user_namespaces(7))."""
+    """Return one more than the highest uid of this user namespace (user_namespaces(7))."""
     rows = [
         line.split()
         for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()

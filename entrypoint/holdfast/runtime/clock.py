@@ -7,7 +7,7 @@ What = Callable[[], None]
 
 
 def boottime() -> float:
-    """Seconds on the clock that counts suspend. Python's time.monotonic() does not."""
+    """Return seconds on the clock that counts suspend. Python's time.monotonic() does not."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -24,7 +24,7 @@ class Timers:
         self._due.pop(what, None)
 
     def next(self) -> float | None:
-        """On time.monotonic()'s clock."""
+        """Return when the next is due, on time.monotonic()'s clock."""
         return min(self._due.values(), default=None)
 
     def ring(self) -> None:

@@ -25,8 +25,8 @@ class Identity:
 
 
 def identity(vm: str, *, uid_map_end: int, kvm_gid: int | None, turn: int = 0) -> Identity:
-    """The same numbers for a VM on every host, where nobody has them: `turn` counts those that are taken. The
-    group of /dev/kvm beside its own.
+    """Choose the same numbers for a VM on every host, where nobody has them: `turn` counts those
+    that are taken. The group of /dev/kvm beside its own.
     """
     number = zlib.crc32(vm.encode()) + turn
     whole = uid_map_end > FIRST_UID + UIDS
@@ -37,8 +37,8 @@ def identity(vm: str, *, uid_map_end: int, kvm_gid: int | None, turn: int = 0) -
 def confined(
     argv: Sequence[str], who: Identity, parent: int, seccomp: int | None = None
 ) -> list[str]:
-    """The command that becomes `argv` under that identity and dies with `parent`. `seccomp` is a
-    descriptor of a filter, which the process is given, too.
+    """Return the command that becomes `argv` under that identity and dies with `parent`. `seccomp`
+    is a descriptor of a filter, which the process is given, too.
 
     setpriv asks for the signal after the change of uid, which would clear it (prctl(2)).
     """
@@ -50,7 +50,7 @@ def confined(
 def kept(
     argv: Sequence[str], capabilities: Sequence[str], parent: int, seccomp: int | None = None
 ) -> list[str]:
-    """The same for a helper that stays root, with these capabilities and no others."""
+    """Return the same for a helper that stays root, with these capabilities and no others."""
     bounds = ",".join(["-all", *(f"+{name}" for name in capabilities)])
     return _bounded([f"--bounding-set={bounds}", *_filtered(seccomp)], argv, parent)
 

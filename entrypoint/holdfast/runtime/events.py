@@ -21,14 +21,15 @@ STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 def hold_back() -> None:
-    """Until Events are there. For process 1 of a container the kernel drops a signal that has no handler, but keeps
-    one that is blocked: else a stop would be lost that comes while we start, and the VM would run.
+    """Block stop signals until Events are there. For process 1 of a container the kernel drops one
+    that has no handler, but keeps one that is blocked: else a stop would be lost that comes while
+    we start, and the VM would run.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
 def let_through() -> None:
-    """For what ends by a signal as any program does."""
+    """Unblock stop signals, for what ends by one as any program does."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
@@ -58,7 +59,7 @@ class Events:
         self._selector.close()
 
     def post(self, event: object) -> None:
-        """Called from any thread."""
+        """Queue an event, from any thread."""
         self._posted.append(event)
         with contextlib.suppress(BlockingIOError):  # full: the loop is about to wake anyway
             os.write(self._writer, b"\0")
@@ -67,12 +68,16 @@ class Events:
         self._selector.register(descriptor, selectors.EVENT_READ, on_readable)
 
     def forget(self, descriptor: int) -> None:
-        """What is at its end can be read for ever: it is forgotten there, and need not be later."""
+        """Forget a descriptor. What is at its end can be read for ever: it is forgotten there, and
+        need not be later.
+        """
         with contextlib.suppress(KeyError):
             self._selector.unregister(descriptor)
 
     def wait(self, deadline: float | None = None) -> list[object]:
-        """What has happened; empty after `deadline` (time.monotonic), or when only a descriptor spoke."""
+        """Return what has happened; empty after `deadline` (time.monotonic), or when only a
+        descriptor spoke.
+        """
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         for key, _ in self._selector.select(0 if self._posted else timeout):
             key.data()
@@ -93,7 +98,7 @@ class Events:
                 return
 
     def stop_asked(self) -> bool:
-        """Whether a stop waits to be handled. Nothing is taken out of the queue."""
+        """Tell whether a stop waits to be handled. Nothing is taken out of the queue."""
         for key, _ in self._selector.select(0):
             key.data()
         return any(event in STOP_SIGNALS for event in self._posted)

@@ -35,7 +35,7 @@ class Outlet:
             self._piped()
 
     def write(self, data: bytes) -> int:
-        """How much of it was taken."""
+        """Write without waiting; return how many bytes were taken."""
         try:
             return os.write(self._end, data)
         except BlockingIOError:
@@ -45,7 +45,7 @@ class Outlet:
             return 0
 
     def close(self, deadline: float) -> None:
-        """What a `cat` has been given is said, if that is soon enough (time.monotonic)."""
+        """Close it. What a `cat` has been given is said, if by `deadline` (time.monotonic)."""
         with contextlib.suppress(OSError):
             os.close(self._end)
         self._end = -1
@@ -54,7 +54,7 @@ class Outlet:
                 self._cat.wait(max(0.0, deadline - time.monotonic()))
 
     def finish(self, data: bytes, deadline: float) -> int:
-        """Write with patience, when nothing else is left to do."""
+        """Write until `deadline` (time.monotonic), when nothing else is left to do."""
         taken = self.write(data)
         while taken < len(data) and (left := deadline - time.monotonic()) > 0:
             if self._end < 0:  # no process was to be had for it
@@ -86,7 +86,7 @@ _all: dict[int, Outlet] = {}
 
 
 def outlet(descriptor: int) -> Outlet:
-    """One for each descriptor, for as long as we live."""
+    """Return the one of a descriptor, for as long as we live."""
     if descriptor not in _all:
         _all[descriptor] = Outlet(descriptor)
     return _all[descriptor]

@@ -26,7 +26,7 @@ class Progress:
             log.show(b"\n")
 
     def tell(self, doing: str, done: int, total: int) -> None:
-        """`total` is 0 where nobody knows it."""
+        """Tell how far it is, in bytes. `total` is 0 where nobody knows it."""
         if self._bar:
             self._draw(f"{doing} {bar(done, total)} {amount(done, total)}")
         elif time.monotonic() - self._told >= EVERY:

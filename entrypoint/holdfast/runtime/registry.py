@@ -34,7 +34,7 @@ PATIENCE = 2.0
 
 
 def announce(word: str) -> socket.socket:
-    """True for as long as the socket is open. Only one process can say it at a time."""
+    """Say a word, for as long as the socket is open. Raises LockHeld while another says it."""
     for number in range(TRIES):
         said = _bound(word if number == 0 else f"{word}{NUMBER}{number}", word)
         if said is not None:
@@ -60,7 +60,7 @@ def _bound(name: str, word: str) -> socket.socket | None:
 
 
 def announced(kind: str) -> list[str]:
-    """What is said that begins with `kind`, and how it goes on."""
+    """List how the words go on that are said and begin with `kind`."""
     words = (word.partition(NUMBER)[0] for word in _said())
     return [word.removeprefix(kind) for word in words if word.startswith(kind)]
 

@@ -50,7 +50,7 @@ class RunDirectory:
         os.close(self._lock)
 
     def empty(self, *keep: str) -> None:
-        """What a killed launcher has left, or a QEMU that is started again."""
+        """Remove what a killed launcher has left, or a QEMU that is started again."""
         for entry in self.path.iterdir():
             if entry.is_dir():
                 _remove(entry)
@@ -58,21 +58,23 @@ class RunDirectory:
                 entry.unlink(missing_ok=True)  # the status is written meanwhile
 
     def secret(self, name: str, text: str) -> str:
-        """A file that only QEMU and root can read."""
+        """Write a file that only QEMU and root can read."""
         return self._file(name, text.encode(), 0o400)
 
     def readable(self, name: str, data: bytes) -> str:
         return self._file(name, data, 0o440)
 
     def folder(self, name: str) -> Path:
-        """For files that are known by their folder."""
+        """Make a folder for files that are known by it."""
         made = self.path / name
         made.mkdir(mode=0o750)
         os.chown(made, -1, self._who.gid)
         return made
 
     def copy(self, name: str, source: int, shown: str) -> str:
-        """A copy that QEMU's uid can read, wherever the original lies: a descriptor, and what it is called."""
+        """Copy a file, so that QEMU's uid can read it wherever the original lies: a descriptor,
+        and what it is called. Raises HostLacks where that fails.
+        """
         import shutil  # noqa: PLC0415 - only for a kernel that is booted directly
 
         target = self.path / name
@@ -92,7 +94,7 @@ class RunDirectory:
         return str(target)
 
     def listen(self, name: str) -> socket.socket:
-        """A socket for root, served by QEMU through the descriptor."""
+        """Open a socket for root, served by QEMU through the descriptor."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(self.path / name))
         (self.path / name).chmod(0o600)
@@ -131,7 +133,9 @@ def _remove(folder: Path) -> None:
 
 
 def beat(*, well: bool = True) -> None:
-    """The sign of life that the image's health check looks for; taken away where something ails."""
+    """Give the sign of life that the image's health check looks for; take it away where something
+    ails.
+    """
     try:
         if well:
             ROOT.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ SET_MODE_FILTER, TSYNC = 1, 1
 
 @contextmanager
 def handed(what: Filter) -> Iterator[int]:
-    """A descriptor of the filter, for `confinement` and for what is started meanwhile."""
+    """Yield a descriptor of the filter, for `confinement` and for what is started meanwhile."""
     descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, program(os.uname().machine, what))
@@ -24,7 +24,9 @@ def handed(what: Filter) -> Iterator[int]:
 
 
 def put_on(what: Filter) -> None:
-    """On all threads of this process, for good. It has no_new_privs, as every helper has."""
+    """Filter all threads of this process, for good. It has no_new_privs, as every helper has.
+    Raises HostLacks where the kernel takes no filter.
+    """
     import ctypes  # noqa: PLC0415 - a helper's, never PID 1's
 
     machine = os.uname().machine

@@ -44,7 +44,9 @@ class Filter:
 
 
 def program(machine: str, what: Filter) -> bytes:
-    """For `machine` as uname calls it; what is called by another machine's numbers ends the process."""
+    """Assemble one for `machine` as uname calls it; what is called by another machine's numbers
+    ends the process. Raises HostLacks for a machine without one.
+    """
     if machine not in ARCHITECTURES:
         raise HostLacks(f"there is no filter of system calls for {machine}")
     lines = [

@@ -93,7 +93,7 @@ class Status:
         self.wake()
 
     def hear(self, **facts: Unpack[Facts]) -> None:
-        """The same of what a guest says, which is written once a minute at most."""
+        """Report what a guest says, which is written once a minute at most."""
         with self._turn:
             if facts.items() <= self._facts.items():
                 return
@@ -102,7 +102,7 @@ class Status:
         self.wake()
 
     def value(self) -> bytes:
-        """Of the key."""
+        """Return the key's value. What is reported from now on is news."""
         with self._turn:
             self.news = self.hearsay = False
             return _encoded(self._facts)

@@ -7,7 +7,9 @@ NULL = os.makedev(1, 3)  # devices.txt of the kernel
 
 
 def is_connected() -> bool:
-    """By docker's -i or -t, that is: an engine gives a container /dev/null, or nothing, without."""
+    """Tell whether docker's -i or -t was given: an engine gives a container /dev/null, or nothing,
+    without.
+    """
     try:
         found = os.fstat(0)
     except OSError:
@@ -16,7 +18,7 @@ def is_connected() -> bool:
 
 
 def advice(vm: str) -> str:
-    """The line that does lead to the guest, until there is a command for it."""
+    """Return the line that does lead to the guest, until there is a command for it."""
     place = f"/root/run/holdfast/{vm or 'qemu'}/console"
     return (
         "stdin is not connected to the guest, -i and -t do nothing here. To type at its console, on the host "

@@ -41,7 +41,7 @@ class Thread(threading.Thread):
 
 
 def described(error: BaseException) -> str:
-    """A fault of ours, with the place where it came up."""
+    """Describe a fault of ours, with the place where it came up."""
     place, trace = "", error.__traceback__
     while trace is not None:
         place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"

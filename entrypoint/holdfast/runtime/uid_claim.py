@@ -17,8 +17,9 @@ TRIES = 64
 
 
 def claim(name: str, kvm_gid: int | None, life: ExitStack) -> Identity:
-    """Until `life` ends. Launchers see each other by the network that they share, or by the processes: two that
-    share neither have no reach of each other.
+    """Claim a uid until `life` ends. Launchers see each other by the network that they share, or
+    by the processes: two that share neither have no reach of each other. Raises HostLacks when
+    TRIES of them are in use.
     """
     end = uid_map_end()
     first = identity(name, uid_map_end=end, kvm_gid=None).uid
@@ -38,7 +39,9 @@ def claim(name: str, kvm_gid: int | None, life: ExitStack) -> Identity:
 
 
 def is_in_use(uid: int) -> bool:
-    """By a process that is seen from here; one call, whatever their number (getpriority(2))."""
+    """Tell whether a process that is seen from here has it; one call, whatever their number
+    (getpriority(2)).
+    """
     try:
         os.getpriority(os.PRIO_USER, uid)
     except ProcessLookupError:

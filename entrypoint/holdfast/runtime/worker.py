@@ -20,7 +20,7 @@ class Overdue(Unreachable):
 
 
 def idle() -> None:
-    """Nothing but the work's own end, where nobody can stop it."""
+    """Attend to nothing but the work's own end, where nobody can stop it."""
 
 
 class Work:
@@ -47,7 +47,7 @@ class Work:
             pass  # its status and last words say why
 
     def lines(self, attend: Attend, *, whole: float, silent: float) -> Iterator[str]:
-        """For `whole` seconds at most; `silent`: from one word to the next. Raises Overdue."""
+        """Yield lines for `whole` seconds at most; `silent`: between two words. Raises Overdue."""
         clock = _Clock(whole, silent)
         assert self._process.stdout  # noqa: S101 - for the type checker
         rest = b""
