@@ -40,7 +40,7 @@ def effective() -> frozenset[Capability]:
 
 
 def parse(status: str, field: str) -> frozenset[Capability]:
-    r"""The capabilities that a field of /proc/PID/status names.
+    r"""Return the capabilities that a field of /proc/PID/status names.
 
     >>> sorted(parse("CapEff:\t0000000000001020\n", "CapEff"))
     [<Capability.KILL: 5>, <Capability.NET_ADMIN: 12>]
@@ -50,7 +50,7 @@ def parse(status: str, field: str) -> frozenset[Capability]:
 
 
 def require(*needed: Capability) -> None:
-    """Refuse to go on unless each of `needed` is in effect."""
+    """Refuse to go on unless each of `needed` is in effect. Raises HostLacks."""
     status = Path(STATUS).read_text(encoding="ascii")
     absent = [capability for capability in needed if capability not in parse(status, "CapEff")]
     if not absent:

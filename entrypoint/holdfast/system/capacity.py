@@ -17,7 +17,7 @@ POOLS = "/sys/kernel/mm/hugepages"
 
 
 def check(machine: Machine) -> None:
-    """Raises HostLacks: another host may have it."""
+    """Check CPUs, limits and huge pages. Raises HostLacks: another host may have it."""
     check_cpus(machine.cpu_set)
     rlimit.check(machine)
     if machine.hugepages is not None:
@@ -45,7 +45,9 @@ def default_page(*, meminfo: str = MEMINFO) -> int:
 
 
 def check_pages(ram: int, page: int, *, pools: str = POOLS) -> None:
-    """Whoever takes the last ones in the meantime makes QEMU fail at its start, not the guest later."""
+    """Refuse too few huge pages; `ram` and `page` are bytes. Raises HostLacks. Whoever takes the
+    last ones in the meantime makes QEMU fail at its start, not the guest later.
+    """
     pool = Path(pools) / f"hugepages-{page // 1024}kB"
     wanted = -(-ram // page)
     free = count(pool / "free_hugepages") - count(pool / "resv_hugepages")
@@ -66,7 +68,7 @@ def count(path: Path) -> int:
 
 @contextmanager
 def on_cpus(cpus: tuple[int, ...]) -> Iterator[None]:
-    """What is started meanwhile runs on these CPUs, with all its threads. Only our thread moves."""
+    """Run what is started meanwhile on these CPUs, with all its threads. Only our thread moves."""
     if not cpus:
         yield
         return
@@ -79,12 +81,14 @@ def on_cpus(cpus: tuple[int, ...]) -> Iterator[None]:
 
 
 def warnings(machine: Machine, host: Host) -> list[str]:
-    """What a VM can run without, for now."""
+    """Warn of what a VM can run without, for now."""
     return [*apply_weight(machine), *scarce(machine, host, cgroup.memory_max())]
 
 
 def scarce(machine: Machine, host: Host, limit: int | None) -> list[str]:
-    """The kernel would kill QEMU once the guest has touched all of its memory."""
+    """Warn where the kernel would kill QEMU once the guest has touched all memory. `limit`:
+    bytes.
+    """
     wanted = needed(machine, host)
     if limit is None or limit >= wanted or machine.options:
         return []
@@ -97,8 +101,9 @@ def scarce(machine: Machine, host: Host, limit: int | None) -> list[str]:
 
 
 def check_reckoned(machine: Machine, host: Host, reckoned: int) -> None:
-    """Before anything is taken: `ram` may have changed since the container was made, or etcd was away then.
-    Who has stood by for the VM ends, too: whoever made the container makes one with another limit.
+    """Refuse too low a limit (`reckoned`, bytes) before anything is taken: `ram` may have changed
+    since the container was made, or etcd was away then. Raises Outgrown. Who has stood by for the
+    VM ends, too: whoever made the container makes one with another limit.
     """
     wanted = ceiling(machine, host)
     if reckoned < wanted:
@@ -111,7 +116,7 @@ def check_reckoned(machine: Machine, host: Host, reckoned: int) -> None:
 
 
 def apply_weight(machine: Machine) -> list[str]:
-    """The warning, where it cannot be."""
+    """Apply the VM's weight; return the warning, where it cannot be."""
     if machine.cpu_weight is None:
         return []
     why = cgroup.set_cpu_weight(machine.cpu_weight)

@@ -19,7 +19,7 @@ USUAL_WEIGHT, USUAL_SHARES, LEAST = (
 
 
 def folder(*, root: str = ROOT, own: str = OWN) -> Path | None:
-    """Where our group's files are; None where the kernel has no version 2 at that place.
+    """Find where our group's files are; None where the kernel has no version 2 at that place.
 
     In a cgroup namespace of its own, as engines give it to a container, the path is just /.
     """
@@ -32,7 +32,7 @@ def folder(*, root: str = ROOT, own: str = OWN) -> Path | None:
 
 
 def folders_1(controller: str, *, root: str = ROOT, own: str = OWN) -> Iterator[Path]:
-    """Of version 1: our group's folder, where that is to be seen, else the one that stands for it."""
+    """Yield our group's folder of version 1, if it is to be seen, else what stands for it."""
     place = Path(root, controller)
     with suppress(OSError):
         for line in Path(own).read_text(encoding="utf-8").splitlines():
@@ -45,7 +45,7 @@ def folders_1(controller: str, *, root: str = ROOT, own: str = OWN) -> Iterator[
 
 
 def set_cpu_weight(weight: int, *, root: str = ROOT, own: str = OWN) -> str:
-    """Our share of the CPU while others want it too. Returns why it could not be set, or ""."""
+    """Set our share of the CPU while others want it too. Returns why that could not be, or ""."""
     group, version_1 = folder(root=root, own=own), list(folders_1("cpu", root=root, own=own))
     if group and not (version_1 and not (group / "cpu.weight").exists()):
         return _written(group / "cpu.weight", weight)
@@ -68,7 +68,7 @@ def _written(file: Path, number: int) -> str:
 
 
 def memory_max(*, root: str = ROOT, own: str = OWN) -> int | None:
-    """What our group and those above it may use, in bytes; None: no limit."""
+    """Return what our group and those above it may use, in bytes; None: no limit."""
     version_1 = [
         limit
         for group in folders_1("memory", root=root, own=own)
@@ -79,7 +79,7 @@ def memory_max(*, root: str = ROOT, own: str = OWN) -> int | None:
 
 
 def oom_kills(*, root: str = ROOT, own: str = OWN) -> int:
-    """How many processes of our group the kernel has killed for memory."""
+    """Count the processes of our group that the kernel has killed for memory."""
     group = folder(root=root, own=own)
     files = [group / "memory.events"] if group else []
     files += [one / "memory.oom_control" for one in folders_1("memory", root=root, own=own)]
@@ -87,7 +87,7 @@ def oom_kills(*, root: str = ROOT, own: str = OWN) -> int:
 
 
 def pids_max(*, root: str = ROOT, own: str = OWN) -> int | None:
-    """How many processes and threads our group and those above it may have; None: no limit."""
+    """Return how many processes and threads our group and those above may have; None: no limit."""
     version_1 = [
         limit
         for group in folders_1("pids", root=root, own=own)

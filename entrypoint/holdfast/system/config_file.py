@@ -25,7 +25,7 @@ def vm_file(path: str) -> Mapping[str, bytes]:
 
 
 def read(path: str, what: str) -> str:
-    """Raises UsageError, which says `what` the file would have been."""
+    """Read a text. Raises UsageError, which says `what` the file would have been."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:

@@ -13,12 +13,12 @@ FOLDER = re.compile(r"containers/([0-9a-f]{64})/\S* /etc/")
 
 
 def engine() -> str:
-    """Its name; empty for none."""
+    """Return its name; empty for none."""
     return next((name for mark, name in MARKS.items() if Path(mark).exists()), "")
 
 
 def identity(mounts: str = MOUNTS) -> str:
-    """The short id; empty where it does not show."""
+    """Return the short id; empty where it does not show."""
     if is_container_id(name := os.uname().nodename):
         return name
     try:
@@ -30,7 +30,7 @@ def identity(mounts: str = MOUNTS) -> str:
 
 
 def unreached(address: str, key: str) -> str:
-    """What to know of a server on this address, in a container with a network of its own."""
+    """Say what to know of a server on this address, in a container with a network of its own."""
     if not (
         engine() and is_container_id(os.uname().nodename) and address.startswith(("127.", "::1"))
     ):
@@ -39,6 +39,6 @@ def unreached(address: str, key: str) -> str:
 
 
 def command(words: str) -> str:
-    """A command of ours, as the operator can give it on the host."""
+    """Return a command of ours, as the operator can give it on the host."""
     found = engine()
     return f"{found} exec {identity() or 'CONTAINER'} {words}" if found else words

@@ -48,7 +48,7 @@ def provide(device: Device, *, misc: str = MISC) -> Access:
 
 
 def require(device: Device, *, misc: str = MISC) -> None:
-    """The same for a device that a VM cannot do without."""
+    """Provide a device that a VM cannot do without. Raises HostLacks where it does not open."""
     access = provide(device, misc=misc)
     if access is not Access.open:
         minor = minors(Path(misc).read_text(encoding="ascii")).get(device.name)
@@ -101,7 +101,7 @@ def _misc_number(device: Device, misc: str) -> int | None:
 
 
 def minors(misc: str) -> dict[str, int]:
-    r"""/proc/misc, as the minor number by name.
+    r"""Parse /proc/misc, as the minor number by name.
 
     >>> minors("200 tun\n232 kvm\n")
     {'tun': 200, 'kvm': 232}
@@ -128,7 +128,9 @@ def _make_node(device: Device, number: int) -> None:
 
 
 def group_id(name: str | None) -> int | None:
-    """The gid of `name`, where this image has such a group. Without one a node is made for all."""
+    """Return the gid of `name`, where this image has such a group. Without one a node is made for
+    all.
+    """
     if name is None:
         return None
     try:
@@ -138,7 +140,7 @@ def group_id(name: str | None) -> int | None:
 
 
 def lack(device: Device, access: Access, minor: int | None) -> HostLacks:
-    """What is wrong with a device, and the options of docker run that put it right."""
+    """Say what is wrong with a device, and the options of docker run that put it right."""
     powerless = access is Access.unmade and Capability.MKNOD not in capability.effective()
     message, hint = _NO_MKNOD if powerless else _ADVICE[access]
     facts = {

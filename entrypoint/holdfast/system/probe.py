@@ -31,7 +31,7 @@ SHARED_NAMES = frozenset({"", "localhost", "localhost.localdomain"})
 
 
 def probe(name: str, *, make: bool = True) -> Host:
-    """What this host is. `make` False: /dev/kvm is not created, as a mere question must not."""
+    """Ask what this host is. `make` False: /dev/kvm is not created, as a question must not."""
     arch = os.uname().machine
     facts = kvm_facts(arch, make=make)
     return Host(
@@ -65,7 +65,7 @@ def kvm_facts(arch: str, *, make: bool = True, kvm: device.Device = device.KVM) 
 
 
 def cpu_flags(path: str) -> frozenset[str]:
-    """The flags of the first CPU. The file has a page for each of them, so the rest is not read."""
+    """Read the flags of the first CPU. The file has a page for each: the rest is not read."""
     with Path(path).open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.startswith("flags"):
@@ -74,8 +74,8 @@ def cpu_flags(path: str) -> frozenset[str]:
 
 
 def io_uring() -> bool:
-    """Whether the system call works here. Container engines forbid it in newer versions, and a
-    QEMU that was told to use it then starts without a word and does no I/O.
+    """Tell whether the system call works here. Container engines forbid it in newer versions, and
+    a QEMU that was told to use it then starts without a word and does no I/O.
     """
     import ctypes  # noqa: PLC0415 - only for disks that are files or block devices
 
@@ -88,7 +88,7 @@ def io_uring() -> bool:
 
 
 def machine_id(name: str) -> str:
-    """A name for this machine that outlives containers and reboots, and that no other machine has.
+    """Find a name for this machine that outlives containers and reboots, and that no other has.
 
     Claims on local disks carry it: two machines with one id would both take such a disk for theirs,
     while an id that changes only makes a launcher refuse. So what may be shared is never used.
@@ -110,7 +110,7 @@ def machine_id(name: str) -> str:
 
 
 def is_hosts_file(path: str, mountinfo: str) -> bool:
-    """Whether a file below / is the host's: mounted by itself, or this is no container."""
+    """Tell whether a file below / is the host's: mounted by itself, or this is no container."""
     from holdfast.system import mounts  # noqa: PLC0415 - for machines whose firmware says no UUID
 
     points = mounts.by_point(mountinfo.splitlines())

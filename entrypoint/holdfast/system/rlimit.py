@@ -23,7 +23,9 @@ MORE_FILES = "Raise `--ulimit nofile=` of docker run, `LimitNOFILE=` of the unit
 
 
 def check(machine: Machine) -> None:
-    """Raises HostLacks: found out later, it would be QEMU that ends, or a thread that never runs."""
+    """Check the limits. Raises HostLacks: found out later, it would be QEMU that ends, or a thread
+    that never runs.
+    """
     ceph = any(isinstance(disk.backend, RbdImage) for disk in machine.storage)
     if machine.pci:
         allow_locked(most(machine) + LOCKED_BESIDE)
@@ -51,7 +53,9 @@ def check_files() -> None:
 
 
 def allow_locked(needed: int) -> None:
-    """A device reaches all of the guest's memory at any time: vfio locks it. QEMU inherits the limit."""
+    """Allow so many bytes to be locked: a device reaches all of the guest's memory at any time,
+    and vfio locks it. QEMU inherits the limit. Raises HostLacks where it may not be set.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if enough(soft, needed):
         return
@@ -71,7 +75,7 @@ def enough(limit: int, needed: int) -> bool:
 
 
 def exhausted(error: Exception) -> HostLacks | None:
-    """What the kernel says when there is no room for one more, in Python's words."""
+    """Return what the kernel says when there is no room for one more, in Python's words."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return HostLacks("no more open files are allowed here", hint=MORE_FILES)
     forking = isinstance(error, BlockingIOError) and _raised_in(error) == subprocess.__file__

@@ -30,13 +30,13 @@ PATIENCE = 2.0
 
 
 def neighbours(mac: str, interface: str) -> tuple[Address, ...]:
-    """The addresses that `mac` was heard with on `interface`."""
+    """Return the addresses that `mac` was heard with on `interface`."""
     wanted = bytes.fromhex(mac.replace(":", ""))
     return tuple(address for address, heard in heard_on(interface) if heard == wanted)
 
 
 def heard_on(interface: str) -> tuple[tuple[Address, bytes], ...]:
-    """Every neighbour there, with its MAC."""
+    """List every neighbour there, with its MAC."""
     index = socket.if_nametoindex(interface)
     found = []
     for message in _asked(RTM_GETNEIGH, REQUEST | DUMP, NEIGHBOUR.pack(0, 0, 0, 0, 0)):
@@ -48,7 +48,9 @@ def heard_on(interface: str) -> tuple[tuple[Address, bytes], ...]:
 
 
 def own_addresses() -> tuple[Address, ...]:
-    """Those of this host that others may reach it by: also fe80::/10 of a bridge, by its guests."""
+    """List those of this host that others may reach it by: also fe80::/10 of a bridge, by its
+    guests.
+    """
     found = set()
     for message in _asked(RTM_GETADDR, REQUEST | DUMP, INTERFACE.pack(0, 0, 0, 0, 0)):
         given = _attributes(message[INTERFACE.size :])
@@ -69,7 +71,7 @@ class Route:
 
 
 def route(address: Address) -> Route:
-    """How this host reaches an address."""
+    """Ask how this host reaches an address."""
     four = isinstance(address, IPv4Address)
     family = socket.AF_INET if four else socket.AF_INET6
     packed = address.packed
@@ -87,7 +89,9 @@ def route(address: Address) -> Route:
 
 
 def on_link(address: Address, interface: str) -> bool:
-    """A neighbour there: neither behind a gateway, nor this host itself, nor everybody."""
+    """Tell whether it is a neighbour there: neither behind a gateway, nor this host itself, nor
+    everybody.
+    """
     found = route(address)
     return (found.kind, found.interface, found.gateway) == (UNICAST, interface, False)
 
