@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def report(error: Exception) -> int:
-    """Log an error; the exit status that it means. The one place where that is decided."""
+    """Log an error; return the exit status that it means. The one place where that is decided."""
     if isinstance(error, HoldfastError):
         lines, status = error.lines(), error.status
     else:
@@ -53,7 +53,9 @@ def report(error: Exception) -> int:
 
 
 def explain(error: Exception) -> tuple[list[str], int]:
-    """What Holdfast did not foresee: want of memory, of processes, of room; else a fault of ours, in full."""
+    """Explain what Holdfast did not foresee: want of memory, of processes, of room; else a fault
+    of ours, in full.
+    """
     from holdfast.system.rlimit import exhausted  # noqa: PLC0415 - nothing else is left to do
 
     if lack := exhausted(error):

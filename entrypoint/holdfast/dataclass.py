@@ -38,13 +38,13 @@ def field(
 
 
 def fields(kind: Any) -> tuple[Field, ...]:
-    """Of a class or of one of its values."""
+    """Return those of a class or of one of its values."""
     return tuple(kind.__dataclass_fields__.values())
 
 
 @dataclass_transform(field_specifiers=(field,))
 def dataclass(*, frozen: bool = False, kw_only: bool = False) -> Callable[[type[T]], type[T]]:
-    """The class itself, with the methods that it does not have."""
+    """Give the class itself the methods that it does not have."""
 
     def made(cls: Any) -> Any:
         if hasattr(cls, "__post_init__"):
@@ -85,7 +85,7 @@ else:
 
 
 def asdict(value: Any) -> dict[str, Any]:
-    """Its fields by name, and so on for those in them."""
+    """Return its fields by name, and so on for those in them."""
     return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
 
 

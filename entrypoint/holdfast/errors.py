@@ -33,7 +33,7 @@ class HoldfastError(Exception):
         self.hint = hint
 
     def lines(self) -> list[str]:
-        """The text for the operator, one finding a line."""
+        """Return the text for the operator, one finding a line."""
         return [self.message, *self.hint.splitlines()]
 
 
@@ -99,7 +99,7 @@ class HostLacks(HoldfastError):
 
     @classmethod
     def all(cls, lacks: Iterable["HostLacks"]) -> "HostLacks":
-        """Several, each with what to do about it on the line after it."""
+        """Join several, each with what to do about it on the line after it."""
         together = cls("; ".join(lack.message for lack in lacks))
         together._lines = [line for lack in lacks for line in lack.lines()]
         return together
@@ -118,12 +118,13 @@ FOLDER = "is a folder: docker makes one where the file of `-v` does not exist on
 
 
 def reason(error: OSError) -> str:
-    """Why a file cannot be read or written."""
+    """Say why a file cannot be read or written."""
     return FOLDER if isinstance(error, IsADirectoryError) else error.strerror or str(error)
 
 
 def legible(text: str, longest: int = SHOWN_VALUE_LENGTH) -> str:
-    r"""Somebody else's words within a sentence of ours: on one line, nothing that moves a terminal, and not long.
+    r"""Fit somebody else's words into a sentence of ours: on one line, nothing that moves a
+    terminal, and no more than `longest` characters.
 
     >>> legible("h2\n\x1b[31m")
     'h2\\n\\x1b[31m'
@@ -138,7 +139,7 @@ def _seen(letter: str) -> str:
 
 
 def shortened(value: str) -> str:
-    r"""A value as it may be shown: printable, quoted, and not longer than a line.
+    r"""Show a value as it may be shown: printable, quoted, and not longer than a line.
 
     >>> shortened("a\nb")
     "'a\\nb'"
@@ -148,7 +149,9 @@ def shortened(value: str) -> str:
 
 
 def together(checks: Iterable[Callable[[], object]]) -> None:
-    """Whoever mends one thing a try would need as many starts as there are lacks."""
+    """Raise the HostLacks of all checks as one. Whoever mends one thing a try would need as many
+    starts as there are lacks.
+    """
     lacks = []
     for check in checks:
         try:

@@ -91,12 +91,14 @@ _sink = _Sink()
 
 
 def through(outlet: "Outlet") -> None:
-    """From now on nobody is waited for who does not read."""
+    """Wait from now on for nobody who does not read."""
     _sink.outlet = outlet
 
 
 def show(data: bytes) -> None:
-    """A line, or what draws on a terminal. Threads and QEMU's helpers share the descriptor: one write each."""
+    """Show a line, or what draws on a terminal. Threads and QEMU's helpers share the descriptor:
+    one write each.
+    """
     _sink.show(data)
 
 
@@ -106,8 +108,9 @@ def catch_up() -> None:
 
 
 def plain(text: str) -> str:
-    """Half of what is logged was somebody else's word once: nothing of it may move a terminal, or pass for
-    a line of ours. What a kernel, a server or a tool said may have several lines: they become one.
+    """Make one line of a text. Half of what is logged was somebody else's word once: nothing of it
+    may move a terminal, or pass for a line of ours. What a kernel, a server or a tool said may
+    have several lines: they become one.
     """
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}... ({len(text)} characters)"

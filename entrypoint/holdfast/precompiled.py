@@ -43,7 +43,7 @@ class Archive:
         return spec
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """The usual kind."""
+        """Leave it at the usual kind."""
 
     def exec_module(self, module: ModuleType) -> None:
         offset, size, *_ = self._modules[module.__name__]
@@ -52,7 +52,7 @@ class Archive:
 
 
 def use() -> None:
-    """To be called before another module is loaded."""
+    """Use the archive. To be called before another module is loaded."""
     # Nothing is garbage yet: 2000 new objects, the default, would have it all looked through forty times.
     gc.set_threshold(100_000)
     # OpenSSL's hashes, 3 ms and half a MiB: hashlib has code of its own, good enough for a name.
@@ -61,7 +61,9 @@ def use() -> None:
 
 
 def command(module: str) -> list[str]:
-    """How a module of Holdfast is run in another process, whose `main` it is; with the archive where there is one."""
+    """Return how a module of Holdfast is run in another process, whose `main` it is; with the
+    archive where there is one.
+    """
     if not os.path.exists(ARCHIVE):  # noqa: PTH110 - pathlib is not loaded for this alone
         return [sys.executable, "-P", "-m", module]
     code = f"import sys; sys.path.append({ROOT!r}); from holdfast import precompiled; precompiled.use(); "
