@@ -25,7 +25,7 @@ CALLS = 4700  # to the system, of the main thread until QEMU is up; an image's a
 INSTRUCTIONS = 297_000_000
 # KiB that the launcher has written and shares with nobody while its guest runs; libnftables alone would keep 4,000.
 # Pages of files are left out: whether they are shared goes by what else runs on the machine.
-MEMORY = 12_100
+MEMORY = 12_200
 # Heavy, and for few VMs: templates, documents, storage, links, the other way to speak to etcd; or for nobody.
 NOT_LOADED = {
     *("dataclasses", "inspect"),  # see holdfast.dataclass
